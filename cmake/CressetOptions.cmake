@@ -1,0 +1,15 @@
+# What a person may choose when configuring.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug, RelWithDebInfo" FORCE)
+endif()
+
+option(CRESSET_ONEDNN "Convolution and matrix products through oneDNN" ON)
+option(CRESSET_OPENMP "Threads through OpenMP (off: POSIX threads started for each operation)" ON)
+option(CRESSET_IMAGES "Image files through stb, GIF through giflib, .gz through zlib" ON)
+option(CRESSET_SUMMARY "TensorBoard event files through protobuf-c" ON)
+option(CRESSET_BUILD_TESTS "Build the tests (cmocka)" ${PROJECT_IS_TOP_LEVEL})
+option(CRESSET_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
+option(CRESSET_BUILD_BENCHMARKS "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(CRESSET_WERROR "Treat warnings as errors" OFF)
+set(CRESSET_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them: address,undefined or thread")
+set(CRESSET_CPU_VARIANTS "" CACHE STRING "Instruction sets to compile kernels for (empty: all that the compiler can)")

@@ -1,0 +1,265 @@
+/* A caching allocator for host memory.
+ *
+ * Sizes are rounded up to classes: multiples of 64 up to 512 bytes, then four classes for each power of two. Small
+ * freed blocks stay with their thread, without a lock; the rest go to lists that all threads share. Large blocks come
+ * from the system on huge-page boundaries, since page faults cost more than most kernels (docs/performance.md). */
+#define _GNU_SOURCE
+#include "core/allocator.h"
+#include "core/thread.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+    ALIGNMENT = 64,
+    LINEAR_LIMIT = 512,
+    LINEAR_CLASSES = LINEAR_LIMIT / ALIGNMENT,
+    CLASS_COUNT = LINEAR_CLASSES + 4 * 40,
+    THREAD_CACHE_BLOCKS = 64,       /* per class */
+    THREAD_CACHE_BYTES = 1 << 20,   /* per thread */
+    HUGE_PAGE = 2 << 20,
+    CACHE_FLOOR = 64 << 20          /* the shared cache may always hold this much */
+};
+
+static struct {
+    atomic_int_fast64_t live_bytes, live_blocks, peak_bytes, cached_bytes, allocations, system_allocations;
+    atomic_int_fast64_t limit, fail_countdown, fail_seen;
+    atomic_bool fail_armed;
+} counters;
+
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
+static cr_free_list shared_lists[CLASS_COUNT];
+
+#define COUNT(counter, amount) atomic_fetch_add_explicit(&counters.counter, amount, memory_order_relaxed)
+#define READ(counter) atomic_load_explicit(&counters.counter, memory_order_relaxed)
+
+/* ---------------------------------------------------------------- size classes */
+static int class_of(size_t bytes) {
+    if (bytes <= LINEAR_LIMIT) return bytes ? (int)((bytes - 1) / ALIGNMENT) : 0;
+    const int log2_floor = 63 - __builtin_clzll((unsigned long long)(bytes - 1)); /* 2^log2 <= bytes-1 */
+    const int quarter = (int)(((bytes - 1) >> (log2_floor - 2)) & 3);
+    return LINEAR_CLASSES + 4 * (log2_floor - 9) + quarter;
+}
+
+static size_t class_bytes(int size_class) {
+    if (size_class < LINEAR_CLASSES) return (size_t)(size_class + 1) * ALIGNMENT;
+    const int above = size_class - LINEAR_CLASSES;
+    return (size_t)(5 + above % 4) << (above / 4 + 9 - 2);
+}
+
+/* ---------------------------------------------------------------- accounting */
+static bool out_of_memory(size_t bytes, const char *why) {
+    return cr_fail(CR_ERROR_MEMORY, "cannot allocate %zu bytes: %s (live %lld, cached %lld)", bytes, why,
+                   (long long)READ(live_bytes), (long long)READ(cached_bytes));
+}
+
+static bool fault_injected(void) {
+    COUNT(fail_seen, 1);
+    return atomic_fetch_sub_explicit(&counters.fail_countdown, 1, memory_order_relaxed) == 1;
+}
+
+bool cr_account_allocate(size_t bytes) {
+    if (__builtin_expect(READ(fail_armed), 0) && fault_injected()) return out_of_memory(bytes, "made to fail by a test");
+    const int64_t live = COUNT(live_bytes, (int64_t)bytes) + (int64_t)bytes;
+    const int64_t limit = READ(limit);
+    if (__builtin_expect(limit > 0 && live > limit, 0)) {
+        COUNT(live_bytes, -(int64_t)bytes);
+        char why[64];
+        snprintf(why, sizeof why, "the limit is %lld bytes", (long long)limit);
+        return out_of_memory(bytes, why);
+    }
+    COUNT(live_blocks, 1);
+    COUNT(allocations, 1);
+    int64_t peak = READ(peak_bytes);
+    while (live > peak && !atomic_compare_exchange_weak(&counters.peak_bytes, &peak, live)) {}
+    return true;
+}
+
+void cr_account_release(size_t bytes) {
+    COUNT(live_bytes, -(int64_t)bytes);
+    COUNT(live_blocks, -1);
+}
+
+/* ---------------------------------------------------------------- free lists */
+static void *list_pop(cr_free_list *list) {
+    void *block = list->head;
+    if (block) {
+        memcpy(&list->head, block, sizeof list->head);
+        list->count--;
+    }
+    return block;
+}
+static void list_push(cr_free_list *list, void *block) {
+    memcpy(block, &list->head, sizeof list->head);
+    list->head = block;
+    list->count++;
+}
+
+static void *system_allocate(size_t bytes) {
+    COUNT(system_allocations, 1);
+    if (bytes < 2 * (size_t)HUGE_PAGE) return aligned_alloc(ALIGNMENT, bytes);
+    if (bytes > SIZE_MAX / 2) return NULL;
+    const size_t rounded = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *block = aligned_alloc(HUGE_PAGE, rounded);
+    if (block) madvise(block, rounded, MADV_HUGEPAGE);
+    return block;
+}
+
+void cr_memory_trim(void) {
+    pthread_mutex_lock(&shared_lock);
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        for (void *block; (block = list_pop(&shared_lists[c]));) {
+            COUNT(cached_bytes, -(int64_t)class_bytes(c));
+            free(block);
+        }
+    }
+    pthread_mutex_unlock(&shared_lock);
+    cr_allocator_thread_exit(cr_thread_self());
+}
+
+void *cr_block_allocate(size_t bytes) {
+    if (!cr_account_allocate(bytes)) return NULL;
+    if (bytes > SIZE_MAX / 4) {
+        cr_account_release(bytes);
+        out_of_memory(bytes, "more than the address space");
+        return NULL;
+    }
+    const int size_class = class_of(bytes);
+    const size_t rounded = class_bytes(size_class);
+    cr_thread *thread = cr_thread_self();
+    void *block = NULL;
+    if (size_class < CR_CACHE_CLASSES && (block = list_pop(&thread->cache[size_class]))) {
+        thread->cache_bytes -= (int64_t)rounded;
+        COUNT(cached_bytes, -(int64_t)rounded);
+        return block;
+    }
+    pthread_mutex_lock(&shared_lock);
+    block = list_pop(&shared_lists[size_class]);
+    pthread_mutex_unlock(&shared_lock);
+    if (block) {
+        COUNT(cached_bytes, -(int64_t)rounded);
+        return block;
+    }
+    block = system_allocate(rounded);
+    if (!block) { /* the cache may hold what the system lacks */
+        cr_memory_trim();
+        block = system_allocate(rounded);
+    }
+    if (!block) {
+        cr_account_release(bytes);
+        out_of_memory(bytes, "the system has no more");
+    }
+    return block;
+}
+
+void cr_block_free(void *block, size_t bytes) {
+    if (!block) return;
+    cr_account_release(bytes);
+    cr_block_recycle(block, bytes);
+}
+
+void cr_block_recycle(void *block, size_t bytes) {
+    const int size_class = class_of(bytes);
+    const size_t rounded = class_bytes(size_class);
+    cr_thread *thread = cr_thread_self();
+    if (size_class < CR_CACHE_CLASSES && thread->cache[size_class].count < THREAD_CACHE_BLOCKS &&
+        thread->cache_bytes + (int64_t)rounded <= THREAD_CACHE_BYTES) {
+        list_push(&thread->cache[size_class], block);
+        thread->cache_bytes += (int64_t)rounded;
+        COUNT(cached_bytes, (int64_t)rounded);
+        return;
+    }
+    const int64_t peak = READ(peak_bytes), allowance = peak > CACHE_FLOOR ? peak : CACHE_FLOOR;
+    if (COUNT(cached_bytes, (int64_t)rounded) + (int64_t)rounded > allowance) {
+        COUNT(cached_bytes, -(int64_t)rounded);
+        free(block);
+        return;
+    }
+    pthread_mutex_lock(&shared_lock);
+    list_push(&shared_lists[size_class], block);
+    pthread_mutex_unlock(&shared_lock);
+}
+
+void cr_allocator_thread_exit(cr_thread *thread) {
+    for (int c = 0; c < CR_CACHE_CLASSES; c++) {
+        for (void *block; (block = list_pop(&thread->cache[c]));) {
+            COUNT(cached_bytes, -(int64_t)class_bytes(c));
+            free(block);
+        }
+    }
+    thread->cache_bytes = 0;
+}
+
+/* ---------------------------------------------------------------- malloc's family: the size stands before the block */
+void *cr_malloc(size_t bytes) {
+    if (bytes > SIZE_MAX / 4) {
+        out_of_memory(bytes, "more than the address space");
+        return NULL;
+    }
+    char *block = cr_block_allocate(bytes + ALIGNMENT);
+    if (!block) return NULL;
+    memcpy(block, &bytes, sizeof bytes);
+    return block + ALIGNMENT;
+}
+
+static size_t size_of_block(const void *block) {
+    size_t bytes;
+    memcpy(&bytes, (const char *)block - ALIGNMENT, sizeof bytes);
+    return bytes;
+}
+
+void *cr_calloc(size_t count, size_t bytes) {
+    size_t total;
+    if (__builtin_mul_overflow(count, bytes, &total)) {
+        cr_record_error(CR_ERROR_MEMORY, "cannot allocate %zu objects of %zu bytes: more than the address space", count, bytes);
+        return NULL;
+    }
+    void *block = cr_malloc(total);
+    return block ? memset(block, 0, total) : NULL;
+}
+
+void *cr_realloc(void *block, size_t bytes) {
+    if (!block) return cr_malloc(bytes);
+    const size_t old_bytes = size_of_block(block);
+    if (bytes <= old_bytes && bytes * 2 >= old_bytes) return block;
+    void *moved = cr_malloc(bytes);
+    if (!moved) return NULL;
+    memcpy(moved, block, old_bytes < bytes ? old_bytes : bytes);
+    cr_free(block);
+    return moved;
+}
+
+char *cr_strdup(const char *text) {
+    if (!text) {
+        cr_record_error(CR_ERROR_ARGUMENT, "strdup: NULL text");
+        return NULL;
+    }
+    const size_t bytes = strlen(text) + 1;
+    char *copy = cr_malloc(bytes);
+    return copy ? memcpy(copy, text, bytes) : NULL;
+}
+
+void cr_free(void *block) {
+    if (block) cr_block_free((char *)block - ALIGNMENT, size_of_block(block) + ALIGNMENT);
+}
+
+/* ---------------------------------------------------------------- statistics, limit, fault hook */
+cr_memory_stats_t cr_memory_stats(void) {
+    return (cr_memory_stats_t){READ(live_bytes),   READ(live_blocks), READ(peak_bytes),
+                               READ(cached_bytes), READ(allocations), READ(system_allocations)};
+}
+
+void cr_memory_reset_peak(void) { atomic_store(&counters.peak_bytes, READ(live_bytes)); }
+
+void cr_memory_set_limit(int64_t bytes) { atomic_store(&counters.limit, bytes > 0 ? bytes : 0); }
+
+void cr_memory_fail_nth(int64_t n) {
+    atomic_store(&counters.fail_seen, 0);
+    atomic_store(&counters.fail_countdown, n > 0 ? n : 0);
+    atomic_store(&counters.fail_armed, n > 0);
+}
+
+int64_t cr_memory_fail_seen(void) { return READ(fail_seen); }

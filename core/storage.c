@@ -1,0 +1,53 @@
+/* Storage: a counted block of device memory. Small host data lies in the same block as the struct. */
+#include "core/allocator.h"
+#include "core/device.h"
+#include "core/tensor.h"
+
+enum { STORAGE_HEADER = 64, EMBEDDED_LIMIT = 64 * 1024 };
+_Static_assert(sizeof(cr_storage) <= STORAGE_HEADER, "embedded data starts behind the struct, 64-byte aligned");
+
+cr_storage *cr_storage_new(cr_device device, size_t bytes) {
+    const bool embedded = device.type == CR_DEVICE_CPU && bytes <= EMBEDDED_LIMIT;
+    const size_t block_bytes = STORAGE_HEADER + (embedded ? bytes : 0);
+    cr_storage *storage = cr_block_allocate(block_bytes);
+    if (!storage) return NULL;
+    atomic_init(&storage->references, 1);
+    atomic_init(&storage->version, 0);
+    storage->device = device;
+    storage->bytes = bytes;
+    storage->is_foreign = false;
+    storage->release = NULL;
+    storage->context = NULL;
+    storage->block_bytes = block_bytes;
+    storage->data = (char *)storage + STORAGE_HEADER;
+    if (!embedded) {
+        storage->data = cr_device_allocate(device, bytes);
+        if (!storage->data) {
+            cr_block_free(storage, block_bytes);
+            return NULL;
+        }
+    }
+    return storage;
+}
+
+cr_storage *cr_storage_wrap(void *data, size_t bytes, void (*release)(void *), void *context) {
+    cr_storage *storage = cr_storage_new(CR_CPU, 0);
+    if (!storage) return NULL;
+    storage->data = data;
+    storage->bytes = bytes;
+    storage->is_foreign = true;
+    storage->release = release;
+    storage->context = context;
+    return storage;
+}
+
+void cr_storage_release(cr_storage *storage) {
+    if (!storage || atomic_fetch_sub_explicit(&storage->references, 1, memory_order_acq_rel) != 1) return;
+    const bool embedded = storage->data == (char *)storage + STORAGE_HEADER;
+    if (storage->is_foreign) {
+        if (storage->release) storage->release(storage->context);
+    } else if (!embedded) {
+        cr_device_free(storage->device, storage->data, storage->bytes);
+    }
+    cr_block_free(storage, storage->block_bytes);
+}

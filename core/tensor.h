@@ -1,0 +1,88 @@
+/* The tensor and its storage, as the library's own code sees them. */
+#ifndef CRESSET_CORE_TENSOR_H
+#define CRESSET_CORE_TENSOR_H
+
+#include "core/thread.h"
+
+#include <stdatomic.h>
+
+/* A block of memory on a device that any number of tensors look into. */
+typedef struct cr_storage {
+    atomic_int references;
+    cr_device device;
+    void *data;
+    size_t bytes;
+    atomic_uint_fast64_t version; /* in-place writes so far */
+    bool is_foreign;                /* data is not ours to free */
+    void (*release)(void *context); /* gives foreign memory back, or NULL */
+    void *context;
+    size_t block_bytes; /* size of the block that holds this struct (and small data behind it) */
+} cr_storage;
+
+enum {
+    CR_TENSOR_ALIVE = 0x7e502a11,
+    CR_TENSOR_DEAD = 0x0dead7e5,
+};
+
+struct cr_tensor {
+    uint32_t magic;
+    atomic_int references;
+    cr_storage *storage;
+    int64_t offset; /* first element, in elements from storage->data */
+    int64_t numel;
+    cr_device device;
+    int8_t dtype;
+    int8_t ndim;
+    bool requires_grad; /* autograd follows it */
+    bool is_inference;  /* made in inference mode: autograd refuses it */
+    int64_t sizes[CR_MAX_DIMS];
+    int64_t strides[CR_MAX_DIMS]; /* in elements */
+    size_t scope_slot;            /* where this thread's scopes hold it (checked before use) */
+    void *autograd;               /* autograd's record, or NULL */
+};
+
+/* Set by autograd: ends a tensor's autograd record. */
+extern void (*cr_tensor_autograd_free)(cr_tensor *t);
+
+/* --- making tensors. All return a tensor owned by the innermost scope, or NULL with an error. */
+cr_storage *cr_storage_new(cr_device device, size_t bytes);
+/* Foreign host memory; `release(context)` runs at the end (may be NULL). */
+cr_storage *cr_storage_wrap(void *data, size_t bytes, void (*release)(void *), void *context);
+void cr_storage_release(cr_storage *storage);
+/* A view of `storage` (one more reference to it). */
+cr_tensor *cr_view_of_storage(cr_storage *storage, cr_dtype dtype, cr_shape shape, cr_shape strides, int64_t offset);
+/* A view of t's storage with another geometry; not seen by autograd or the tracer: ops only. */
+cr_tensor *cr_view_raw(const cr_tensor *t, cr_shape shape, cr_shape strides, int64_t offset);
+/* False and an error where t is NULL, its scope has closed (as far as that can be told), or it is not a tensor. */
+bool cr_tensor_check(const cr_tensor *t, const char *name);
+
+static inline void *cr_tensor_address(const cr_tensor *t) {
+    static const uint8_t sizes[] = {1, 1, 1, 2, 4, 8, 2, 2, 4, 8};
+    return (char *)t->storage->data + t->offset * sizes[t->dtype];
+}
+static inline cr_shape cr_tensor_shape(const cr_tensor *t) {
+    cr_shape shape = {.count = t->ndim};
+    for (int i = 0; i < t->ndim; i++) shape.at[i] = t->sizes[i];
+    return shape;
+}
+static inline void cr_tensor_bump_version(cr_tensor *t) {
+    atomic_fetch_add_explicit(&t->storage->version, 1, memory_order_release);
+}
+/* Smallest and one-past-largest element offset that t can reach in its storage. */
+void cr_tensor_extent(const cr_tensor *t, int64_t *low, int64_t *high);
+/* True where two different indices of t may name the same element (a broadcast view). */
+bool cr_tensor_self_overlaps(const cr_tensor *t);
+/* True where a and b may share an element without being the same view. */
+bool cr_tensor_partly_overlaps(const cr_tensor *a, const cr_tensor *b);
+
+/* --- shapes */
+void cr_contiguous_strides(cr_shape shape, cr_shape *strides);
+void cr_channels_last_strides(cr_shape shape, cr_shape *strides); /* shape.count is 4 or 5 */
+/* Negative dims count from the end; an error outside. A 0-d tensor takes 0 and -1. */
+bool cr_normalize_dim(int64_t dim, int ndim, int *result);
+
+/* --- scopes */
+/* The innermost scope takes over the caller's reference; on failure the reference is dropped and NULL returned. */
+cr_tensor *cr_scope_adopt(cr_thread *thread, cr_tensor *t);
+
+#endif

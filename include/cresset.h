@@ -1,0 +1,14 @@
+/* Cresset: deep learning for people who write C. One header for everything. */
+#ifndef CRESSET_H
+#define CRESSET_H
+
+#include <cresset/core.h>
+#include <cresset/ops.h>
+#include <cresset/autograd.h>
+#include <cresset/nn.h>
+#include <cresset/optim.h>
+#include <cresset/data.h>
+#include <cresset/vision.h>
+#include <cresset/summary.h>
+
+#endif

@@ -1,0 +1,1 @@
+static int unused __attribute__((unused));
