@@ -1,4 +1,5 @@
-/* The core: scopes, references, errors, memory counters, shapes, devices, random numbers, threads. */
+/* The core: scopes, references, errors, memory counters, shapes, devices, random numbers, threads.
+ * Labels: threads mutation */
 #include "tests/unit/testing.h"
 
 static void scopes_release_what_they_hold(void **state) {
