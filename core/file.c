@@ -1,6 +1,7 @@
 /* Writing files atomically, and reading them whole. */
 #define _GNU_SOURCE
 #include "core/file.h"
+#include "core/tensor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,6 +116,18 @@ bool cr_file_writer_write(cr_file_writer *writer, const void *data, size_t bytes
     memcpy(writer->buffer + writer->used, data, bytes);
     writer->used += bytes;
     return true;
+}
+
+bool cr_file_writer_write_tensor(cr_file_writer *writer, const cr_tensor *t) {
+    if (!writer || writer->has_failed || !cr_tensor_check(t, "write")) return false;
+    const size_t bytes = (size_t)t->numel * cr_dtype_size((cr_dtype)t->dtype);
+    if (bytes == 0) return true;
+    if (t->device.type == CR_DEVICE_CPU && cr_is_contiguous(t)) return cr_file_writer_write(writer, cr_tensor_address(t), bytes);
+    void *copy = cr_malloc(bytes);
+    const bool written = copy && cr_copy_to_host(t, copy, bytes) && cr_file_writer_write(writer, copy, bytes);
+    cr_free(copy);
+    writer->has_failed |= !written;
+    return written;
 }
 
 int64_t cr_file_writer_position(const cr_file_writer *writer) { return writer ? writer->position : 0; }

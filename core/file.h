@@ -14,6 +14,8 @@ typedef struct cr_file_writer cr_file_writer;
 cr_file_writer *cr_file_writer_begin(const char *path);
 /* Buffered. False where this or an earlier write failed, or `writer` is NULL. */
 bool cr_file_writer_write(cr_file_writer *writer, const void *data, size_t bytes);
+/* All elements of a tensor of any device and strides, in row-major order. */
+bool cr_file_writer_write_tensor(cr_file_writer *writer, const cr_tensor *t);
 /* Bytes given to cr_file_writer_write so far. */
 int64_t cr_file_writer_position(const cr_file_writer *writer);
 /* Puts the new file in place and frees `writer`. False where any step failed: then the old file is untouched and the

@@ -284,7 +284,7 @@ typedef struct cr_safetensors cr_safetensors;
 CR_API cr_safetensors *cr_safetensors_open(const char *path);
 CR_API void cr_safetensors_close(cr_safetensors *file);
 CR_API int cr_safetensors_count(const cr_safetensors *file);
-CR_API const char *cr_safetensors_name(const cr_safetensors *file, int index); /* in the order of the data */
+CR_API const char *cr_safetensors_name(const cr_safetensors *file, int index); /* in the header's order */
 CR_API cr_tensor *cr_safetensors_tensor(cr_safetensors *file, const char *name);
 CR_API bool cr_safetensors_has(const cr_safetensors *file, const char *name);
 CR_API const char *cr_safetensors_metadata(const cr_safetensors *file, const char *key); /* NULL: no such key */
