@@ -270,19 +270,13 @@ static void *data_as(const cr_tensor *t, cr_dtype dtype) {
 float *cr_data_f32(const cr_tensor *t) { return data_as(t, CR_F32); }
 int64_t *cr_data_i64(const cr_tensor *t) { return data_as(t, CR_I64); }
 
-/* One element of any dtype as a double and as an int64. */
-typedef struct element {
-    double real;
-    int64_t integer;
-} element;
-
-static element element_of_integer(int64_t value) { return (element){(double)value, value}; }
-static element element_of_real(double value) {
+static cr_element element_of_integer(int64_t value) { return (cr_element){(double)value, value}; }
+static cr_element element_of_real(double value) {
     const bool fits = value > -0x1p63 && value < 0x1p63;
-    return (element){value, fits ? (int64_t)value : 0};
+    return (cr_element){value, fits ? (int64_t)value : 0};
 }
 
-static element decode(const void *bytes, cr_dtype dtype) {
+cr_element cr_element_decode(const void *bytes, cr_dtype dtype) {
 #define AS(type) (*(const type *)bytes)
     switch (dtype) {
     case CR_BOOL: return element_of_integer(AS(uint8_t) != 0);
@@ -300,18 +294,18 @@ static element decode(const void *bytes, cr_dtype dtype) {
 }
 
 /* Reads the element at `offset` of the storage, from any device. */
-static bool read_element(const cr_tensor *t, int64_t offset, element *value) {
+static bool read_element(const cr_tensor *t, int64_t offset, cr_element *value) {
     const size_t size = cr_dtype_size((cr_dtype)t->dtype);
     const char *source = (const char *)t->storage->data + (size_t)offset * size;
     uint64_t bytes = 0;
     if (!cr_device_copy(CR_CPU, &bytes, t->device, source, size)) return false;
-    *value = decode(&bytes, (cr_dtype)t->dtype);
+    *value = cr_element_decode(&bytes, (cr_dtype)t->dtype);
     return true;
 }
 
-static element item(const cr_tensor *t) {
-    const element nothing = {NAN, 0};
-    element value;
+static cr_element item(const cr_tensor *t) {
+    const cr_element nothing = {NAN, 0};
+    cr_element value;
     if (!cr_tensor_check(t, "item")) return nothing;
     if (t->numel != 1) {
         char text[224];
@@ -336,7 +330,7 @@ double cr_at(const cr_tensor *t, cr_shape index) {
         cr_record_error(CR_ERROR_INDEX, "at: index %s is outside %s", cr_shape_format(index, place), cr_describe(t, text));
         return NAN;
     }
-    element value;
+    cr_element value;
     return read_element(t, offset, &value) ? value.real : NAN;
 }
 

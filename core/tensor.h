@@ -75,6 +75,14 @@ bool cr_tensor_self_overlaps(const cr_tensor *t);
 /* True where a and b may share an element without being the same view. */
 bool cr_tensor_partly_overlaps(const cr_tensor *a, const cr_tensor *b);
 
+/* One element of any dtype as a double and as an int64 (0 where that cannot hold it). */
+typedef struct cr_element {
+    double real;
+    int64_t integer;
+} cr_element;
+/* Reads an element from host memory aligned to its size. */
+cr_element cr_element_decode(const void *bytes, cr_dtype dtype);
+
 /* --- shapes */
 void cr_contiguous_strides(cr_shape shape, cr_shape *strides);
 void cr_channels_last_strides(cr_shape shape, cr_shape *strides); /* shape.count is 4 or 5 */

@@ -268,9 +268,9 @@ CR_API void cr_discard(cr_tensor *t);
 CR_API void cr_scope_clear(void);
 
 /* ------------------------------------------------------------------ text and files */
-/* Prints like PyTorch: aligned columns, summarised past 1000 elements. */
+/* Prints like PyTorch, with our dtype names: aligned columns, summarised past 1000 elements; a newline at the end. */
 CR_API bool cr_print(FILE *out, const cr_tensor *t);
-/* The same text in memory from cr_malloc, for cr_free; NULL and an error on failure. */
+/* The same text without the newline, in memory from cr_malloc, for cr_free; NULL and an error on failure. */
 CR_API char *cr_format(const cr_tensor *t);
 /* "f32[2,3] cpu": for messages. Writes into `text` (at least 224 bytes) and returns it. */
 CR_API char *cr_describe(const cr_tensor *t, char text[224]);

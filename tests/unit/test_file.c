@@ -1,45 +1,15 @@
 /* The atomic file writer: whole files or nothing, no temporary file left, clear errors. */
 #define _GNU_SOURCE
 #include "tests/unit/testing.h"
+#include "tests/unit/temporary_folder.h"
 
 #include "core/file.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char folder[64];
-
-static int make_folder(void **state) {
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/cresset-file-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int entries_in_folder(void) {
-    int count = 0;
-    DIR *entries = opendir(folder);
-    for (struct dirent *entry; (entry = readdir(entries));) count += entry->d_name[0] != '.' || strlen(entry->d_name) > 2;
-    closedir(entries);
-    return count;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    DIR *entries = opendir(folder);
-    for (struct dirent *entry; (entry = readdir(entries));) unlinkat(dirfd(entries), entry->d_name, 0);
-    closedir(entries);
-    return rmdir(folder);
-}
-
-static const char *in_folder(const char *name) {
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
 
 static bool save_text(const char *path, const char *text) {
     cr_file_writer *writer = cr_file_writer_begin(path);
@@ -71,7 +41,7 @@ static void a_committed_file_replaces_the_old_one(void **state) {
     struct stat status;
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 07777, 0640);
-    assert_int_equal(entries_in_folder(), 1);
+    assert_int_equal(count_temporary_files(), 1);
     assert_int_equal(cr_memory_stats().live_bytes, before);
 }
 
@@ -81,10 +51,10 @@ static void an_abandoned_file_leaves_the_old_one(void **state) {
     assert_true(save_text(path, "kept"));
     cr_file_writer *writer = cr_file_writer_begin(path);
     assert_true(cr_file_writer_write(writer, "lost", 4));
-    assert_int_equal(entries_in_folder(), 2);
+    assert_int_equal(count_temporary_files(), 2);
     cr_file_writer_abandon(writer);
     assert_file_holds(path, "kept");
-    assert_int_equal(entries_in_folder(), 1);
+    assert_int_equal(count_temporary_files(), 1);
     cr_file_writer_abandon(NULL);
 }
 
@@ -107,8 +77,7 @@ static void many_pieces_of_all_sizes_arrive_in_order(void **state) {
 static void a_symbolic_link_stays_a_link(void **state) {
     (void)state;
     assert_true(save_text(in_folder("real"), "one"));
-    char link_path[128];
-    snprintf(link_path, sizeof link_path, "%s", in_folder("link"));
+    const char *link_path = in_folder("link");
     assert_int_equal(symlink("real", link_path), 0);
     assert_true(save_text(link_path, "two"));
     struct stat status;
@@ -126,7 +95,7 @@ static void paths_that_cannot_be_written_are_errors(void **state) {
     assert_cr_error(CR_ERROR_ARGUMENT, "NULL");
     assert_null(cr_file_writer_begin(""));
     assert_cr_error(CR_ERROR_ARGUMENT, "empty");
-    assert_null(cr_file_writer_begin(folder));
+    assert_null(cr_file_writer_begin(temporary_folder));
     assert_cr_error(CR_ERROR_IO, "Is a directory");
     assert_null(cr_file_writer_begin("/no/such/folder/file"));
     assert_cr_error(CR_ERROR_IO, "No such file or directory");
@@ -162,7 +131,7 @@ static void a_full_disk_leaves_the_old_file(void **state) {
     signal(SIGXFSZ, old_handler);
     assert_cr_error(CR_ERROR_IO, "File too large");
     assert_file_holds(path, "kept");
-    assert_int_equal(entries_in_folder(), 1);
+    assert_int_equal(count_temporary_files(), 1);
 }
 
 static void a_failed_allocation_at_any_step_is_an_error(void **state) {
@@ -179,7 +148,7 @@ static void a_failed_allocation_at_any_step_is_an_error(void **state) {
         failures++;
         assert_cr_error(CR_ERROR_MEMORY, "made to fail");
         assert_file_holds(path, "kept");
-        assert_int_equal(entries_in_folder(), 1);
+        assert_int_equal(count_temporary_files(), 1);
         assert_int_equal(cr_memory_stats().live_bytes, before);
     }
     assert_int_equal(failures, 3);
@@ -188,7 +157,7 @@ static void a_failed_allocation_at_any_step_is_an_error(void **state) {
 static void reading_refuses_what_is_not_a_file(void **state) {
     (void)state;
     size_t bytes;
-    assert_null(cr_file_load(folder, 0, &bytes));
+    assert_null(cr_file_load(temporary_folder, 0, &bytes));
     assert_cr_error(CR_ERROR_IO, "a folder");
     assert_null(cr_file_load("/dev/zero", 0, &bytes));
     assert_cr_error(CR_ERROR_IO, "device");
@@ -213,5 +182,5 @@ int main(void) {
         cmocka_unit_test(a_failed_allocation_at_any_step_is_an_error),
         cmocka_unit_test(reading_refuses_what_is_not_a_file),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_temporary_folder, remove_temporary_folder);
 }
