@@ -1,0 +1,46 @@
+/* Still pictures in memory: decoding, encoding and resizing through stb, for vision/ and summary/ alike.
+ * Without the image libraries (CRESSET_IMAGES=OFF) every function here fails with CR_ERROR_UNSUPPORTED. */
+#ifndef CRESSET_CORE_IMAGE_H
+#define CRESSET_CORE_IMAGE_H
+
+#include <cresset/core.h>
+
+/* What a picture may measure at most, on a side and in all: larger ones are refused before memory is taken. */
+enum { CR_IMAGE_MAX_SIDE = 1 << 15, CR_IMAGE_MAX_PIXELS = 1 << 27 };
+
+/* Interleaved rows from the top: pixels[(y * width + x) * channels + c]. 1 grey, 2 grey+alpha, 3 RGB, 4 RGBA. */
+typedef struct cr_image {
+    int width, height, channels;
+    uint8_t *pixels; /* from cr_malloc */
+} cr_image;
+
+/* Frees the pixels; NULL and an empty image are ignored. */
+void cr_image_free(cr_image *image);
+
+/* Decodes PNG, JPEG or BMP. `channels` 0 keeps the file's own number; 1 to 4 converts. `name` stands in messages (a
+ * path). CR_ERROR_FORMAT for damaged bytes (PNG checksums are verified, a cut-off JPEG or BMP is refused),
+ * CR_ERROR_UNSUPPORTED for other formats. 16-bit pictures lose their low byte. */
+bool cr_image_decode(const void *bytes, size_t size, int channels, const char *name, cr_image *image);
+
+/* The first step of cr_image_decode: true where the bytes are a whole, undamaged container of a known format. */
+bool cr_image_check_container(const uint8_t *bytes, size_t size, const char *name);
+
+/* Encodes into memory from cr_malloc, for cr_free. */
+bool cr_image_encode_png(const cr_image *image, uint8_t **bytes, size_t *size);
+bool cr_image_encode_jpg(const cr_image *image, int quality, uint8_t **bytes, size_t *size); /* quality 1 … 100 */
+
+/* A picture from a tensor [channels, height, width] or [height, width], on any device, of any strides: u8 as it is;
+ * floats are x * 255 + 0.5, clamped and cut (NaN is 0), as torchvision's save_image does. */
+bool cr_image_from_tensor(const cr_tensor *t, cr_image *image);
+/* The tensor u8 [channels, height, width], owned by the innermost scope. */
+cr_tensor *cr_image_to_tensor(const cr_image *image);
+
+/* One plane of u8 or f32 resampled with a triangle filter that widens when shrinking (antialiased bilinear, as PIL's
+ * BILINEAR; past the edge counts the edge). Strides are in bytes between rows. */
+typedef struct cr_image_plane {
+    void *data;
+    int width, height, stride;
+} cr_image_plane;
+bool cr_image_resize_plane(cr_dtype dtype, cr_image_plane source, cr_image_plane target);
+
+#endif
