@@ -56,7 +56,7 @@ set(CRESSET_WARNINGS -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-protot
                      -Wno-missing-field-initializers -Wno-override-init)
 
 function(cresset_compile_options target)
-  target_compile_options(${target} PRIVATE ${CRESSET_WARNINGS} -fno-math-errno -fno-trapping-math -ffp-contract=off
+  target_compile_options(${target} PRIVATE ${CRESSET_WARNINGS} -fno-math-errno -fno-trapping-math -ffp-contract=off -fwrapv
                          $<$<BOOL:${CRESSET_WERROR}>:-Werror> $<$<CONFIG:Release>:-O3>)
   target_compile_definitions(${target} PRIVATE $<$<CONFIG:Debug>:CRESSET_DEBUG=1>)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include

@@ -1,0 +1,1 @@
+/* contraction. Included by <cresset/ops.h>. */

@@ -1,0 +1,1 @@
+/* convolution. Included by <cresset/ops.h>. */

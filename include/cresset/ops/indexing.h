@@ -1,0 +1,1 @@
+/* indexing. Included by <cresset/ops.h>. */

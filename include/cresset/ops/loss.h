@@ -1,0 +1,1 @@
+/* loss. Included by <cresset/ops.h>. */

@@ -1,0 +1,1 @@
+/* normalization. Included by <cresset/ops.h>. */

@@ -1,0 +1,1 @@
+/* random. Included by <cresset/ops.h>. */

@@ -1,0 +1,1 @@
+/* recurrent. Included by <cresset/ops.h>. */

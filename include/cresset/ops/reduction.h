@@ -1,0 +1,1 @@
+/* reduction. Included by <cresset/ops.h>. */

@@ -1,0 +1,1 @@
+/* shape. Included by <cresset/ops.h>. */

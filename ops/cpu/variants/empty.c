@@ -1,1 +1,0 @@
-static int unused __attribute__((unused));

@@ -1,0 +1,190 @@
+/* The loops of every pointwise op, made from pointwise.def, and the one kernel that drives them tile by tile. */
+#include "core/parallel.h"
+#include "ops/cpu/variants/tile.h"
+#include "ops/math.h"
+
+typedef void (*pointwise_loop)(const void *const *operands, void *result, const double *numbers, int64_t count);
+
+/* ---------------------------------------------------------------- attributes in the compute type */
+static inline float number_f32(double x) { return (float)x; }
+static inline double number_f64(double x) { return x; }
+static inline int64_t number_i64(double x) { return x >= 0x1p63 ? INT64_MAX : x < -0x1p63 ? INT64_MIN : x != x ? 0 : (int64_t)x; }
+
+/* ---------------------------------------------------------------- loops: loop_add_f32, loop_add_f64, loop_add_i64 */
+#define PASTE_(name, type) loop_##name##_##type
+#define PASTE(name, type) PASTE_(name, type)
+#define NUMBERS_0
+#define NUMBERS_1(p) const T p = CR_WORD_NUMBER(numbers[0]); (void)p;
+#define NUMBERS_2(p, q) NUMBERS_1(p) const T q = CR_WORD_NUMBER(numbers[1]); (void)q;
+#define NUMBER_PASTE_(type) number_##type
+#define NUMBER_PASTE(type) NUMBER_PASTE_(type)
+#define CR_WORD_NUMBER NUMBER_PASTE(CR_T)
+#define POINTERS_1 const T *const pa = operands[0];
+#define POINTERS_2 POINTERS_1 const T *const pb = operands[1];
+#define POINTERS_3 POINTERS_2 const T *const pc = operands[2];
+#define READ_1 const T a = pa[i]; (void)a;
+#define READ_2 READ_1 const T b = pb[i]; (void)b;
+#define READ_3 READ_2 const T c = pc[i]; (void)c;
+#define LOOP(name, result_type, count_of_operands, numbers_, ...)                                                      \
+    static void PASTE(name, CR_T)(const void *const *operands, void *result, const double *numbers, int64_t count) {   \
+        result_type *const out = result;                                                                               \
+        (void)numbers;                                                                                                 \
+        POINTERS_##count_of_operands numbers_                                                                          \
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < count; i++) {                                                     \
+            READ_##count_of_operands out[i] = (result_type)(__VA_ARGS__);                                              \
+        }                                                                                                              \
+    }
+#define LOOP_ANY(name, ...) LOOP(name, T, __VA_ARGS__)
+#define LOOP_SIGNED(name, ...) LOOP(name, T, __VA_ARGS__)
+#define LOOP_MASK_A(name, ...) LOOP(name, T, __VA_ARGS__)
+#define LOOP_MASK_B(name, ...) LOOP(name, T, __VA_ARGS__)
+#define LOOP_COMPARE(name, ...) LOOP(name, uint8_t, __VA_ARGS__)
+
+#define CR_POINTWISE_1(name, class, saves, ga, ...) LOOP_##class(name, 1, NUMBERS_0, __VA_ARGS__)
+#define CR_POINTWISE_1_P(name, p, pd, class, saves, ga, ...) LOOP_##class(name, 1, NUMBERS_1(p), __VA_ARGS__)
+#define CR_POINTWISE_1_PQ(name, p, pd, q, qd, class, saves, ga, ...) LOOP_##class(name, 1, NUMBERS_2(p, q), __VA_ARGS__)
+#define CR_POINTWISE_2(name, class, saves, ga, gb, ...) LOOP_##class(name, 2, NUMBERS_0, __VA_ARGS__)
+#define CR_POINTWISE_2_P(name, p, pd, class, saves, ga, gb, ...) LOOP_##class(name, 2, NUMBERS_1(p), __VA_ARGS__)
+#define CR_POINTWISE_2_PQ(name, p, pd, q, qd, class, saves, ga, gb, ...) LOOP_##class(name, 2, NUMBERS_2(p, q), __VA_ARGS__)
+#define CR_POINTWISE_3(name, class, saves, ga, gb, gc, ...) LOOP_##class(name, 3, NUMBERS_0, __VA_ARGS__)
+#define CR_POINTWISE_3_P(name, p, pd, class, saves, ga, gb, gc, ...) LOOP_##class(name, 3, NUMBERS_1(p), __VA_ARGS__)
+
+/* floats: all but INTEGER */
+#define LOOP_REAL(name, ...) LOOP(name, T, __VA_ARGS__)
+#define LOOP_INTEGER(...)
+#define T float
+#define CR_T f32
+#include <cresset/pointwise.def>
+#undef T
+#undef CR_T
+#define T double
+#define CR_T f64
+#include <cresset/pointwise.def>
+#undef T
+#undef CR_T
+/* integers: all but REAL */
+#undef LOOP_REAL
+#undef LOOP_INTEGER
+#define LOOP_REAL(...)
+#define LOOP_INTEGER(name, ...) LOOP(name, T, __VA_ARGS__)
+#define T int64_t
+#define CR_T i64
+#include <cresset/pointwise.def>
+#undef T
+#undef CR_T
+#include <cresset/pointwise_undef.h>
+
+/* ---------------------------------------------------------------- the table of loops */
+#define ROW_ANY(name) {loop_##name##_f32, loop_##name##_f64, loop_##name##_i64},
+#define ROW_SIGNED ROW_ANY
+#define ROW_MASK_A ROW_ANY
+#define ROW_MASK_B ROW_ANY
+#define ROW_COMPARE ROW_ANY
+#define ROW_REAL(name) {loop_##name##_f32, loop_##name##_f64, NULL},
+#define ROW_INTEGER(name) {NULL, NULL, loop_##name##_i64},
+#define CR_POINTWISE_1(name, class, ...) ROW_##class(name)
+#define CR_POINTWISE_1_P(name, p, pd, class, ...) ROW_##class(name)
+#define CR_POINTWISE_1_PQ(name, p, pd, q, qd, class, ...) ROW_##class(name)
+#define CR_POINTWISE_2 CR_POINTWISE_1
+#define CR_POINTWISE_2_P CR_POINTWISE_1_P
+#define CR_POINTWISE_2_PQ CR_POINTWISE_1_PQ
+#define CR_POINTWISE_3 CR_POINTWISE_1
+#define CR_POINTWISE_3_P CR_POINTWISE_1_P
+static const pointwise_loop loops[CR_POINTWISE_COUNT][CR_COMPUTE_COUNT] = {
+#include <cresset/pointwise.def>
+};
+#include <cresset/pointwise_undef.h>
+
+/* ---------------------------------------------------------------- the kernel */
+typedef struct pointwise_job {
+    cr_iteration iteration;
+    pointwise_loop loop;
+    cr_compute compute, result; /* result: CR_COMPUTE_COUNT stands for bool */
+    const double *numbers;
+    bool one_run; /* everything dense and of the compute type: no tiles */
+} pointwise_job;
+
+static bool is_one_run(const pointwise_job *job) {
+    const cr_iteration *it = &job->iteration;
+    static const cr_dtype dtypes[] = {CR_F32, CR_F64, CR_I64, CR_BOOL};
+    if (it->ndim != 1) return false;
+    for (int k = 0; k < it->operand_count; k++)
+        if (it->operands[k].strides[0] != 1 || it->operands[k].dtype != dtypes[k ? job->compute : job->result]) return false;
+    return true;
+}
+
+static void run_dense(const pointwise_job *job, int64_t begin, int64_t end) {
+    const cr_iteration *it = &job->iteration;
+    const void *operands[3] = {NULL};
+    for (int k = 1; k < it->operand_count; k++)
+        operands[k - 1] = it->operands[k].data + (size_t)begin * cr_dtype_size(it->operands[k].dtype);
+    job->loop(operands, it->operands[0].data + (size_t)begin * cr_dtype_size(it->operands[0].dtype), job->numbers, end - begin);
+}
+
+static void run_tiles(const pointwise_job *job, int64_t begin, int64_t end) {
+    _Alignas(64) char buffers[4][CR_TILE * 8];
+    const cr_iteration *it = &job->iteration;
+    const void *operands[3] = {NULL};
+    int64_t uniform_filled[3] = {0}; /* a number's buffer stays filled from tile to tile */
+    for (int64_t start = begin; start < end;) {
+        const int64_t count = cr_tile_length(it, start, end);
+        for (int k = 1; k < it->operand_count; k++) {
+            const bool is_uniform = it->ndim == 1 && it->operands[k].strides[0] == 0;
+            if (is_uniform && uniform_filled[k - 1] >= count) continue;
+            operands[k - 1] = cr_tile_load(it, k, start, count, job->compute, buffers[k]);
+            if (is_uniform) uniform_filled[k - 1] = count;
+        }
+        void *target = cr_tile_target(it, start, count, job->result, buffers[0]);
+        job->loop(operands, target, job->numbers, count);
+        cr_tile_store(it, start, count, job->result, target, buffers[0]);
+        start += count;
+    }
+}
+
+static void run_range(void *context, int64_t begin, int64_t end) {
+    const pointwise_job *job = context;
+    if (job->one_run)
+        run_dense(job, begin, end);
+    else
+        run_tiles(job, begin, end);
+}
+
+static bool run_loop(cr_call *call, pointwise_job *job) {
+    cr_iteration *it = &job->iteration;
+    if (call->outputs[0]->numel == 0) return true;
+    cr_iteration_begin(it, call->outputs[0]);
+    for (int i = 0; i < call->input_count; i++) cr_iteration_add(it, call->inputs[i]);
+    cr_iteration_merge(it);
+    job->one_run = is_one_run(job);
+    if (it->numel <= CR_GRAIN_ELEMENTS)
+        run_range(job, 0, it->numel);
+    else
+        cr_parallel_for(it->numel, CR_GRAIN_ELEMENTS, run_range, job);
+    return true;
+}
+
+bool CR_NAME(cr_pointwise_kernel)(cr_call *call);
+bool CR_NAME(cr_pointwise_kernel)(cr_call *call) {
+    const cr_pointwise_info *info = call->op->pointwise;
+    cr_dtype dtype = cr_pointwise_promote(call);
+    if (info->class == CR_CLASS_REAL && !cr_dtype_is_floating(dtype)) dtype = CR_F32;
+    pointwise_job job;
+    job.compute = cr_compute_of(dtype);
+    job.result = info->class == CR_CLASS_COMPARE ? CR_COMPUTE_COUNT : job.compute;
+    job.loop = loops[info->index][job.compute];
+    job.numbers = ((const cr_pointwise_attributes *)call->attributes)->value;
+    if (!job.loop) return cr_fail_call(call, CR_ERROR_DTYPE, "does not take %s", cr_dtype_name(dtype));
+    return run_loop(call, &job);
+}
+
+/* Casts and copies are the identity between two dtypes. f32 holds every f16, bf16, i8, i16 exactly; integers go as i64. */
+CR_KERNEL(cast) {
+    pointwise_job job;
+    const cr_dtype from = (cr_dtype)call->inputs[0]->dtype, to = (cr_dtype)call->outputs[0]->dtype;
+    const bool through_f64 = from == CR_F64 || (to == CR_F64 && cr_dtype_is_floating(from));
+    job.compute = through_f64 ? CR_COMPUTE_F64 : cr_compute_of(from);
+    job.result = job.compute;
+    job.loop = loops[CR_POINTWISE_INDEX_identity][job.compute];
+    job.numbers = NULL;
+    return run_loop(call, &job);
+}

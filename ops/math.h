@@ -1,0 +1,283 @@
+/* The words of pointwise expressions, for three compute types: f32, f64, i64. Before an expression, CR_T names the type's
+ * suffix and T is the type. Plain C that also compiles as C++ and CUDA; branch-free where loops should vectorise.
+ * Polynomials for f32 follow Cephes (Moshier, "Methods and Programs for Mathematical Functions", 1989). */
+#ifndef CRESSET_OPS_MATH_H
+#define CRESSET_OPS_MATH_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__CUDACC__)
+#define CR_MATH static __host__ __device__ __forceinline__
+#else
+#define CR_MATH static inline __attribute__((always_inline, unused))
+#endif
+
+/* ---------------------------------------------------------------- the words */
+#define CR_WORD_(function, suffix) cr_##function##_##suffix
+#define CR_WORD(function, suffix) CR_WORD_(function, suffix)
+#define NUMBER(value) ((T)(value))
+#define SELECT(condition, x, y) ((condition) ? (x) : (y))
+#define ISNAN(x) CR_WORD(isnan, CR_T)(x)
+#define ISINF(x) CR_WORD(isinf, CR_T)(x)
+#define ABS(x) CR_WORD(abs, CR_T)(x)
+#define FLOOR(x) CR_WORD(floor, CR_T)(x)
+#define CEIL(x) CR_WORD(ceil, CR_T)(x)
+#define ROUND(x) CR_WORD(round, CR_T)(x)
+#define TRUNC(x) CR_WORD(trunc, CR_T)(x)
+#define FLOOR_DIVIDE(x, y) CR_WORD(floor_divide, CR_T)(x, y)
+#define TRUNC_DIVIDE(x, y) CR_WORD(trunc_divide, CR_T)(x, y)
+#define REMAINDER(x, y) CR_WORD(remainder, CR_T)(x, y)
+#define FMOD(x, y) CR_WORD(fmod, CR_T)(x, y)
+#define POW(x, y) CR_WORD(pow, CR_T)(x, y)
+#define SQRT(x) CR_WORD(sqrt, CR_T)(x)
+#define EXP(x) CR_WORD(exp, CR_T)(x)
+#define EXP2(x) CR_WORD(exp2, CR_T)(x)
+#define EXPM1(x) CR_WORD(expm1, CR_T)(x)
+#define LOG(x) CR_WORD(log, CR_T)(x)
+#define LOG2(x) CR_WORD(log2, CR_T)(x)
+#define LOG10(x) CR_WORD(log10, CR_T)(x)
+#define LOG1P(x) CR_WORD(log1p, CR_T)(x)
+#define SIN(x) CR_WORD(sin, CR_T)(x)
+#define COS(x) CR_WORD(cos, CR_T)(x)
+#define TAN(x) CR_WORD(tan, CR_T)(x)
+#define ASIN(x) CR_WORD(asin, CR_T)(x)
+#define ACOS(x) CR_WORD(acos, CR_T)(x)
+#define ATAN(x) CR_WORD(atan, CR_T)(x)
+#define ATAN2(x, y) CR_WORD(atan2, CR_T)(x, y)
+#define SINH(x) CR_WORD(sinh, CR_T)(x)
+#define COSH(x) CR_WORD(cosh, CR_T)(x)
+#define TANH(x) CR_WORD(tanh, CR_T)(x)
+#define ASINH(x) CR_WORD(asinh, CR_T)(x)
+#define ACOSH(x) CR_WORD(acosh, CR_T)(x)
+#define ATANH(x) CR_WORD(atanh, CR_T)(x)
+#define SIGMOID(x) CR_WORD(sigmoid, CR_T)(x)
+#define ERF(x) CR_WORD(erf, CR_T)(x)
+#define ERFC(x) CR_WORD(erfc, CR_T)(x)
+#define ERFINV(x) CR_WORD(erfinv, CR_T)(x)
+#define BITWISE_NOT(x) (~(x))
+#define SHIFT_LEFT(x, y) CR_WORD(shift_left, CR_T)(x, y)
+#define SHIFT_RIGHT(x, y) CR_WORD(shift_right, CR_T)(x, y)
+
+/* ---------------------------------------------------------------- bits */
+CR_MATH float cr_bits_to_f32(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+CR_MATH uint32_t cr_bits_from_f32(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* One rounding where the processor has it. */
+CR_MATH float cr_fma_f32(float a, float b, float c) {
+#if defined(__FMA__) || defined(__CUDACC__) || defined(__ARM_FEATURE_FMA)
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* ---------------------------------------------------------------- f32: exponential family */
+/* e^x = 2^n · e^r with |r| <= ln2 / 2; 2^n in two factors, so that results below 2^-126 and near 2^128 come out right. */
+CR_MATH float cr_exp_f32(float x) {
+    const float bounded = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
+    const float n = (bounded * 1.44269504088896341f + 12582912.0f) - 12582912.0f; /* to nearest: 1.5 · 2^23 */
+    float r = cr_fma_f32(n, -0.693359375f, bounded);
+    r = cr_fma_f32(n, 2.12194440e-4f, r);
+    float p = 1.9875691500e-4f;
+    p = cr_fma_f32(p, r, 1.3981999507e-3f);
+    p = cr_fma_f32(p, r, 8.3334519073e-3f);
+    p = cr_fma_f32(p, r, 4.1665795894e-2f);
+    p = cr_fma_f32(p, r, 1.6666665459e-1f);
+    p = cr_fma_f32(p, r, 5.0000001201e-1f);
+    p = cr_fma_f32(p, r * r, r) + 1.0f;
+    const int32_t exponent = (int32_t)n, half = exponent >> 1;
+    const float scale1 = cr_bits_to_f32((uint32_t)(half + 127) << 23);
+    const float scale2 = cr_bits_to_f32((uint32_t)(exponent - half + 127) << 23);
+    const float result = p * scale1 * scale2;
+    return x != x ? x : result;
+}
+
+/* log(x) = e · ln2 + log(m) with m in [sqrt(1/2), sqrt(2)). */
+CR_MATH float cr_log_f32(float x) {
+    const float scaled = x < 1.17549435e-38f ? x * 8388608.0f : x; /* a denormal: times 2^23 */
+    const float rescale = x < 1.17549435e-38f ? -23.0f : 0.0f;
+    const uint32_t bits = cr_bits_from_f32(scaled);
+    const uint32_t shifted = bits - 0x3f3504f3u; /* sqrt(1/2) */
+    const float e = (float)((int32_t)shifted >> 23) + rescale;
+    const float m = cr_bits_to_f32((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
+    const float z = m * m;
+    float p = 7.0376836292e-2f;
+    p = cr_fma_f32(p, m, -1.1514610310e-1f);
+    p = cr_fma_f32(p, m, 1.1676998740e-1f);
+    p = cr_fma_f32(p, m, -1.2420140846e-1f);
+    p = cr_fma_f32(p, m, 1.4249322787e-1f);
+    p = cr_fma_f32(p, m, -1.6668057665e-1f);
+    p = cr_fma_f32(p, m, 2.0000714765e-1f);
+    p = cr_fma_f32(p, m, -2.4999993993e-1f);
+    p = cr_fma_f32(p, m, 3.3333331174e-1f);
+    float y = p * m * z;
+    y = cr_fma_f32(e, -2.12194440e-4f, y);
+    y = cr_fma_f32(-0.5f, z, y);
+    const float result = cr_fma_f32(e, 0.693359375f, m + y);
+    const float edge = x < 0.0f || x != x ? NAN : x == 0.0f ? -INFINITY : INFINITY;
+    return x > 0.0f && x < INFINITY ? result : edge;
+}
+
+/* Kahan's forms: the error of rounding u cancels in the quotient. */
+CR_MATH float cr_expm1_f32(float x) {
+    const float u = cr_exp_f32(x), um1 = u - 1.0f;
+    const float quotient = um1 * x / cr_log_f32(u);
+    const float middle = u == 1.0f ? x : quotient;
+    return x > 15.0f || um1 <= -1.0f || x != x ? um1 : middle;
+}
+CR_MATH float cr_log1p_f32(float x) {
+    const float u = 1.0f + x;
+    const float quotient = cr_log_f32(u) * x / (u - 1.0f);
+    return u == 1.0f ? x : u < INFINITY ? quotient : u;
+}
+
+/* tanh: an odd polynomial below 0.625, 1 - 2 / (e^2|x| + 1) above. */
+CR_MATH float cr_tanh_f32(float x) {
+    const float magnitude = __builtin_fabsf(x), z = x * x;
+    float p = -5.70498872745e-3f;
+    p = cr_fma_f32(p, z, 2.06390887954e-2f);
+    p = cr_fma_f32(p, z, -5.37397155531e-2f);
+    p = cr_fma_f32(p, z, 1.33314422036e-1f);
+    p = cr_fma_f32(p, z, -3.33332819422e-1f);
+    const float small = cr_fma_f32(p * z, x, x);
+    const float large = 1.0f - 2.0f / (cr_exp_f32(2.0f * magnitude) + 1.0f);
+    return magnitude < 0.625f ? small : __builtin_copysignf(large, x) + (x - x) * 0.0f;
+}
+CR_MATH float cr_sigmoid_f32(float x) { return 1.0f / (1.0f + cr_exp_f32(-x)); }
+CR_MATH double cr_sigmoid_f64(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+/* ---------------------------------------------------------------- both float types, from libm */
+#define CR_FROM_LIBM(word, f32_function, f64_function)                                                                 \
+    CR_MATH float cr_##word##_f32(float x) { return f32_function(x); }                                                 \
+    CR_MATH double cr_##word##_f64(double x) { return f64_function(x); }
+#define CR_FROM_LIBM_2(word, f32_function, f64_function)                                                               \
+    CR_MATH float cr_##word##_f32(float x, float y) { return f32_function(x, y); }                                     \
+    CR_MATH double cr_##word##_f64(double x, double y) { return f64_function(x, y); }
+CR_FROM_LIBM(abs, fabsf, fabs)
+CR_FROM_LIBM(floor, floorf, floor)
+CR_FROM_LIBM(ceil, ceilf, ceil)
+CR_FROM_LIBM(round, rintf, rint)
+CR_FROM_LIBM(trunc, truncf, trunc)
+CR_FROM_LIBM(sqrt, sqrtf, sqrt)
+CR_FROM_LIBM(exp2, exp2f, exp2)
+CR_FROM_LIBM(log2, log2f, log2)
+CR_FROM_LIBM(log10, log10f, log10)
+CR_FROM_LIBM(sin, sinf, sin)
+CR_FROM_LIBM(cos, cosf, cos)
+CR_FROM_LIBM(tan, tanf, tan)
+CR_FROM_LIBM(asin, asinf, asin)
+CR_FROM_LIBM(acos, acosf, acos)
+CR_FROM_LIBM(atan, atanf, atan)
+CR_FROM_LIBM(sinh, sinhf, sinh)
+CR_FROM_LIBM(cosh, coshf, cosh)
+CR_FROM_LIBM(asinh, asinhf, asinh)
+CR_FROM_LIBM(acosh, acoshf, acosh)
+CR_FROM_LIBM(atanh, atanhf, atanh)
+CR_FROM_LIBM(erf, erff, erf)
+CR_FROM_LIBM(erfc, erfcf, erfc)
+CR_FROM_LIBM_2(fmod, fmodf, fmod)
+CR_FROM_LIBM_2(pow, powf, pow)
+CR_FROM_LIBM_2(atan2, atan2f, atan2)
+CR_MATH double cr_exp_f64(double x) { return exp(x); }
+CR_MATH double cr_expm1_f64(double x) { return expm1(x); }
+CR_MATH double cr_log_f64(double x) { return log(x); }
+CR_MATH double cr_log1p_f64(double x) { return log1p(x); }
+CR_MATH double cr_tanh_f64(double x) { return tanh(x); }
+
+CR_MATH int cr_isnan_f32(float x) { return x != x; }
+CR_MATH int cr_isnan_f64(double x) { return x != x; }
+CR_MATH int cr_isinf_f32(float x) { return (x == INFINITY) | (x == -INFINITY); }
+CR_MATH int cr_isinf_f64(double x) { return (x == INFINITY) | (x == -INFINITY); }
+
+/* Python's remainder: the sign of the divisor. */
+#define CR_DIVISIONS(suffix, type, floor_function, trunc_function, fmod_function)                                      \
+    CR_MATH type cr_trunc_divide_##suffix(type x, type y) { return trunc_function(x / y); }                            \
+    CR_MATH type cr_remainder_##suffix(type x, type y) {                                                               \
+        const type rest = fmod_function(x, y);                                                                         \
+        return rest != 0 && ((rest < 0) != (y < 0)) ? rest + y : rest;                                                 \
+    }                                                                                                                  \
+    CR_MATH type cr_floor_divide_##suffix(type x, type y) {                                                            \
+        const type quotient = (x - cr_remainder_##suffix(x, y)) / y, whole = floor_function(quotient);                 \
+        return y == 0 ? x / y : quotient - whole > (type)0.5 ? whole + 1 : whole;                                      \
+    }
+CR_DIVISIONS(f32, float, floorf, truncf, fmodf)
+CR_DIVISIONS(f64, double, floor, trunc, fmod)
+
+/* Inverse error function: Giles' approximation ("Approximating the erfinv function", 2010) and two Newton steps. */
+CR_MATH double cr_erfinv_f64(double x) {
+    const double w = -log((1.0 - x) * (1.0 + x));
+    double p;
+    if (w < 5.0) {
+        const double v = w - 2.5;
+        p = 2.81022636e-08;
+        p = 3.43273939e-07 + p * v;
+        p = -3.5233877e-06 + p * v;
+        p = -4.39150654e-06 + p * v;
+        p = 0.00021858087 + p * v;
+        p = -0.00125372503 + p * v;
+        p = -0.00417768164 + p * v;
+        p = 0.246640727 + p * v;
+        p = 1.50140941 + p * v;
+    } else {
+        const double v = sqrt(w) - 3.0;
+        p = -0.000200214257;
+        p = 0.000100950558 + p * v;
+        p = 0.00134934322 + p * v;
+        p = -0.00367342844 + p * v;
+        p = 0.00573950773 + p * v;
+        p = -0.0076224613 + p * v;
+        p = 0.00943887047 + p * v;
+        p = 1.00167406 + p * v;
+        p = 2.83297682 + p * v;
+    }
+    double y = p * x;
+    if (x == 1.0 || x == -1.0) return x * INFINITY;
+    for (int step = 0; step < 2; step++) {
+        const double miss = x < -0.5 ? erfc(-y) - (1.0 + x) : x > 0.5 ? (1.0 - x) - erfc(y) : erf(y) - x;
+        y -= miss / (1.12837916709551257390 * exp(-y * y));
+    }
+    return y;
+}
+CR_MATH float cr_erfinv_f32(float x) { return (float)cr_erfinv_f64((double)x); }
+
+/* ---------------------------------------------------------------- integers; a division by zero gives 0 */
+CR_MATH int cr_isnan_i64(int64_t x) { return (void)x, 0; }
+CR_MATH int cr_isinf_i64(int64_t x) { return (void)x, 0; }
+CR_MATH int64_t cr_abs_i64(int64_t x) { return x < 0 ? (int64_t)(0 - (uint64_t)x) : x; }
+CR_MATH int64_t cr_floor_i64(int64_t x) { return x; }
+CR_MATH int64_t cr_ceil_i64(int64_t x) { return x; }
+CR_MATH int64_t cr_round_i64(int64_t x) { return x; }
+CR_MATH int64_t cr_trunc_i64(int64_t x) { return x; }
+CR_MATH int64_t cr_trunc_divide_i64(int64_t x, int64_t y) {
+    return y == 0 ? 0 : y == -1 ? (int64_t)(0 - (uint64_t)x) : x / y;
+}
+CR_MATH int64_t cr_fmod_i64(int64_t x, int64_t y) { return y == 0 || y == -1 ? 0 : x % y; }
+CR_MATH int64_t cr_remainder_i64(int64_t x, int64_t y) {
+    const int64_t rest = cr_fmod_i64(x, y);
+    return rest != 0 && (rest < 0) != (y < 0) ? rest + y : rest;
+}
+CR_MATH int64_t cr_floor_divide_i64(int64_t x, int64_t y) {
+    return cr_trunc_divide_i64(x, y) - (cr_remainder_i64(x, y) != cr_fmod_i64(x, y));
+}
+/* Negative exponents: 1 and -1 have reciprocals; all else truncates to 0. */
+CR_MATH int64_t cr_pow_i64(int64_t base, int64_t exponent) {
+    if (exponent < 0) return base == 1 ? 1 : base == -1 ? (exponent % 2 ? -1 : 1) : 0;
+    uint64_t result = 1, power = (uint64_t)base;
+    for (; exponent > 0; exponent >>= 1, power *= power)
+        if (exponent & 1) result *= power;
+    return (int64_t)result;
+}
+CR_MATH int64_t cr_shift_left_i64(int64_t x, int64_t y) { return y < 0 || y > 63 ? 0 : (int64_t)((uint64_t)x << y); }
+CR_MATH int64_t cr_shift_right_i64(int64_t x, int64_t y) { return x >> (y < 0 || y > 63 ? 63 : y); }
+
+#endif

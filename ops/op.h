@@ -1,0 +1,187 @@
+/* The op table: one row defines an op for the dispatcher, autograd, the tracer, the JIT and ONNX.
+ * How to add one: docs/adding-an-op.md. */
+#ifndef CRESSET_OPS_OP_H
+#define CRESSET_OPS_OP_H
+
+#include <cresset/ops.h>
+
+#include "core/device.h"
+#include "core/tensor.h"
+
+enum { CR_MAX_INPUTS = 64, CR_MAX_OUTPUTS = 8, CR_MAX_LISTENERS = 4 };
+
+struct cr_op;
+
+/* ---------------------------------------------------------------- attributes */
+typedef enum cr_attribute_kind {
+    CR_ATTRIBUTE_INT,      /* int64_t */
+    CR_ATTRIBUTE_FLOAT,    /* double */
+    CR_ATTRIBUTE_BOOL,     /* bool */
+    CR_ATTRIBUTE_DTYPE,    /* cr_dtype */
+    CR_ATTRIBUTE_DEVICE,   /* cr_device */
+    CR_ATTRIBUTE_DIMS,     /* cr_dims */
+    CR_ATTRIBUTE_TEXT,     /* const char *, interned: cr_intern */
+    CR_ATTRIBUTE_GENERATOR /* cr_generator *, NULL: the default one; not printed */
+} cr_attribute_kind;
+
+typedef struct cr_attribute {
+    const char *name;
+    cr_attribute_kind kind;
+    size_t offset; /* in the op's attribute struct, which begins with size_t size */
+} cr_attribute;
+
+/* `CR_ATTRIBUTES(reduce, CR_REDUCE_ATTRIBUTES)` makes `reduce_attributes` and `reduce_defaults` of struct cr_reduce_options,
+ * from the list CR_REDUCE_ATTRIBUTES(A, op) of A(op, KIND, name, default) in include/cresset/ops/; a row takes them with
+ * CR_ROW_ATTRIBUTES(reduce). Several rows may share one list. */
+#define CR_ATTRIBUTE_ROW_(op, kind, field, ...) {#field, CR_ATTRIBUTE_##kind, offsetof(cr_##op##_options, field)},
+#define CR_ATTRIBUTES(op, LIST)                                                                                        \
+    static const cr_attribute op##_attributes[] = {LIST(CR_ATTRIBUTE_ROW_, op)};                                       \
+    static const cr_##op##_options op##_defaults = {.size = sizeof(cr_##op##_options), LIST(CR_DEFAULT_, op)};
+#define CR_ROW_ATTRIBUTES(op)                                                                                          \
+    .attributes = op##_attributes, .attribute_count = (int)(sizeof op##_attributes / sizeof op##_attributes[0]),       \
+    .defaults = &op##_defaults, .attribute_bytes = sizeof op##_defaults
+
+/* One copy of each text for the process's life: attribute texts compare by pointer. NULL on failure. */
+const char *cr_intern(const char *text);
+/* Text to an op's attribute struct, over its defaults, and back (from cr_malloc). */
+bool cr_attributes_parse(const struct cr_op *op, const char *text, void *attributes);
+char *cr_attributes_print(const struct cr_op *op, const void *attributes);
+/* The same attribute values (structs of one op). */
+bool cr_attributes_equal(const struct cr_op *op, const void *a, const void *b);
+
+/* ---------------------------------------------------------------- a call */
+/* What an output will be. */
+typedef struct cr_spec {
+    cr_dtype dtype;
+    bool channels_last; /* 4-d and 5-d: lay channels fastest */
+    cr_shape shape;
+} cr_spec;
+
+typedef struct cr_call {
+    const struct cr_op *op;
+    cr_tensor **inputs; /* an absent optional one is NULL */
+    int input_count;
+    cr_tensor **outputs; /* preset in an in-place call */
+    int output_count;
+    const void *attributes; /* the op's attribute struct, complete */
+    cr_device device;
+    bool in_place;    /* outputs[0] is the tensor that is overwritten */
+    cr_spec *specs;   /* infer's answer, one for each output */
+} cr_call;
+
+/* The vector-Jacobian product of one recorded call: results[i] = grads · d outputs / d inputs[i], written with ops.
+ * The driver sums a result over broadcast dims and casts it to the input's dtype; rules need not. */
+typedef struct cr_vjp {
+    const struct cr_op *op;
+    const void *attributes;
+    cr_tensor **inputs;  /* those that the row saves; others NULL */
+    cr_tensor **outputs; /* likewise */
+    cr_tensor **grads;   /* of the outputs; never NULL where the output is floating (zeros are made) */
+    const bool *needs;   /* which results are wanted */
+    cr_tensor **results; /* to fill; NULL means zero */
+    const cr_spec *input_specs;
+    int input_count, output_count;
+} cr_vjp;
+
+/* Stores a result; false where it is NULL (an error is recorded then). */
+static inline bool cr_vjp_set(cr_vjp *v, int index, cr_tensor *gradient) {
+    v->results[index] = gradient;
+    return gradient != NULL;
+}
+
+/* ---------------------------------------------------------------- the row */
+#define CR_SAVE_INPUT(i) (1u << (i))
+#define CR_SAVE_OUTPUT(i) (1u << (16 + (i)))
+#define CR_SAVE_ALL_INPUTS 0xffffu
+
+enum {
+    CR_OP_VIEW = 1,            /* outputs look into inputs[0]'s storage; `view` makes them */
+    CR_OP_RANDOM = 2,          /* draws from a generator: never folded or merged */
+    CR_OP_POINTWISE = 4,       /* a row of pointwise.def; `pointwise` describes it */
+    CR_OP_NO_GRADIENT = 8,     /* outputs never require gradients, whatever their dtype */
+    CR_OP_READS_HOST = 16      /* output sizes depend on values (nonzero, masked_select) */
+};
+
+typedef struct cr_pointwise_info cr_pointwise_info;
+
+typedef struct cr_op {
+    const char *name;
+    const char *inputs;  /* names: "input weight bias?": `?` optional; "tensors*": any number, at least one */
+    const char *outputs; /* names; NULL: "output" */
+    const cr_attribute *attributes;
+    int attribute_count;
+    const void *defaults; /* a complete attribute struct */
+    size_t attribute_bytes;
+    unsigned flags;
+    unsigned saves; /* CR_SAVE_*: what the gradient rule reads */
+
+    bool (*infer)(cr_call *call); /* checks the call, fills specs; for view ops may be NULL */
+    bool (*view)(cr_call *call);  /* sets outputs (cr_view_raw) */
+    bool (*decompose)(cr_call *call); /* sets outputs, with smaller ops */
+    bool (*vjp)(cr_vjp *v);
+    const cr_pointwise_info *pointwise;
+    const char *doc; /* one line */
+
+    /* Filled in by the table. */
+    int id;
+    int input_minimum, input_maximum, output_total;
+    uint32_t optional_inputs; /* bit i: inputs[i] may be absent */
+    _Atomic(cr_kernel) kernels[CR_DEVICE_TYPE_COUNT];
+} cr_op;
+
+/* Defines and registers a row (the build collects lines that begin with CR_OP):  CR_OP(name, .inputs = …, …) */
+#define CR_OP(op, ...) cr_op cr_op_##op = {.name = #op, __VA_ARGS__};
+
+cr_op *cr_op_find(const char *name); /* NULL where there is none, without an error */
+int cr_op_total(void);
+cr_op *cr_op_at(int index);
+/* Adds a row at run time (a user's op). It must live as long as the process. */
+bool cr_op_register(cr_op *op);
+/* Installs a device's kernels into the rows. Unknown names are ignored: a plug-in may be newer. */
+void cr_op_install_kernels(cr_device_type type, const cr_kernel_row *rows, int count);
+
+/* ---------------------------------------------------------------- running */
+/* Runs an op; attributes NULL: the defaults. Returns the first output, owned by the innermost scope. */
+cr_tensor *cr_run(cr_op *op, cr_tensor *const *inputs, int input_count, const void *attributes);
+/* The same, filling all outputs. */
+bool cr_run_all(cr_op *op, cr_tensor *const *inputs, int input_count, const void *attributes, cr_tensor **outputs, int output_count);
+/* In place: the first output overwrites `target`, which is also returned. */
+cr_tensor *cr_run_in_place(cr_op *op, cr_tensor *target, cr_tensor *const *inputs, int input_count, const void *attributes);
+/* The caller's struct (of its own age and size) over the defaults: for `_with` functions. */
+const void *cr_options_complete(const cr_op *op, const void *options, void *storage);
+
+#define CR_RUN(name, options, ...)                                                                                     \
+    cr_run(&cr_op_##name, (cr_tensor *const[]){__VA_ARGS__}, CR_COUNT_TENSORS_(__VA_ARGS__), options)
+#define CR_COUNT_TENSORS_(...) ((int)(sizeof((cr_tensor *const[]){__VA_ARGS__}) / sizeof(cr_tensor *)))
+
+/* ---------------------------------------------------------------- listeners: autograd, the tracer */
+enum {
+    CR_WANTS_NOTHING = 0,
+    CR_WANTS_RECORD = 1,  /* tell me of the call when it is done */
+    CR_WANTS_GRADIENT = 2 /* and I must be able to differentiate it */
+};
+
+typedef struct cr_listener {
+    unsigned (*wants)(const cr_call *call);
+    bool (*before)(cr_call *call); /* (optional) may refuse, with an error; only where it wants something */
+    bool (*after)(cr_call *call);  /* records; only where it wants something */
+} cr_listener;
+
+/* Adds a listener for the whole process; adding it again does nothing. */
+bool cr_listener_add(const cr_listener *listener);
+
+/* ---------------------------------------------------------------- helpers for rows and kernels */
+/* One output like `t`, of this dtype and shape. */
+static inline void cr_spec_set(cr_call *call, int index, cr_dtype dtype, cr_shape shape) {
+    call->specs[index].dtype = dtype;
+    call->specs[index].channels_last = false;
+    call->specs[index].shape = shape;
+}
+/* Makes an uninitialised tensor for a spec. */
+cr_tensor *cr_empty_spec(const cr_spec *spec, cr_device device);
+/* t itself where it is contiguous, else a contiguous copy. */
+cr_tensor *cr_dense(cr_tensor *t);
+/* An error that describes every operand: "conv2d: …; input is f32[2,3], weight is f32[4]". */
+bool cr_fail_call(const cr_call *call, cr_error_code code, const char *format, ...) CR_PRINTF(3, 4);
+
+#endif
