@@ -1,5 +1,6 @@
 /* .npy files: what is saved comes back; NumPy's files in every layout; headers that are not what they say. */
 #include "tests/unit/testing.h"
+#include "tests/unit/reference.h"
 #include "tests/unit/temporary_folder.h"
 
 #include "core/file.h"
@@ -152,20 +153,10 @@ static void each_failing_allocation_is_an_error(void **state) {
 }
 
 /* ---------------------------------------------------------------- against NumPy */
-static bool run_reference(const char *mode) {
-    char command[512];
-    snprintf(command, sizeof command, "/usr/bin/python3 '%s/tests/reference/npy_reference.py' %s '%s'", getenv("CRESSET_SOURCE"), mode,
-             temporary_folder);
-    fflush(stdout);
-    return system(command) == 0;
-}
-
-static bool has_numpy(void) { return getenv("CRESSET_SOURCE") && system("/usr/bin/python3 -c 'import numpy' 2>/dev/null") == 0; }
-
 static void numpys_files_are_read_in_every_layout(void **state) {
     (void)state;
-    if (!has_numpy()) skip();
-    assert_true(run_reference("write"));
+    if (!has_python_module("numpy")) skip();
+    assert_true(run_reference("npy_reference.py", "write", temporary_folder));
     FILE *list = fopen(in_folder("list"), "r");
     char name[16], kind[8], sizes[64], text[192], file_name[32];
     int count = 0;
@@ -192,7 +183,7 @@ static void numpys_files_are_read_in_every_layout(void **state) {
 
 static void numpy_reads_our_files(void **state) {
     (void)state;
-    if (!has_numpy()) skip();
+    if (!has_python_module("numpy")) skip();
     const cr_shape shapes[] = {CR_SHAPE_0D, CR_SHAPE(6), CR_SHAPE(0, 3), CR_SHAPE(3, 4), CR_SHAPE(1, 2, 3, 1, 2, 3, 1, 2)};
     FILE *list = fopen(in_folder("list"), "w");
     int number = 0;
@@ -212,7 +203,7 @@ static void numpy_reads_our_files(void **state) {
         }
     }
     fclose(list);
-    assert_true(run_reference("check"));
+    assert_true(run_reference("npy_reference.py", "check", temporary_folder));
 }
 
 int main(void) {

@@ -1,5 +1,7 @@
-/* Tensors as text: literal expectations taken from PyTorch, and hundreds of cases against PyTorch where it is installed. */
+/* Tensors as text: literal expectations taken from PyTorch, and hundreds of cases against PyTorch where it is installed.
+ * Labels: torch */
 #include "tests/unit/testing.h"
+#include "tests/unit/reference.h"
 #include "tests/unit/temporary_folder.h"
 
 #include "core/random.h"
@@ -7,7 +9,6 @@
 
 #include <locale.h>
 #include <math.h>
-#include <sys/wait.h>
 
 static void assert_text(cr_tensor *t, const char *expected) {
     char *text = cr_format(t);
@@ -215,8 +216,7 @@ static cr_tensor *strided_view(cr_tensor *t) {
 
 static void hundreds_of_tensors_print_as_in_pytorch(void **state) {
     (void)state;
-    const char *source = getenv("CRESSET_SOURCE");
-    if (!source || system("/usr/bin/python3 -c 'import torch' 2>/dev/null") != 0) skip();
+    if (!has_python_module("torch")) skip();
     const cr_shape shapes[] = {CR_SHAPE_0D,           CR_SHAPE(1),          CR_SHAPE(7),        CR_SHAPE(100),
                                CR_SHAPE(1000),        CR_SHAPE(1001),       CR_SHAPE(3, 4),     CR_SHAPE(0, 2),
                                CR_SHAPE(2, 3, 4),     CR_SHAPE(33, 31),     CR_SHAPE(7, 200),   CR_SHAPE(2, 2, 300),
@@ -236,10 +236,7 @@ static void hundreds_of_tensors_print_as_in_pytorch(void **state) {
     }
     fclose(list);
     assert_cr_ok();
-    char command[512];
-    snprintf(command, sizeof command, "/usr/bin/python3 '%s/tests/reference/print_reference.py' '%s'", source, temporary_folder);
-    fflush(stdout);
-    assert_int_equal(WEXITSTATUS(system(command)), 0);
+    assert_true(run_reference("print_reference.py", temporary_folder, ""));
 }
 
 int main(void) {
