@@ -18,7 +18,7 @@ enum { QUARANTINE = 4096 };
 static pthread_mutex_t quarantine_lock = PTHREAD_MUTEX_INITIALIZER;
 static cr_tensor *quarantine[QUARANTINE];
 static size_t quarantine_next;
-static struct grave { const char *file; int line; } closing_scope;
+static _Thread_local struct grave { const char *file; int line; } closing_scope;
 
 static void bury(cr_tensor *t) {
     pthread_mutex_lock(&quarantine_lock);
