@@ -204,6 +204,10 @@ static bool dispatch_checked(cr_call *call, cr_thread *thread) {
         return false;
     }
     if (call->in_place) cr_tensor_bump_version(call->outputs[0]);
+    for (unsigned left = call->op->mutates; left; left &= left - 1) {
+        cr_tensor *written = __builtin_ctz(left) < call->input_count ? call->inputs[__builtin_ctz(left)] : NULL;
+        if (written) cr_tensor_bump_version(written);
+    }
     if (active && !tell_after(call, active)) {
         drop_outputs(call);
         return false;
@@ -212,7 +216,6 @@ static bool dispatch_checked(cr_call *call, cr_thread *thread) {
 }
 
 static bool dispatch(cr_call *call) {
-    cr_table_ready();
     cr_thread *thread = cr_thread_self();
     cr_frame frame;
     cr_frame_push(thread, &frame, call->op->name, NULL);
@@ -226,17 +229,14 @@ bool cr_run_all(cr_op *op, cr_tensor *const *inputs, int input_count, const void
                 int output_count) {
     cr_tensor *made[CR_MAX_OUTPUTS] = {NULL};
     cr_spec specs[CR_MAX_OUTPUTS];
+    cr_table_ready();
     cr_call call = {.op = op,
                     .inputs = (cr_tensor **)(uintptr_t)inputs,
                     .input_count = input_count,
                     .outputs = made,
-                    .output_count = op->output_total ? op->output_total : 1,
+                    .output_count = op->output_total,
                     .attributes = attributes ? attributes : op->defaults,
                     .specs = specs};
-    if (!op->output_total) {
-        cr_table_ready();
-        call.output_count = op->output_total;
-    }
     const bool done = dispatch(&call);
     for (int i = 0; i < output_count; i++) outputs[i] = done && i < call.output_count ? made[i] : NULL;
     for (int i = output_count; done && i < call.output_count; i++) cr_discard(made[i]);
@@ -256,6 +256,7 @@ cr_tensor *cr_run_in_place(cr_op *op, cr_tensor *target, cr_tensor *const *input
         if (cr_ok()) cr_record_error(CR_ERROR_ARGUMENT, "%s_: the tensor to write in place is NULL", op->name);
         return NULL;
     }
+    cr_table_ready();
     cr_call call = {.op = op,
                     .inputs = (cr_tensor **)(uintptr_t)inputs,
                     .input_count = input_count,

@@ -107,13 +107,14 @@ typedef struct cr_pointwise_info cr_pointwise_info;
 typedef struct cr_op {
     const char *name;
     const char *inputs;  /* names: "input weight bias?": `?` optional; "tensors*": any number, at least one */
-    const char *outputs; /* names; NULL: "output" */
+    const char *outputs; /* names; NULL: "output"; "": none */
     const cr_attribute *attributes;
     int attribute_count;
     const void *defaults; /* a complete attribute struct */
     size_t attribute_bytes;
     unsigned flags;
-    unsigned saves; /* CR_SAVE_*: what the gradient rule reads */
+    unsigned saves;   /* CR_SAVE_*: what the gradient rule reads */
+    unsigned mutates; /* bit i: inputs[i] is written in place (running statistics, optimizer updates) */
 
     bool (*infer)(cr_call *call); /* checks the call, fills specs; for view ops may be NULL */
     bool (*view)(cr_call *call);  /* sets outputs (cr_view_raw) */

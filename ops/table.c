@@ -40,7 +40,7 @@ static void read_signature(cr_op *op) {
     }
     op->input_maximum = count;
     if (op->input_minimum > op->input_maximum) op->input_minimum = op->input_maximum;
-    op->output_total = 1;
+    op->output_total = !op->outputs || *op->outputs ? 1 : 0;
     for (const char *c = op->outputs; c && *c; c++) op->output_total += *c == ' ';
 }
 
