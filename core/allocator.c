@@ -23,6 +23,7 @@ enum {
     HUGE_PAGE = 2 << 20,
     CACHE_FLOOR = 64 << 20          /* the shared cache may always hold this much */
 };
+static const size_t MOST_BYTES = (size_t)1 << 48; /* the address space; the classes reach further */
 
 static struct {
     atomic_int_fast64_t live_bytes, live_blocks, peak_bytes, cached_bytes, allocations, system_allocations;
@@ -73,14 +74,24 @@ bool cr_account_allocate(size_t bytes) {
     }
     COUNT(live_blocks, 1);
     COUNT(allocations, 1);
-    int64_t peak = READ(peak_bytes);
-    while (live > peak && !atomic_compare_exchange_weak(&counters.peak_bytes, &peak, live)) {}
     return true;
 }
 
-void cr_account_release(size_t bytes) {
+/* Live bytes have a peak where they are about to fall, so it is enough to look then (and when someone asks). */
+static void note_peak(void) {
+    const int64_t live = READ(live_bytes);
+    int64_t peak = READ(peak_bytes);
+    while (live > peak && !atomic_compare_exchange_weak(&counters.peak_bytes, &peak, live)) {}
+}
+
+void cr_account_cancel(size_t bytes) {
     COUNT(live_bytes, -(int64_t)bytes);
     COUNT(live_blocks, -1);
+}
+
+void cr_account_release(size_t bytes) {
+    note_peak();
+    cr_account_cancel(bytes);
 }
 
 /* ---------------------------------------------------------------- free lists */
@@ -121,12 +132,11 @@ void cr_memory_trim(void) {
 }
 
 void *cr_block_allocate(size_t bytes) {
-    if (!cr_account_allocate(bytes)) return NULL;
-    if (bytes > SIZE_MAX / 4) {
-        cr_account_release(bytes);
+    if (bytes > MOST_BYTES) {
         out_of_memory(bytes, "more than the address space");
         return NULL;
     }
+    if (!cr_account_allocate(bytes)) return NULL;
     const int size_class = class_of(bytes);
     const size_t rounded = class_bytes(size_class);
     cr_thread *thread = cr_thread_self();
@@ -149,7 +159,7 @@ void *cr_block_allocate(size_t bytes) {
         block = system_allocate(rounded);
     }
     if (!block) {
-        cr_account_release(bytes);
+        cr_account_cancel(bytes);
         out_of_memory(bytes, "the system has no more");
     }
     return block;
@@ -195,7 +205,7 @@ void cr_allocator_thread_exit(cr_thread *thread) {
 
 /* ---------------------------------------------------------------- malloc's family: the size stands before the block */
 void *cr_malloc(size_t bytes) {
-    if (bytes > SIZE_MAX / 4) {
+    if (bytes > MOST_BYTES) { /* and so the sum below cannot wrap */
         out_of_memory(bytes, "more than the address space");
         return NULL;
     }
@@ -248,6 +258,7 @@ void cr_free(void *block) {
 
 /* ---------------------------------------------------------------- statistics, limit, fault hook */
 cr_memory_stats_t cr_memory_stats(void) {
+    note_peak();
     return (cr_memory_stats_t){READ(live_bytes),   READ(live_blocks), READ(peak_bytes),
                                READ(cached_bytes), READ(allocations), READ(system_allocations)};
 }

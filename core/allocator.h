@@ -11,8 +11,9 @@ void cr_block_free(void *block, size_t bytes);
 void cr_block_recycle(void *block, size_t bytes);
 
 /* For device back ends: counts `bytes` as asked for, and checks the limit and the fault hook (false and an error).
- * cr_account_release takes them back. */
+ * cr_account_release takes them back; cr_account_cancel where the device then had no memory after all. */
 bool cr_account_allocate(size_t bytes);
+void cr_account_cancel(size_t bytes);
 void cr_account_release(size_t bytes);
 
 #endif

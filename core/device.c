@@ -160,7 +160,7 @@ bool cr_device_parse(const char *text, cr_device *device) {
         if (text[length] == ':') {
             char *end;
             index = strtol(text + length + 1, &end, 10);
-            if (end == text + length + 1 || *end || index < 0 || index > INT16_MAX) break;
+            if (text[length + 1] < '0' || text[length + 1] > '9' || *end || index < 0 || index > INT16_MAX) break;
         }
         const cr_device parsed = {(int16_t)type, (int16_t)index};
         if (!cr_device_check(parsed)) return false;

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -37,7 +38,8 @@ static int default_threads(void) {
     const char *wanted = getenv("OMP_NUM_THREADS");
     if (wanted && atoi(wanted) > 0) return atoi(wanted);
     cpu_set_t allowed;
-    int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+    int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed)
+                                                                    : (int)sysconf(_SC_NPROCESSORS_ONLN); /* over 1024 */
     const int quota = cgroup_processors();
     if (quota > 0 && quota < count) count = quota;
     return count > 0 ? count : 1;

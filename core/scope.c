@@ -18,7 +18,10 @@ enum { QUARANTINE = 4096 };
 static pthread_mutex_t quarantine_lock = PTHREAD_MUTEX_INITIALIZER;
 static cr_tensor *quarantine[QUARANTINE];
 static size_t quarantine_next;
-static _Thread_local struct grave { const char *file; int line; } closing_scope;
+static _Thread_local struct grave {
+    const char *file; /* NULL: no scope is being closed */
+    int line;
+} closing_scope;
 
 static void bury(cr_tensor *t) {
     pthread_mutex_lock(&quarantine_lock);
@@ -64,28 +67,34 @@ void cr_release(cr_tensor *t) {
 }
 
 /* ---------------------------------------------------------------- scopes */
+static size_t slot_of(const cr_tensor *t) { return atomic_load_explicit(&t->scope_slot, memory_order_relaxed); }
+static void set_slot(cr_tensor *t, size_t slot) { atomic_store_explicit(&t->scope_slot, slot, memory_order_relaxed); }
+
 cr_tensor *cr_scope_adopt(cr_thread *thread, cr_tensor *t) {
     if (thread->owned_count == thread->owned_capacity) {
         const size_t capacity = thread->owned_capacity ? thread->owned_capacity * 2 : 256;
         uintptr_t *grown = realloc(thread->owned, capacity * sizeof *grown);
         if (!grown) {
             cr_record_error(CR_ERROR_MEMORY, "cannot grow the scope to %zu tensors", capacity);
-            t->scope_slot = SIZE_MAX;
             cr_release(t);
             return NULL;
         }
         thread->owned = grown;
         thread->owned_capacity = capacity;
     }
-    t->scope_slot = thread->owned_count;
+    set_slot(t, thread->owned_count);
     thread->owned[thread->owned_count++] = (uintptr_t)t;
     return t;
 }
 
-/* The entry of this thread's scopes that holds t, or NULL. */
+/* The entry of this thread's scopes that holds t, or NULL. A tensor that several scopes hold, or other threads' scopes,
+ * remembers only its latest slot: then the entries are searched, the newest first. */
 static uintptr_t *entry_of(cr_thread *thread, const cr_tensor *t) {
-    const size_t slot = t->scope_slot;
-    return slot < thread->owned_count && TENSOR_OF(thread->owned[slot]) == t ? &thread->owned[slot] : NULL;
+    const size_t slot = slot_of(t);
+    if (slot < thread->owned_count && TENSOR_OF(thread->owned[slot]) == t) return &thread->owned[slot];
+    for (size_t i = thread->owned_count; i-- > 0;)
+        if (TENSOR_OF(thread->owned[i]) == t) return &thread->owned[i];
+    return NULL;
 }
 
 cr_scope_mark cr_scope_open(const char *file, int line) {
@@ -103,17 +112,21 @@ void cr_scope_close(cr_scope_mark *mark) {
         const uintptr_t entry = thread->owned[i];
         if (!(entry & KEPT)) continue;
         thread->owned[i] = thread->owned[kept];
-        if (TENSOR_OF(thread->owned[i])) TENSOR_OF(thread->owned[i])->scope_slot = i;
-        TENSOR_OF(entry)->scope_slot = kept;
+        if (TENSOR_OF(thread->owned[i])) set_slot(TENSOR_OF(thread->owned[i]), i);
+        set_slot(TENSOR_OF(entry), kept);
         thread->owned[kept++] = entry & ~KEPT;
     }
 #ifdef CRESSET_DEBUG
+    const struct grave outer = closing_scope;
     closing_scope = (struct grave){mark->file, mark->line};
 #endif
     while (thread->owned_count > kept) {
         cr_tensor *t = TENSOR_OF(thread->owned[--thread->owned_count]);
         if (t) cr_release(t);
     }
+#ifdef CRESSET_DEBUG
+    closing_scope = outer;
+#endif
     thread->scope_start = mark->depth;
 }
 

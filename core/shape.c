@@ -3,8 +3,10 @@
 
 #include <string.h>
 
+static bool has_valid_count(cr_shape shape) { return shape.count >= 0 && shape.count <= CR_MAX_DIMS; }
+
 bool cr_shape_numel(cr_shape shape, int64_t *numel) {
-    if (shape.count < 0 || shape.count > CR_MAX_DIMS)
+    if (!has_valid_count(shape))
         return cr_fail(CR_ERROR_SHAPE, "%d dims; a tensor has 0 to %d", shape.count, CR_MAX_DIMS);
     int64_t product = 1;
     bool empty = false, overflow = false;
@@ -24,10 +26,12 @@ bool cr_shape_numel(cr_shape shape, int64_t *numel) {
 }
 
 bool cr_shape_equal(cr_shape a, cr_shape b) {
-    return a.count == b.count && memcmp(a.at, b.at, (size_t)(a.count < 0 ? 0 : a.count) * sizeof a.at[0]) == 0;
+    return a.count == b.count && has_valid_count(a) && memcmp(a.at, b.at, (size_t)a.count * sizeof a.at[0]) == 0;
 }
 
 bool cr_shape_broadcast(cr_shape a, cr_shape b, cr_shape *result) {
+    if (!has_valid_count(a) || !has_valid_count(b))
+        return cr_fail(CR_ERROR_SHAPE, "shapes of %d and %d dims; a tensor has 0 to %d", a.count, b.count, CR_MAX_DIMS);
     cr_shape out = {.count = a.count > b.count ? a.count : b.count};
     for (int i = 1; i <= out.count; i++) { /* i counts dims from the last */
         const int64_t size_a = i <= a.count ? a.at[a.count - i] : 1, size_b = i <= b.count ? b.at[b.count - i] : 1;

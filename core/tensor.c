@@ -208,46 +208,6 @@ char *cr_describe(const cr_tensor *t, char text[224]) {
     return text;
 }
 
-void cr_tensor_extent(const cr_tensor *t, int64_t *low, int64_t *high) {
-    *low = *high = t->offset;
-    if (t->numel == 0) return;
-    for (int i = 0; i < t->ndim; i++) *high += (t->sizes[i] - 1) * t->strides[i];
-    *high += 1;
-}
-
-bool cr_tensor_self_overlaps(const cr_tensor *t) {
-    /* Sort dims by stride; each stride must step over all that the smaller ones reach. A view that fails this test
-     * without overlapping (as_strided curiosities) is refused too. */
-    int order[CR_MAX_DIMS], count = 0;
-    for (int i = 0; i < t->ndim; i++) {
-        if (t->sizes[i] <= 1) continue;
-        int at = count++;
-        for (; at > 0 && t->strides[order[at - 1]] > t->strides[i]; at--) order[at] = order[at - 1];
-        order[at] = i;
-    }
-    int64_t reach = 0;
-    for (int k = 0; k < count; k++) {
-        const int dim = order[k];
-        if (t->strides[dim] <= reach) return t->numel > 1;
-        reach += (t->sizes[dim] - 1) * t->strides[dim];
-    }
-    return false;
-}
-
-bool cr_tensor_partly_overlaps(const cr_tensor *a, const cr_tensor *b) {
-    if (a->storage != b->storage || a->numel == 0 || b->numel == 0) return false;
-    if (a->offset == b->offset && a->ndim == b->ndim && a->dtype == b->dtype &&
-        memcmp(a->sizes, b->sizes, (size_t)a->ndim * sizeof a->sizes[0]) == 0) {
-        cr_shape strides = cr_strides_of(b);
-        if (has_strides(a, &strides)) return false; /* the very same view: each element maps to itself */
-    }
-    int64_t a_low, a_high, b_low, b_high;
-    cr_tensor_extent(a, &a_low, &a_high);
-    cr_tensor_extent(b, &b_low, &b_high);
-    const int64_t a_size = (int64_t)cr_dtype_size((cr_dtype)a->dtype), b_size = (int64_t)cr_dtype_size((cr_dtype)b->dtype);
-    return a_low * a_size < b_high * b_size && b_low * b_size < a_high * a_size;
-}
-
 /* ---------------------------------------------------------------- reading elements */
 void *cr_data(const cr_tensor *t) {
     if (!cr_tensor_check(t, "data")) return NULL;
@@ -334,7 +294,18 @@ double cr_at(const cr_tensor *t, cr_shape index) {
     return read_element(t, offset, &value) ? value.real : NAN;
 }
 
-/* Copies t's elements in row-major order: one block copy where it is contiguous, else one for each innermost row. */
+/* How many of the last dims lie row-major in memory, and their number of elements: what one copy can move. */
+static int dims_of_run(const cr_tensor *t, int64_t *run) {
+    int dims = 0;
+    for (*run = 1; dims < t->ndim; dims++) {
+        const int i = t->ndim - 1 - dims;
+        if (t->sizes[i] != 1 && t->strides[i] != *run) break;
+        *run *= t->sizes[i];
+    }
+    return dims;
+}
+
+/* Copies t's elements in row-major order, run by run; a contiguous tensor is one run. */
 bool cr_copy_to_host(const cr_tensor *t, void *data, size_t bytes) {
     if (!cr_tensor_check(t, "copy_to_host")) return false;
     const size_t size = cr_dtype_size((cr_dtype)t->dtype);
@@ -344,18 +315,19 @@ bool cr_copy_to_host(const cr_tensor *t, void *data, size_t bytes) {
                        (size_t)t->numel * size, bytes, data ? "" : " and is NULL");
     }
     if (!bytes) return true;
-    if (cr_is_contiguous(t)) return cr_device_copy(CR_CPU, data, t->device, cr_tensor_address(t), bytes);
-    int64_t index[CR_MAX_DIMS] = {0};
+    int64_t run, index[CR_MAX_DIMS] = {0};
+    const int outer_dims = t->ndim - dims_of_run(t, &run);
     const char *source = t->storage->data;
     char *target = data;
-    for (int64_t done = 0; done < t->numel; done++, target += size) {
+    for (int64_t done = 0; done < t->numel; done += run, target += (size_t)run * size) {
         int64_t offset = t->offset;
-        for (int i = 0; i < t->ndim; i++) offset += index[i] * t->strides[i];
+        for (int i = 0; i < outer_dims; i++) offset += index[i] * t->strides[i];
+        const char *from = source + (size_t)offset * size;
         if (t->device.type == CR_DEVICE_CPU)
-            memcpy(target, source + (size_t)offset * size, size);
-        else if (!cr_device_copy(CR_CPU, target, t->device, source + (size_t)offset * size, size))
+            memcpy(target, from, (size_t)run * size);
+        else if (!cr_device_copy(CR_CPU, target, t->device, from, (size_t)run * size))
             return false;
-        for (int i = t->ndim - 1; i >= 0 && ++index[i] == t->sizes[i]; i--) index[i] = 0;
+        for (int i = outer_dims - 1; i >= 0 && ++index[i] == t->sizes[i]; i--) index[i] = 0;
     }
     return true;
 }

@@ -37,7 +37,7 @@ struct cr_tensor {
     bool is_inference;  /* made in inference mode: autograd refuses it */
     int64_t sizes[CR_MAX_DIMS];
     int64_t strides[CR_MAX_DIMS]; /* in elements */
-    size_t scope_slot;            /* where this thread's scopes hold it (checked before use) */
+    atomic_size_t scope_slot;     /* where a thread's scopes hold it (a hint, checked before use) */
     void *autograd;               /* autograd's record, or NULL */
 };
 
@@ -72,7 +72,7 @@ static inline void cr_tensor_bump_version(cr_tensor *t) {
 void cr_tensor_extent(const cr_tensor *t, int64_t *low, int64_t *high);
 /* True where two different indices of t may name the same element (a broadcast view). */
 bool cr_tensor_self_overlaps(const cr_tensor *t);
-/* True where a and b may share an element without being the same view. */
+/* True where a and b share an element without being the same view (or might, for contrived strides). */
 bool cr_tensor_partly_overlaps(const cr_tensor *a, const cr_tensor *b);
 
 /* One element of any dtype as a double and as an int64 (0 where that cannot hold it). */
