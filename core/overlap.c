@@ -62,9 +62,14 @@ static bool can_make(const term *terms, int count, int64_t target, int *budget) 
     return false;
 }
 
-/* Adds a term, largest step first. */
+/* Adds a term, largest step first; terms of one step are one term. */
 static void add_term(term *terms, int *count, int64_t step, int64_t size) {
     if (size <= 1 || step == 0) return;
+    for (int i = 0; i < *count; i++) {
+        if (terms[i].step != step) continue;
+        terms[i].most += size - 1;
+        return;
+    }
     int at = (*count)++;
     for (; at > 0 && terms[at - 1].step < step; at--) terms[at] = terms[at - 1];
     terms[at] = (term){.step = step, .most = size - 1};
