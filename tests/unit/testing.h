@@ -23,10 +23,12 @@
 #define assert_cr_error(expected_code, part)                                                                           \
     do {                                                                                                               \
         const cr_error *error_ = cr_last_error();                                                                      \
-        if (!error_) fail_msg("an error was expected (%s)", part);                                                     \
-        if (error_->code != (expected_code) || !strstr(error_->message, part))                                         \
+        if (!error_) {                                                                                                 \
+            fail_msg("an error was expected (%s)", part);                                                              \
+        } else if (error_->code != (expected_code) || !strstr(error_->message, part)) {                                \
             fail_msg("expected %s error with \"%s\", got %s: %s", cr_error_code_name(expected_code), part,             \
                      cr_error_code_name(error_->code), error_->message);                                               \
+        }                                                                                                              \
         cr_clear_error();                                                                                              \
     } while (0)
 
