@@ -63,8 +63,8 @@ static void an_imported_tensor_deletes_with_its_last_view(void **state) {
 
 static void strides_and_offsets_are_followed(void **state) {
     (void)state;
+    DLManagedTensor managed = foreign(); /* outlives the tensor */
     CR_SCOPE {
-        DLManagedTensor managed = foreign();
         managed.dl_tensor.strides = strides;
         managed.dl_tensor.byte_offset = 4 * sizeof(float);
         managed.deleter = NULL; /* allowed: nothing to delete */
