@@ -1,4 +1,5 @@
-/* Pointwise ops: values, broadcasting, promotion, strides, in place. */
+/* Pointwise ops: values, broadcasting, promotion, strides, in place.
+ * Labels: mutation */
 #include "tests/unit/testing.h"
 
 static void add_broadcasts_and_promotes(void **state) {
