@@ -1,5 +1,5 @@
 /* Pictures in memory: what is encoded decodes again; damaged files are errors, never crashes, and take bounded memory.
- */
+ * Needs: images */
 #include "core/image.h"
 #include "tests/unit/testing.h"
 
