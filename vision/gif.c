@@ -114,9 +114,9 @@ static bool add_image(cr_vision_gif *gif, cr_image *image) {
 bool cr_vision_gif_add(cr_vision_gif *gif, const cr_tensor *image) {
     cr_image pixels;
     if (!gif) return cr_ok() ? cr_fail(CR_ERROR_ARGUMENT, "gif: NULL") : false;
-    if (!cr_image_from_tensor(image, &pixels)) return false;
-    const bool done = add_image(gif, &pixels);
+    const bool done = cr_image_from_tensor(image, &pixels) && add_image(gif, &pixels);
     cr_image_free(&pixels);
+    if (!done) gif->failed = true;
     return done;
 }
 
