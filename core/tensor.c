@@ -220,7 +220,8 @@ void *cr_data(const cr_tensor *t) {
 }
 
 static void *data_as(const cr_tensor *t, cr_dtype dtype) {
-    if (t && t->dtype != dtype) {
+    if (!cr_tensor_check(t, "data")) return NULL;
+    if (t->dtype != dtype) {
         char text[224];
         cr_record_error(CR_ERROR_DTYPE, "data_%s: the tensor is %s", cr_dtype_name(dtype), cr_describe(t, text));
         return NULL;

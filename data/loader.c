@@ -173,7 +173,7 @@ static bool begin(cr_data_loader *loader) {
 cr_data_batch cr_data_batch_begin(cr_data_loader *loader, const char *file, int line) {
     cr_data_batch batch = {.file = file, .line = line};
     if (!loader && cr_ok()) cr_record_error(CR_ERROR_ARGUMENT, "loader: the loop's loader is NULL (%s:%d)", file, line);
-    if (cr_ok() && begin(loader)) batch.loader = loader;
+    if (loader && cr_ok() && begin(loader)) batch.loader = loader;
     return batch;
 }
 

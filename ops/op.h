@@ -139,7 +139,7 @@ cr_op *cr_op_at(int index);
 /* Adds a row at run time (a user's op). It must live as long as the process. */
 bool cr_op_register(cr_op *op);
 /* Installs a device's kernels into the rows. Unknown names are ignored: a plug-in may be newer. */
-void cr_op_install_kernels(cr_device_type type, const cr_kernel_row *rows, int count);
+void cr_op_install_kernels(cr_device_type type, const cr_kernel_row *kernels, int count);
 
 /* ---------------------------------------------------------------- running */
 /* Runs an op; attributes NULL: the defaults. Returns the first output, owned by the innermost scope. */

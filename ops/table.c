@@ -28,7 +28,7 @@ static uint32_t hash_of(const char *name) { /* FNV-1a */
 static void read_signature(cr_op *op) {
     int count = 0;
     op->input_minimum = 0;
-    for (const char *word = op->inputs; word && *word; count++) {
+    for (const char *word = op->inputs; word && *word && count < CR_MAX_INPUTS; count++) {
         const size_t length = strcspn(word, " ");
         const char last = word[length - 1];
         if (last == '?')

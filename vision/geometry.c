@@ -135,7 +135,8 @@ cr_tensor *cr_vision_image_rotate(const cr_tensor *image, double degrees, bool b
     const double angle = degrees * 3.14159265358979323846 / 180, cosine = cos(angle), sine = sin(angle);
     const double middle_x = (double)(in.width - 1) / 2, middle_y = (double)(in.height - 1) / 2;
     for (int64_t i = 0; i < in.height * in.width; i++) {
-        const double dx = (double)(i % in.width) - middle_x, dy = (double)(i / in.width) - middle_y;
+        const int64_t row = i / in.width, column = i % in.width;
+        const double dx = (double)column - middle_x, dy = (double)row - middle_y;
         const double x = cosine * dx - sine * dy + middle_x, y = sine * dx + cosine * dy + middle_y;
         for (int64_t c = 0; c < in.channels; c++) {
             const float value = bilinear ? bilinear_at(&in, c, y, x, (float)fill)

