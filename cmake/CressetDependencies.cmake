@@ -53,7 +53,8 @@ endif()
 cresset_note(CRESSET_SUMMARY "protobuf-c (TensorBoard event files)" CRESSET_SUMMARY_FOUND)
 
 set(CRESSET_WARNINGS -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef
-                     -Wno-missing-field-initializers -Wno-override-init)
+                     -Wno-missing-field-initializers -Wno-override-init
+                     -Wno-override-init-side-effects)
 
 function(cresset_compile_options target)
   target_compile_options(${target} PRIVATE ${CRESSET_WARNINGS} -fno-math-errno -fno-trapping-math -ffp-contract=off -fwrapv

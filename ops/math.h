@@ -46,6 +46,7 @@
 #define ACOS(x) CR_WORD(acos, CR_T)(x)
 #define ATAN(x) CR_WORD(atan, CR_T)(x)
 #define ATAN2(x, y) CR_WORD(atan2, CR_T)(x, y)
+#define HYPOT(x, y) CR_WORD(hypot, CR_T)(x, y)
 #define SINH(x) CR_WORD(sinh, CR_T)(x)
 #define COSH(x) CR_WORD(cosh, CR_T)(x)
 #define TANH(x) CR_WORD(tanh, CR_T)(x)
@@ -151,7 +152,7 @@ CR_MATH float cr_tanh_f32(float x) {
     p = cr_fma_f32(p, z, -3.33332819422e-1f);
     const float small = cr_fma_f32(p * z, x, x);
     const float large = 1.0f - 2.0f / (cr_exp_f32(2.0f * magnitude) + 1.0f);
-    return magnitude < 0.625f ? small : __builtin_copysignf(large, x) + (x - x) * 0.0f;
+    return magnitude < 0.625f ? small : __builtin_copysignf(large, x);
 }
 CR_MATH float cr_sigmoid_f32(float x) { return 1.0f / (1.0f + cr_exp_f32(-x)); }
 CR_MATH double cr_sigmoid_f64(double x) { return 1.0 / (1.0 + exp(-x)); }
@@ -188,6 +189,7 @@ CR_FROM_LIBM(erfc, erfcf, erfc)
 CR_FROM_LIBM_2(fmod, fmodf, fmod)
 CR_FROM_LIBM_2(pow, powf, pow)
 CR_FROM_LIBM_2(atan2, atan2f, atan2)
+CR_FROM_LIBM_2(hypot, hypotf, hypot)
 CR_MATH double cr_exp_f64(double x) { return exp(x); }
 CR_MATH double cr_expm1_f64(double x) { return expm1(x); }
 CR_MATH double cr_log_f64(double x) { return log(x); }
@@ -207,7 +209,9 @@ CR_MATH int cr_isinf_f64(double x) { return (x == INFINITY) | (x == -INFINITY); 
         return rest != 0 && ((rest < 0) != (y < 0)) ? rest + y : rest;                                                 \
     }                                                                                                                  \
     CR_MATH type cr_floor_divide_##suffix(type x, type y) {                                                            \
-        const type quotient = (x - cr_remainder_##suffix(x, y)) / y, whole = floor_function(quotient);                 \
+        const type rest = fmod_function(x, y), exact = (x - rest) / y;                                                 \
+        const type quotient = rest != 0 && ((rest < 0) != (y < 0)) ? exact - 1 : exact;                                \
+        const type whole = floor_function(quotient);                                                                   \
         return y == 0 ? x / y : quotient - whole > (type)0.5 ? whole + 1 : whole;                                      \
     }
 CR_DIVISIONS(f32, float, floorf, truncf, fmodf)

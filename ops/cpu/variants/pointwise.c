@@ -101,6 +101,7 @@ typedef struct pointwise_job {
     pointwise_loop loop;
     cr_compute compute, result; /* result: CR_COMPUTE_COUNT stands for bool */
     const double *numbers;
+    bool low_bit; /* integers that go to bool: their lowest bit */
     bool one_run; /* everything dense and of the compute type: no tiles */
 } pointwise_job;
 
@@ -136,6 +137,7 @@ static void run_tiles(const pointwise_job *job, int64_t begin, int64_t end) {
         }
         void *target = cr_tile_target(it, start, count, job->result, buffers[0]);
         job->loop(operands, target, job->numbers, count);
+        for (int64_t i = 0; job->low_bit && i < count; i++) ((int64_t *)target)[i] &= 1;
         cr_tile_store(it, start, count, job->result, target, buffers[0]);
         start += count;
     }
@@ -172,6 +174,7 @@ bool CR_NAME(cr_pointwise_kernel)(cr_call *call) {
     job.compute = cr_compute_of(dtype);
     job.result = info->class == CR_CLASS_COMPARE ? CR_COMPUTE_COUNT : job.compute;
     job.loop = loops[info->index][job.compute];
+    job.low_bit = info->class == CR_CLASS_INTEGER && dtype == CR_BOOL;
     job.numbers = ((const cr_pointwise_attributes *)call->attributes)->value;
     if (!job.loop) return cr_fail_call(call, CR_ERROR_DTYPE, "does not take %s", cr_dtype_name(dtype));
     return run_loop(call, &job);
@@ -185,6 +188,7 @@ CR_KERNEL(cast) {
     job.compute = through_f64 ? CR_COMPUTE_F64 : cr_compute_of(from);
     job.result = job.compute;
     job.loop = loops[CR_POINTWISE_INDEX_identity][job.compute];
+    job.low_bit = false;
     job.numbers = NULL;
     return run_loop(call, &job);
 }
