@@ -102,10 +102,19 @@ static int choose_colors(cell **cells, int count, uint8_t palette[CR_PALETTE_COL
 }
 
 /* ---------------------------------------------------------------- drawing */
-static int nearest(const uint8_t palette[CR_PALETTE_COLORS][3], int colors, const int rgb[3]) {
+enum { NEAREST_BITS = 6, NEAREST_CELLS = 1 << (3 * NEAREST_BITS) };
+
+/* The colours of a palette, and for each cell of 6 bits a channel the one nearest to its middle, once it is known. */
+typedef struct finder {
+    const uint8_t (*palette)[3];
+    int colors;
+    int16_t *nearest; /* [NEAREST_CELLS], -1: not yet known */
+} finder;
+
+static int search_nearest(const finder *f, const int rgb[3]) {
     int best = 0, best_distance = INT32_MAX;
-    for (int i = 0; i < colors && best_distance > 0; i++) {
-        const int r = palette[i][0] - rgb[0], g = palette[i][1] - rgb[1], b = palette[i][2] - rgb[2];
+    for (int i = 0; i < f->colors; i++) {
+        const int r = f->palette[i][0] - rgb[0], g = f->palette[i][1] - rgb[1], b = f->palette[i][2] - rgb[2];
         const int distance = r * r + g * g + b * b;
         if (distance < best_distance) {
             best_distance = distance;
@@ -115,12 +124,18 @@ static int nearest(const uint8_t palette[CR_PALETTE_COLORS][3], int colors, cons
     return best;
 }
 
+static int nearest(const finder *f, const int rgb[3]) {
+    int16_t *known = &f->nearest[(rgb[0] >> 2) << 12 | (rgb[1] >> 2) << 6 | rgb[2] >> 2];
+    const int middle[3] = {(rgb[0] & ~3) + 2, (rgb[1] & ~3) + 2, (rgb[2] & ~3) + 2};
+    if (*known < 0) *known = (int16_t)search_nearest(f, middle);
+    return *known;
+}
+
 static int clamp(int value) { return value < 0 ? 0 : value > 255 ? 255 : value; }
 
 /* Each pixel's nearest colour. What is missing goes on to the right (7/16) and below (3, 5, 1 of 16): `errors` holds
  * two rows of (width + 2) x 3, in sixteenths. */
-static void draw(const cr_image *image, bool dither, const uint8_t palette[CR_PALETTE_COLORS][3], int colors,
-                 int *errors, uint8_t *indices) {
+static void draw(const cr_image *image, bool dither, const finder *colors, int *errors, uint8_t *indices) {
     const size_t row_length = 3 * ((size_t)image->width + 2);
     for (int y = 0; y < image->height; y++) {
         int *here = errors + (size_t)(y % 2) * row_length + 3, *below = errors + (size_t)((y + 1) % 2) * row_length + 3;
@@ -130,10 +145,10 @@ static void draw(const cr_image *image, bool dither, const uint8_t palette[CR_PA
             int rgb[3];
             for (int c = 0; c < 3; c++)
                 rgb[c] = clamp(image->pixels[3 * at + (size_t)c] + (dither ? here[3 * x + c] / 16 : 0));
-            const int index = nearest(palette, colors, rgb);
+            const int index = nearest(colors, rgb);
             indices[at] = (uint8_t)index;
             for (int c = 0; dither && c < 3; c++) {
-                const int missing = rgb[c] - palette[index][c];
+                const int missing = rgb[c] - colors->palette[index][c];
                 here[3 * (x + 1) + c] += 7 * missing;
                 below[3 * (x - 1) + c] += 3 * missing;
                 below[3 * x + c] += 5 * missing;
@@ -159,26 +174,36 @@ static bool keep_colors(const cr_image *image, uint8_t palette[CR_PALETTE_COLORS
     return true;
 }
 
+/* Fills the histogram and the list of its cells that are in use; returns how many. */
+static int count_colors(const cr_image *image, cell *histogram, cell **used) {
+    int used_count = 0;
+    const int64_t count = (int64_t)image->width * image->height;
+    for (int64_t i = 0; i < count; i++) {
+        cell *c = &histogram[cell_of(image->pixels + 3 * i)];
+        if (c->count++ == 0) used[used_count++] = c;
+        for (int k = 0; k < 3; k++)
+            c->sum[k] += image->pixels[3 * i + k];
+    }
+    return used_count;
+}
+
 bool cr_palette_make(const cr_image *image, bool dither, uint8_t palette[CR_PALETTE_COLORS][3], uint8_t *indices) {
     memset(palette, 0, 3 * CR_PALETTE_COLORS);
     if (keep_colors(image, palette, indices)) return true;
     memset(palette, 0, 3 * CR_PALETTE_COLORS);
     cell *histogram = cr_calloc(CELLS, sizeof *histogram);
     cell **used = histogram ? cr_malloc(CELLS * sizeof *used) : NULL;
-    int *errors = used ? cr_calloc(6 * ((size_t)image->width + 2), sizeof *errors) : NULL;
+    int16_t *known = used ? cr_malloc(NEAREST_CELLS * sizeof *known) : NULL;
+    int *errors = known ? cr_calloc(6 * ((size_t)image->width + 2), sizeof *errors) : NULL;
     if (errors) {
-        const int64_t count = (int64_t)image->width * image->height;
-        int used_count = 0;
-        for (int64_t i = 0; i < count; i++) {
-            cell *c = &histogram[cell_of(image->pixels + 3 * i)];
-            if (c->count++ == 0) used[used_count++] = c;
-            for (int k = 0; k < 3; k++)
-                c->sum[k] += image->pixels[3 * i + k];
-        }
-        draw(image, dither, (const uint8_t(*)[3])palette, choose_colors(used, used_count, palette), errors, indices);
+        memset(known, 0xff, NEAREST_CELLS * sizeof *known);
+        const int colors = choose_colors(used, count_colors(image, histogram, used), palette);
+        const finder found = {(const uint8_t(*)[3])palette, colors, known};
+        draw(image, dither, &found, errors, indices);
     }
     const bool done = errors != NULL;
     cr_free(errors);
+    cr_free(known);
     cr_free(used);
     cr_free(histogram);
     return done;

@@ -1,4 +1,5 @@
-/* The loader: batches depend on the seed alone, errors reach the consumer, loops end cleanly at any moment. */
+/* The loader: batches depend on the seed alone, errors reach the consumer, loops end cleanly at any moment.
+ * Labels: threads */
 #include "tests/unit/testing.h"
 
 #include <stdatomic.h>

@@ -1,4 +1,5 @@
-/* Files and pictures of tensors: what is written can be read again; grids are torchvision's; GIFs play. */
+/* Files and pictures of tensors: what is written can be read again; grids are torchvision's; GIFs play.
+ * Needs: images */
 #include "core/image.h"
 #include "tests/unit/testing.h"
 #include "vision/palette.h"

@@ -1,4 +1,6 @@
-/* Functions of images and transforms, against hand-computed values, colorsys and torch.nn.functional.grid_sample. */
+/* Functions of images and transforms, against hand-computed values, colorsys and torch.nn.functional.grid_sample.
+ * Labels: threads
+ * Needs: images */
 #include "tests/unit/testing.h"
 
 #include <math.h>

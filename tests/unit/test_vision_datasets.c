@@ -1,4 +1,6 @@
-/* Image datasets: what the files say comes out; damaged files are errors, with bounded memory and nothing lost. */
+/* Image datasets: what the files say comes out; damaged files are errors, with bounded memory and nothing lost.
+ * Labels: threads
+ * Needs: images */
 #include "core/file.h"
 #include "core/image.h"
 #include "tests/unit/testing.h"
