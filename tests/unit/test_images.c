@@ -205,6 +205,22 @@ static void damaged_jpgs_are_errors(void **state) {
     cr_free(bytes);
 }
 
+static void impossible_huffman_tables_are_refused(void **state) {
+    (void)state;
+    /* Start of image; a table of 16 * 17 = 272 codes, then one of 256 codes of at most 9 bits; end of image. */
+    for (int kind = 0; kind < 2; kind++) {
+        uint8_t file[4 + 2 + 17 + 272 + 2] = {0xff, 0xd8, 0xff, 0xc4};
+        const int codes = kind ? 256 : 272, length = 2 + 17 + codes;
+        file[4] = (uint8_t)(length >> 8), file[5] = (uint8_t)length;
+        for (int i = 0; i < 16; i++)
+            file[7 + i] = (uint8_t)(kind ? (i == 8 ? 255 : i == 7) : 17);
+        file[4 + length] = 0xff, file[5 + length] = 0xd9;
+        cr_image image;
+        assert_false(cr_image_decode(file, (size_t)length + 6, 0, "table", &image));
+        assert_cr_error(CR_ERROR_FORMAT, "Huffman table");
+    }
+}
+
 static void a_small_file_cannot_ask_for_much_memory(void **state) {
     (void)state;
     /* 8 x 8 pixels, but 48 MiB of zeros in its compressed rows. */
@@ -297,6 +313,7 @@ int main(void) {
         cmocka_unit_test(resizing_is_antialiased_bilinear),
         cmocka_unit_test(damaged_pngs_are_errors),
         cmocka_unit_test(damaged_jpgs_are_errors),
+        cmocka_unit_test(impossible_huffman_tables_are_refused),
         cmocka_unit_test(a_small_file_cannot_ask_for_much_memory),
         cmocka_unit_test(bmp_is_read_and_checked),
         cmocka_unit_test(other_bytes_are_refused),
