@@ -1,4 +1,4 @@
-/* Decoding, encoding and resizing of pictures through stb.
+/* Decoding and encoding of pictures through stb.
  *
  * stb_image trusts its input more than we do: before it sees a byte the container is checked (image_container.c), and
  * its allocations are bounded by the picture's size, so that a small file cannot ask for gigabytes. stb lets signed
@@ -14,7 +14,7 @@ void cr_image_free(cr_image *image) {
     *image = (cr_image){0};
 }
 
-static bool check_size(int64_t width, int64_t height, const char *name) {
+bool cr_image_check_size(int64_t width, int64_t height, const char *name) {
     if (width >= 1 && height >= 1 && width <= CR_IMAGE_MAX_SIDE && height <= CR_IMAGE_MAX_SIDE &&
         width * height <= CR_IMAGE_MAX_PIXELS)
         return true;
@@ -53,7 +53,7 @@ bool cr_image_from_tensor(const cr_tensor *t, cr_image *image) {
         return cr_fail(CR_ERROR_SHAPE, "image: [1 to 4 channels, height, width] or [height, width] is needed, got %s",
                        cr_describe(t, text));
     const int64_t height = shape.at[shape.count - 2], width = shape.at[shape.count - 1], area = width * height;
-    if (!check_size(width, height, "image")) return false;
+    if (!cr_image_check_size(width, height, "image")) return false;
     const size_t bytes = (size_t)(area * channels) * cr_dtype_size(dtype);
     void *planar = cr_malloc(bytes);
     uint8_t *pixels = planar ? cr_malloc((size_t)(area * channels)) : NULL;
@@ -133,13 +133,6 @@ static unsigned char *compress_rows(unsigned char *data, int size, int *compress
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #include <stb_image_write.h>
 
-#define STBIR_ASSERT(condition)     ((void)0)
-#define STBIR_MALLOC(size, context) ((void)(context), cr_malloc(size))
-#define STBIR_FREE(block, context)  ((void)(context), cr_free(block))
-#define STB_IMAGE_RESIZE_STATIC
-#define STB_IMAGE_RESIZE_IMPLEMENTATION
-#include <stb_image_resize.h>
-
 /* ---------------------------------------------------------------- decoding */
 bool cr_image_decode(const void *bytes, size_t size, int channels, const char *name, cr_image *image) {
     int width, height, own_channels;
@@ -152,7 +145,7 @@ bool cr_image_decode(const void *bytes, size_t size, int channels, const char *n
     allocation_limit = 1 << 20; /* for the header */
     if (!stbi_info_from_memory(bytes, (int)size, &width, &height, &own_channels))
         return cr_fail(CR_ERROR_FORMAT, "%s: its header cannot be read, or it is too large", name);
-    if (!check_size(width, height, name)) return false;
+    if (!cr_image_check_size(width, height, name)) return false;
     /* Four channels of 16 bits, sides padded to JPEG's blocks, twice (decompressed and unfiltered). */
     allocation_limit = (size_t)(width + 64) * (size_t)(height + 64) * 16 + (1 << 20);
     uint8_t *pixels = stbi_load_from_memory(bytes, (int)size, &width, &height, &own_channels, channels);
@@ -165,7 +158,7 @@ bool cr_image_decode(const void *bytes, size_t size, int channels, const char *n
 static bool check_encodable(const cr_image *image) {
     if (!image || !image->pixels || image->channels < 1 || image->channels > 4)
         return cr_fail(CR_ERROR_ARGUMENT, "image: nothing to encode, or not 1 to 4 channels");
-    return check_size(image->width, image->height, "image");
+    return cr_image_check_size(image->width, image->height, "image");
 }
 
 bool cr_image_encode_png(const cr_image *image, uint8_t **bytes, size_t *size) {
@@ -226,25 +219,6 @@ bool cr_image_encode_jpg(const cr_image *image, int quality, uint8_t **bytes, si
     return true;
 }
 
-/* ---------------------------------------------------------------- resizing */
-bool cr_image_resize_plane(cr_dtype dtype, cr_image_plane source, cr_image_plane target) {
-    if (!check_size(source.width, source.height, "resize") || !check_size(target.width, target.height, "resize"))
-        return false;
-    int done = 0;
-    if (dtype == CR_U8)
-        done = stbir_resize_uint8_generic(source.data, source.width, source.height, source.stride, target.data,
-                                          target.width, target.height, target.stride, 1, STBIR_ALPHA_CHANNEL_NONE, 0,
-                                          STBIR_EDGE_CLAMP, STBIR_FILTER_TRIANGLE, STBIR_COLORSPACE_LINEAR, NULL);
-    else if (dtype == CR_F32)
-        done = stbir_resize_float_generic(source.data, source.width, source.height, source.stride, target.data,
-                                          target.width, target.height, target.stride, 1, STBIR_ALPHA_CHANNEL_NONE, 0,
-                                          STBIR_EDGE_CLAMP, STBIR_FILTER_TRIANGLE, STBIR_COLORSPACE_LINEAR, NULL);
-    else
-        return cr_fail(CR_ERROR_DTYPE, "resize: u8 or f32 is needed, got %s", cr_dtype_name(dtype));
-    return done || cr_fail(CR_ERROR_MEMORY, "resize: cannot resize %d x %d to %d x %d", source.width, source.height,
-                           target.width, target.height);
-}
-
 #else
 static bool without_images(void) {
     return cr_fail(CR_ERROR_UNSUPPORTED,
@@ -265,9 +239,5 @@ bool cr_image_encode_png(const cr_image *image, uint8_t **bytes, size_t *size) {
 bool cr_image_encode_jpg(const cr_image *image, int quality, uint8_t **bytes, size_t *size) {
     (void)quality;
     return cr_image_encode_png(image, bytes, size);
-}
-bool cr_image_resize_plane(cr_dtype dtype, cr_image_plane source, cr_image_plane target) {
-    (void)dtype, (void)source, (void)target;
-    return without_images();
 }
 #endif

@@ -1,5 +1,5 @@
-/* Still pictures in memory: decoding, encoding and resizing through stb, for vision/ and summary/ alike.
- * Without the image libraries (CRESSET_IMAGES=OFF) every function here fails with CR_ERROR_UNSUPPORTED. */
+/* Still pictures in memory: decoding and encoding through stb, and resizing, for vision/ and summary/ alike.
+ * Without the image libraries (CRESSET_IMAGES=OFF) decoding and encoding fail with CR_ERROR_UNSUPPORTED. */
 #ifndef CRESSET_CORE_IMAGE_H
 #define CRESSET_CORE_IMAGE_H
 
@@ -14,6 +14,8 @@ typedef struct cr_image {
     uint8_t *pixels; /* from cr_malloc */
 } cr_image;
 
+/* False and an error unless the sides are within those limits; `name` stands in the message. */
+bool cr_image_check_size(int64_t width, int64_t height, const char *name);
 /* Frees the pixels; NULL and an empty image are ignored. */
 void cr_image_free(cr_image *image);
 
@@ -36,7 +38,7 @@ bool cr_image_from_tensor(const cr_tensor *t, cr_image *image);
 cr_tensor *cr_image_to_tensor(const cr_image *image);
 
 /* One plane of u8 or f32 resampled with a triangle filter that widens when shrinking (antialiased bilinear, as PIL's
- * BILINEAR; past the edge counts the edge). Strides are in bytes between rows. */
+ * BILINEAR; resample.c). Strides are in bytes between rows. */
 typedef struct cr_image_plane {
     void *data;
     int width, height, stride;

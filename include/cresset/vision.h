@@ -37,7 +37,7 @@ CR_API bool cr_vision_encode_jpg(const cr_tensor *image, int quality, uint8_t **
 
 /* ------------------------------------------------------------------ functions of images
  * (torchvision.transforms.functional) All take u8 or f32 and keep the dtype, where nothing else is said. */
-/* Bilinear with antialiasing when shrinking, as PIL's BILINEAR; beyond the border counts the border (PIL leaves it out). */
+/* Bilinear with antialiasing when shrinking, as PIL's BILINEAR and torch's interpolate(antialias=True). */
 CR_API cr_tensor *cr_vision_image_resize(const cr_tensor *image, int64_t height, int64_t width);
 /* The rectangle; what lies outside of the image is 0. */
 CR_API cr_tensor *cr_vision_image_crop(const cr_tensor *image, int64_t top, int64_t left, int64_t height,

@@ -91,7 +91,7 @@ static void tensors_become_pictures_as_torchvision_rounds(void **state) {
     }
 }
 
-/* torch.nn.functional.interpolate(mode="bilinear", antialias=True) on a ramp: inner pixels. */
+/* torch.nn.functional.interpolate(mode="bilinear", antialias=True), whose weights are written out here, on a row. */
 static void resizing_is_antialiased_bilinear(void **state) {
     (void)state;
     float row[16], small[4], large[32];
@@ -99,16 +99,23 @@ static void resizing_is_antialiased_bilinear(void **state) {
         row[i] = (float)(i * i);
     cr_image_plane source = {row, 16, 1, sizeof row};
     assert_true(cr_image_resize_plane(CR_F32, source, (cr_image_plane){small, 4, 1, sizeof small}));
-    /* Pixel 1 covers centre 5.5 with a triangle of half-width 4: sum of w(i) i^2 / sum of w(i). */
-    double sum = 0, weights = 0;
-    for (int i = 2; i <= 9; i++) {
-        const double weight = 1 - (i > 5.5 ? i - 5.5 : 5.5 - i) / 4;
-        sum += weight * i * i;
-        weights += weight;
+    for (int x = 0; x < 4;
+         x++) { /* centre 4 x + 1.5 with a triangle of half-width 4; outside of the row counts nothing */
+        double sum = 0, weights = 0;
+        for (int i = 0; i < 16; i++) {
+            const double distance = i > 4 * x + 1.5 ? i - 4 * x - 1.5 : 4 * x + 1.5 - i;
+            if (distance >= 4) continue;
+            sum += (1 - distance / 4) * i * i;
+            weights += 1 - distance / 4;
+        }
+        assert_float_equal(small[x], sum / weights, 1e-4);
     }
-    assert_float_equal(small[1], sum / weights, 1e-4);
     assert_true(cr_image_resize_plane(CR_F32, source, (cr_image_plane){large, 32, 1, sizeof large}));
     assert_float_equal(large[9], 0.75 * 16 + 0.25 * 25, 1e-4); /* centre 4.25 */
+    uint8_t bytes[4 * 4] = {0, 100, 200, 255, 0, 100, 200, 255, 0, 100, 200, 255, 0, 100, 200, 255}, column[2 * 2];
+    assert_true(cr_image_resize_plane(CR_U8, (cr_image_plane){bytes, 4, 4, 4}, (cr_image_plane){column, 2, 2, 2}));
+    /* weights 3, 3, 1 of 7 at the left, 1, 3, 3 of 7 at the right: 71.43 and 209.29 */
+    assert_memory_equal(column, ((const uint8_t[]){71, 209, 71, 209}), 4);
     assert_false(cr_image_resize_plane(CR_F32, source, (cr_image_plane){large, 0, 1, sizeof large}));
     assert_cr_error(CR_ERROR_FORMAT, "0 x 1");
 }
