@@ -16,7 +16,7 @@ static cr_convolution simplify(cr_convolution p) {
     bool covers = true, points = true;
     for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
         covers &= p.out[d] == 1 && p.kernel[d] == p.in[d] && p.padding[d] == 0 && (p.dilation[d] == 1 || p.kernel[d] == 1);
-        points &= p.kernel[d] == 1 && p.stride[d] == 1 && p.padding[d] == 0;
+        points &= p.kernel[d] == 1 && p.stride[d] == 1 && p.padding[d] == 0 && p.in[d] == p.out[d];
     }
     if (!covers && !points) return p;
     if (covers) p.channels *= cr_product3(p.in);

@@ -241,7 +241,7 @@ static void NAMED(multiply_block)(const NAMED(block) *b, int64_t k, int64_t dept
     }
 }
 
-static void NAMED(run_task)(const NAMED(job) *job, int64_t task, T *scratch) {
+static void NAMED(run_task)(const NAMED(job) *job, int64_t task, T *memory) {
     NAMED(block) b;
     const int64_t blocks = job->column_blocks * job->row_blocks, place = task % blocks;
     b.product = &job->products[task / blocks];
@@ -254,8 +254,8 @@ static void NAMED(run_task)(const NAMED(job) *job, int64_t task, T *scratch) {
     if (b.rows > job->block_rows) b.rows = job->block_rows;
     b.column_panels = (b.columns + COLUMNS - 1) / COLUMNS;
     b.row_panels = (b.rows + ROWS - 1) / ROWS;
-    b.right = scratch;
-    b.tiles = scratch + job->block_columns * DEPTH + COLUMNS;
+    b.right = memory;
+    b.tiles = memory + job->block_columns * DEPTH + COLUMNS;
     NAMED(find_block_runs)(&b);
     const int64_t depth = b.product->depth;
     if (depth == 0) memset(b.tiles, 0, (size_t)(b.row_panels * b.column_panels * ROWS * COLUMNS) * sizeof(T));

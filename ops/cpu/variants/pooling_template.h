@@ -1,0 +1,178 @@
+/* Pooling loops for one dtype: include it with T and NAMED(name) defined; it undefines them.
+ *
+ * A plane (a channel of an image) belongs to one thread. A tap of the window is applied to a whole row of results at once,
+ * reading with the stride, which vectorises for the usual strides. */
+
+/* ---------------------------------------------------------------- a tap applied to many results */
+#define EACH_STEP(...)                                                                                                 \
+    do {                                                                                                               \
+        if (step == 1) {                                                                                               \
+            enum { STEP = 1 };                                                                                         \
+            __VA_ARGS__                                                                                                \
+        } else if (step == 2) {                                                                                        \
+            enum { STEP = 2 };                                                                                         \
+            __VA_ARGS__                                                                                                \
+        } else {                                                                                                       \
+            const int64_t STEP = step;                                                                                 \
+            __VA_ARGS__                                                                                                \
+        }                                                                                                              \
+    } while (0)
+
+/* Keeps the greater value (NaN above all, the last of several) and its position. */
+static void NAMED(take_greater)(T *restrict best, int64_t *restrict position, const T *restrict source, int64_t count, int64_t step,
+                                int64_t first, int64_t position_step) {
+    EACH_STEP(for (int64_t i = 0; i < count; i++) {
+        const T value = source[i * STEP];
+        const bool take = !(value <= best[i]) && !(best[i] != best[i] && value == value);
+        best[i] = take ? value : best[i];
+        position[i] = take ? first + i * position_step : position[i];
+    });
+}
+
+static void NAMED(take_sum)(T *restrict sum, const T *restrict source, int64_t count, int64_t step) {
+    EACH_STEP(for (int64_t i = 0; i < count; i++) sum[i] += source[i * STEP];);
+}
+
+static void NAMED(give_share)(T *restrict target, const T *restrict share, int64_t count, int64_t step) {
+    EACH_STEP(for (int64_t i = 0; i < count; i++) target[i * STEP] += share[i];);
+}
+
+/* ---------------------------------------------------------------- the job */
+typedef struct NAMED(pool_job) {
+    const cr_pool *p;
+    pool_kind kind;
+    const T *source; /* values, or for SPREAD the gradient */
+    T *target;
+    int64_t *positions; /* MAXIMUM only */
+    T *shares;          /* SPREAD only: the gradient, divided */
+    int64_t in_plane, out_plane;
+} NAMED(pool_job);
+
+static T NAMED(share_of)(const cr_pool *p, const cr_window w[CR_SPATIAL_DIMS]) {
+    return (T)(p->divisor_override ? p->divisor_override : w[0].extent * w[1].extent * w[2].extent);
+}
+
+/* ---------------------------------------------------------------- rows of results */
+/* Results low … high-1 of a row have tap t of the last dim inside the input. */
+static void NAMED(row_range)(const cr_pool *p, int64_t t, int64_t *low, int64_t *high) {
+    const int64_t shift = t * p->dilation[2] - p->padding[2], stride = p->stride[2], last = p->in[2] - 1 - shift;
+    *low = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
+    *high = last < 0 ? 0 : last / stride + 1;
+    if (*high > p->out[2]) *high = p->out[2];
+}
+
+/* One row of input under one row of results. */
+static void NAMED(row_tap)(const NAMED(pool_job) *job, const T *row_in, T *row_out, int64_t *row_position, int64_t first, T *spread_to) {
+    const cr_pool *p = job->p;
+    if (p->adaptive) {
+        for (int64_t o = 0; o < p->out[2]; o++) {
+            const cr_window w = cr_pool_window(p, 2, o);
+            for (int64_t i = w.begin; i < w.end; i++) {
+                if (job->kind == MAXIMUM)
+                    NAMED(take_greater)(row_out + o, row_position + o, row_in + i, 1, 1, first + i, 0);
+                else if (job->kind == MEAN)
+                    row_out[o] += row_in[i];
+                else
+                    spread_to[i] += row_out[o];
+            }
+        }
+        return;
+    }
+    for (int64_t t = 0; t < p->kernel[2]; t++) {
+        int64_t low, high;
+        NAMED(row_range)(p, t, &low, &high);
+        if (low >= high) continue;
+        const int64_t i = low * p->stride[2] + t * p->dilation[2] - p->padding[2];
+        if (job->kind == MAXIMUM)
+            NAMED(take_greater)(row_out + low, row_position + low, row_in + i, high - low, p->stride[2], first + i, p->stride[2]);
+        else if (job->kind == MEAN)
+            NAMED(take_sum)(row_out + low, row_in + i, high - low, p->stride[2]);
+        else
+            NAMED(give_share)(spread_to + i, row_out + low, high - low, p->stride[2]);
+    }
+}
+
+/* One row of results: row_out holds sums or maxima, or for SPREAD the shares to give. */
+static void NAMED(plane_row)(const NAMED(pool_job) *job, const T *in, T *row_out, int64_t *row_position, int64_t o0, int64_t o1, T *spread_to) {
+    const cr_pool *p = job->p;
+    cr_window w[CR_SPATIAL_DIMS] = {cr_pool_window(p, 0, o0), cr_pool_window(p, 1, o1)};
+    for (int64_t i0 = w[0].begin; i0 < w[0].end; i0 += p->dilation[0])
+        for (int64_t i1 = w[1].begin; i1 < w[1].end; i1 += p->dilation[1]) {
+            const int64_t first = (i0 * p->in[1] + i1) * p->in[2];
+            NAMED(row_tap)(job, in ? in + first : NULL, row_out, row_position, first, spread_to ? spread_to + first : NULL);
+        }
+}
+
+static void NAMED(divide_row)(const cr_pool *p, const T *from, T *to, int64_t o0, int64_t o1) {
+    cr_window w[CR_SPATIAL_DIMS] = {cr_pool_window(p, 0, o0), cr_pool_window(p, 1, o1)};
+    for (int64_t o = 0; o < p->out[2]; o++) {
+        w[2] = cr_pool_window(p, 2, o);
+        to[o] = from[o] / NAMED(share_of)(p, w);
+    }
+}
+
+/* The position that a window starts from where nothing is greater than -infinity. */
+static void NAMED(start_row)(const cr_pool *p, T *row_out, int64_t *row_position, int64_t o0, int64_t o1) {
+    const int64_t begin = (cr_pool_window(p, 0, o0).begin * p->in[1] + cr_pool_window(p, 1, o1).begin) * p->in[2];
+    for (int64_t o = 0; o < p->out[2]; o++) {
+        row_out[o] = -(T)INFINITY;
+        row_position[o] = begin + cr_pool_window(p, 2, o).begin;
+    }
+}
+
+static void NAMED(pool_plane)(const NAMED(pool_job) *job, int64_t plane) {
+    const cr_pool *p = job->p;
+    for (int64_t o0 = 0; o0 < p->out[0]; o0++)
+        for (int64_t o1 = 0; o1 < p->out[1]; o1++) {
+            const int64_t row = (o0 * p->out[1] + o1) * p->out[2] + plane * job->out_plane;
+            if (job->kind == SPREAD) {
+                NAMED(divide_row)(p, job->source + row, job->shares + row, o0, o1);
+                NAMED(plane_row)(job, NULL, job->shares + row, NULL, o0, o1, job->target + plane * job->in_plane);
+                continue;
+            }
+            T *out = job->target + row;
+            int64_t *position = job->kind == MAXIMUM ? job->positions + row : NULL;
+            if (job->kind == MAXIMUM)
+                NAMED(start_row)(p, out, position, o0, o1);
+            else
+                memset(out, 0, (size_t)p->out[2] * sizeof(T));
+            NAMED(plane_row)(job, job->source + plane * job->in_plane, out, position, o0, o1, NULL);
+            if (job->kind == MEAN) NAMED(divide_row)(p, out, out, o0, o1);
+        }
+}
+
+static void NAMED(pool_planes)(void *context, int64_t begin, int64_t end) {
+    const NAMED(pool_job) *job = context;
+    if (job->kind == SPREAD) memset(job->target + begin * job->in_plane, 0, (size_t)((end - begin) * job->in_plane) * sizeof(T));
+    for (int64_t plane = begin; plane < end; plane++) NAMED(pool_plane)(job, plane);
+}
+
+/* All operands dense, channels first. */
+static bool NAMED(pool)(const cr_pool *p, pool_kind kind, const T *source, T *target, int64_t *positions) {
+    NAMED(pool_job) job = {p, kind, source, target, positions, NULL, cr_product3(p->in), cr_product3(p->out)};
+    const int64_t planes = p->batch * p->channels;
+    const size_t bytes = kind == SPREAD ? (size_t)(planes * job.out_plane) * sizeof(T) : 0;
+    if (bytes && !(job.shares = cr_block_allocate(bytes))) return false;
+    cr_parallel_for(planes, 1 + CR_GRAIN_ELEMENTS / (job.in_plane + job.out_plane), NAMED(pool_planes), &job);
+    cr_block_free(job.shares, bytes);
+    return true;
+}
+
+/* ---------------------------------------------------------------- positions */
+static void NAMED(move_planes)(void *context, int64_t begin, int64_t end) {
+    const position_job *job = context;
+    for (int64_t plane = begin; plane < end; plane++) {
+        const int64_t *positions = job->positions + plane * job->out_plane;
+        const T *source = (const T *)job->source + plane * (job->gather ? job->in_plane : job->out_plane);
+        T *target = (T *)job->target + plane * (job->gather ? job->out_plane : job->in_plane);
+        if (job->gather) {
+            for (int64_t i = 0; i < job->out_plane; i++) target[i] = source[positions[i]];
+            continue;
+        }
+        memset(target, 0, (size_t)job->in_plane * sizeof(T));
+        for (int64_t i = 0; i < job->out_plane; i++) target[positions[i]] += source[i];
+    }
+}
+#undef EACH_STEP
+#undef T
+#undef NAMED
