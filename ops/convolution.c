@@ -174,9 +174,7 @@ static cr_tensor *grad_bias(cr_tensor *grad, bool batched) {
     cr_dims dims = {0};
     for (int i = 0; i < cr_ndim(grad); i++)
         if (i != (int)batched) dims.at[dims.count++] = i;
-    cr_tensor *sum;
-    (void)dims;
-    return cr_op_call("sum", &grad, 1, "", &sum, 1) ? sum : NULL;
+    return cr_sum(grad, .dims = dims);
 }
 
 static bool vjp_convolution(cr_vjp *v) {

@@ -43,6 +43,17 @@ static bool run_dense(direction way, const cr_convolution *p, const cr_tensor *a
                           : weights_f32(p, pa, pb, target);
 }
 
+/* Each number `times` times: the bias of channels that stand for a channel's taps. */
+static cr_tensor *repeat_each(cr_tensor *t, int64_t times) {
+    cr_tensor *result = cr_empty((cr_dtype)t->dtype, CR_SHAPE(t->numel * times), t->device);
+    if (!result) return NULL;
+    const size_t size = cr_dtype_size((cr_dtype)t->dtype);
+    char *to = cr_tensor_address(result);
+    for (int64_t i = 0; i < result->numel; i++)
+        memcpy(to + (size_t)i * size, (const char *)cr_tensor_address(t) + (size_t)(i / times) * size, size);
+    return result;
+}
+
 /* A dense operand of the compute dtype. */
 static cr_tensor *operand(cr_tensor *t, cr_dtype compute) { return t ? cr_contiguous(cr_cast(t, compute)) : NULL; }
 
@@ -54,7 +65,9 @@ static bool run(cr_call *call, direction way, cr_convolution p, cr_tensor *a, cr
     cr_tensor *dense = output->dtype == (int8_t)compute && cr_is_contiguous(output) ? output : cr_empty(compute, cr_tensor_shape(output), output->device);
     cr_tensor *left = operand(a, compute), *right = operand(b, compute), *shift = operand(bias, compute);
     if (!dense || !left || !right || (bias && !shift)) return false;
+    const int64_t channels = p.channels;
     p = simplify(p);
+    if (shift && way == DATA && p.channels != channels && !(shift = repeat_each(shift, p.channels / channels))) return false;
     const bool done = way == WEIGHTS && p.batch == 0 ? cr_zero_(dense) != NULL : run_dense(way, &p, left, right, shift, dense);
     if (!done) return false;
     return dense == output || cr_copy_(output, dense) != NULL;
