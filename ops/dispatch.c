@@ -32,7 +32,7 @@ static int name_of_input(const cr_op *op, int index, char name[32]) {
     return snprintf(name, 32, "%.*s", length < 31 ? length : 31, word);
 }
 
-bool cr_fail_call(const cr_call *call, cr_error_code code, const char *format, ...) {
+void cr_record_call_error(const cr_call *call, cr_error_code code, const char *format, ...) {
     char message[CR_MESSAGE_BYTES], name[32], text[224];
     va_list arguments;
     va_start(arguments, format);
@@ -45,7 +45,6 @@ bool cr_fail_call(const cr_call *call, cr_error_code code, const char *format, .
                                  cr_describe(call->inputs[i], text));
     }
     cr_record_error(code, "%s", message);
-    return false;
 }
 
 /* ---------------------------------------------------------------- checks */

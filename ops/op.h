@@ -183,6 +183,7 @@ cr_tensor *cr_empty_spec(const cr_spec *spec, cr_device device);
 /* t itself where it is contiguous, else a contiguous copy. */
 cr_tensor *cr_dense(cr_tensor *t);
 /* An error that describes every operand: "conv2d: …; input is f32[2,3], weight is f32[4]". */
-bool cr_fail_call(const cr_call *call, cr_error_code code, const char *format, ...) CR_PRINTF(3, 4);
+void cr_record_call_error(const cr_call *call, cr_error_code code, const char *format, ...) CR_PRINTF(3, 4);
+#define cr_fail_call(...) (cr_record_call_error(__VA_ARGS__), false)
 
 #endif
