@@ -19,10 +19,10 @@ static bool table_count(cr_bytes font, uint32_t *count) {
 static bool table_at(cr_bytes font, uint32_t i, const uint8_t **tag, uint32_t *checksum, cr_bytes *table) {
     cr_bytes record;
     uint32_t offset, length;
-    if (!cr_slice(font, HEADER_BYTES + (size_t)i * RECORD_BYTES, RECORD_BYTES, &record)) return false;
+    if (!cr_bytes_slice(font, HEADER_BYTES + (size_t)i * RECORD_BYTES, RECORD_BYTES, &record)) return false;
     *tag = record.at;
     return cr_read_u32(record, 4, checksum) && cr_read_u32(record, 8, &offset) && cr_read_u32(record, 12, &length) &&
-           cr_slice(font, offset, length, table);
+           cr_bytes_slice(font, offset, length, table);
 }
 
 bool cr_sfnt_table(cr_bytes font, const char tag[4], cr_bytes *table) {
@@ -78,7 +78,7 @@ static bool add_glyph(glyph_list *list, cr_bytes data, uint32_t format, uint32_t
     uint32_t length;
     cr_bytes png;
     if (data.size == 0 || format < 17 || format > 19) return true;
-    if (!cr_read_u32(data, metrics, &length) || !cr_slice(data, metrics + 4, length, &png)) return false;
+    if (!cr_read_u32(data, metrics, &length) || !cr_bytes_slice(data, metrics + 4, length, &png)) return false;
     if (list->count >= MAX_GLYPHS) return false; /* overlapping ranges */
     if (list->count == list->capacity) {
         const int64_t capacity = list->capacity ? list->capacity * 2 : 1024;
@@ -110,7 +110,7 @@ static bool add_by_offsets(glyph_list *list, const subtable *s) {
             s->format == 1
                 ? cr_read_u32(s->body, 4 * (size_t)i, &begin) && cr_read_u32(s->body, 4 * (size_t)i + 4, &end)
                 : cr_read_u16(s->body, 2 * (size_t)i, &begin) && cr_read_u16(s->body, 2 * (size_t)i + 2, &end);
-        if (!found || end < begin || !cr_slice(s->data, begin, end - begin, &data)) return false;
+        if (!found || end < begin || !cr_bytes_slice(s->data, begin, end - begin, &data)) return false;
         if (!add_glyph(list, data, s->image_format, s->first + i)) return false;
     }
     return true;
@@ -125,7 +125,7 @@ static bool add_by_pairs(glyph_list *list, const subtable *s) {
         cr_bytes data;
         const size_t at = 4 + 4 * (size_t)i;
         if (!cr_read_u16(s->body, at, &glyph) || !cr_read_u16(s->body, at + 2, &begin) ||
-            !cr_read_u16(s->body, at + 6, &end) || end < begin || !cr_slice(s->data, begin, end - begin, &data))
+            !cr_read_u16(s->body, at + 6, &end) || end < begin || !cr_bytes_slice(s->data, begin, end - begin, &data))
             return false;
         if (!add_glyph(list, data, s->image_format, glyph)) return false;
     }
@@ -141,7 +141,7 @@ static bool add_of_one_size(glyph_list *list, const subtable *s) {
         uint32_t glyph = s->first + i;
         cr_bytes data;
         if (s->format == 5 && !cr_read_u16(s->body, 16 + 2 * (size_t)i, &glyph)) return false;
-        if (!cr_slice(s->data, (size_t)i * size, size, &data) || !add_glyph(list, data, s->image_format, glyph))
+        if (!cr_bytes_slice(s->data, (size_t)i * size, size, &data) || !add_glyph(list, data, s->image_format, glyph))
             return false;
     }
     return true;
@@ -151,8 +151,8 @@ static bool add_subtable(glyph_list *list, cr_bytes header, cr_bytes cbdt, uint3
     subtable s = {.first = first, .last = last};
     uint32_t offset;
     if (last < first || !cr_read_u16(header, 0, &s.format) || !cr_read_u16(header, 2, &s.image_format) ||
-        !cr_read_u32(header, 4, &offset) || !cr_slice(header, 8, header.size - 8, &s.body) || offset > cbdt.size ||
-        !cr_slice(cbdt, offset, cbdt.size - offset, &s.data))
+        !cr_read_u32(header, 4, &offset) || !cr_bytes_slice(header, 8, header.size - 8, &s.body) || offset > cbdt.size ||
+        !cr_bytes_slice(cbdt, offset, cbdt.size - offset, &s.data))
         return false;
     switch (s.format) {
     case 1:
@@ -169,7 +169,7 @@ static bool add_strike(glyph_list *list, cr_bytes cblc, cr_bytes cbdt, cr_bytes 
     uint32_t offset, count;
     cr_bytes array;
     if (!cr_read_u32(strike, 0, &offset) || !cr_read_u32(strike, 8, &count) || offset > cblc.size ||
-        !cr_slice(cblc, offset, cblc.size - offset, &array))
+        !cr_bytes_slice(cblc, offset, cblc.size - offset, &array))
         return false;
     for (uint32_t i = 0; i < count; i++) {
         const size_t record = (size_t)i * SUBTABLE_RECORD_BYTES;
@@ -177,7 +177,7 @@ static bool add_strike(glyph_list *list, cr_bytes cblc, cr_bytes cbdt, cr_bytes 
         cr_bytes header;
         if (!cr_read_u16(array, record, &first) || !cr_read_u16(array, record + 2, &last) ||
             !cr_read_u32(array, record + 4, &where) || where > array.size ||
-            !cr_slice(array, where, array.size - where, &header) || !add_subtable(list, header, cbdt, first, last))
+            !cr_bytes_slice(array, where, array.size - where, &header) || !add_subtable(list, header, cbdt, first, last))
             return false;
     }
     return true;
@@ -190,7 +190,7 @@ static bool largest_strike(cr_bytes cblc, cr_bytes *largest) {
     if (!cr_read_u32(cblc, 4, &count) || count > MAX_STRIKES) return false;
     for (uint32_t i = 0; i < count; i++) {
         cr_bytes strike;
-        if (!cr_slice(cblc, 8 + (size_t)i * STRIKE_BYTES, STRIKE_BYTES, &strike)) return false;
+        if (!cr_bytes_slice(cblc, 8 + (size_t)i * STRIKE_BYTES, STRIKE_BYTES, &strike)) return false;
         if (strike.at[45] > best) { /* ppemY */
             best = strike.at[45];
             *largest = strike;

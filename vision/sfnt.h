@@ -23,7 +23,7 @@ static inline bool cr_read_u32(cr_bytes bytes, size_t offset, uint32_t *value) {
     return true;
 }
 /* A part of `bytes`. */
-static inline bool cr_slice(cr_bytes bytes, size_t offset, size_t size, cr_bytes *part) {
+static inline bool cr_bytes_slice(cr_bytes bytes, size_t offset, size_t size, cr_bytes *part) {
     if (offset > bytes.size || bytes.size - offset < size) return false;
     *part = (cr_bytes){bytes.at + offset, size};
     return true;

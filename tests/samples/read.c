@@ -56,6 +56,7 @@ static void read_flags(char *text, sample *s) {
     for (char *state, *word = strtok_r(text, " ", &state); word; word = strtok_r(NULL, " ", &state)) {
         if (!strcmp(word, "nograd")) s->no_gradient = true;
         if (!strcmp(word, "nogradgrad")) s->no_second = true;
+        if (!strcmp(word, "dense")) s->only_dense = true;
         if (!strcmp(word, "exact")) s->is_exact = true;
         if (!strncmp(word, "tol=", 4)) s->tolerance = strtod(word + 4, NULL);
     }

@@ -1,0 +1,310 @@
+/* Reduction kernels. A tensor is seen as [outer, length, inner] in memory order and reduced over `length`; several separate
+ * reduced dims take several stages, from the innermost out. Work is cut into blocks of fixed size whose results are combined
+ * in fixed order, so the number of threads never shows in the bits. */
+#include "core/parallel.h"
+#include "ops/cpu/variant.h"
+#include "ops/pointwise.h"
+#include "ops/reduction.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    LANES = 32,         /* independent partial results of a row */
+    BLOCK = 1024,       /* elements of a row that are added in the element's own type */
+    CHUNK = 64 * 1024,  /* elements of a row for one task */
+    COLUMNS = 256,      /* columns of one task */
+    ROWS = 16,          /* rows of a column that are added in the element's own type */
+    ROW_CHUNK = 4096    /* rows of one task */
+};
+
+typedef struct stage {
+    const void *in;
+    void *out;      /* [outer, inner] */
+    void *partials; /* [chunks, outer, inner] */
+    int64_t outer, length, inner, chunks;
+} stage;
+
+typedef void (*stage_function)(void *stage, int64_t begin, int64_t end);
+
+/* A reduction in element type T, with results of type A; STEP(acc, x) adds an element in T, JOIN(acc, x) a partial in A. */
+#define REDUCTION(name, T, A, INITIAL, STEP, JOIN)                                                                     \
+    static A name##_row(const T *x, int64_t n) {                                                                       \
+        A total = INITIAL;                                                                                             \
+        for (int64_t start = 0; start < n; start += BLOCK) {                                                           \
+            const int64_t end = start + BLOCK < n ? start + BLOCK : n;                                                 \
+            T lanes[LANES];                                                                                            \
+            for (int l = 0; l < LANES; l++) lanes[l] = (T)INITIAL;                                                     \
+            int64_t i = start;                                                                                         \
+            for (; i + LANES <= end; i += LANES)                                                                       \
+                for (int l = 0; l < LANES; l++) lanes[l] = STEP(lanes[l], x[i + l]);                                   \
+            for (int l = 0; i < end; i++, l++) lanes[l] = STEP(lanes[l], x[i]);                                        \
+            for (int l = 0; l < LANES; l++) total = JOIN(total, (A)lanes[l]);                                          \
+        }                                                                                                              \
+        return total;                                                                                                  \
+    }                                                                                                                  \
+    /* tasks: [outer, chunks] */                                                                                       \
+    static void name##_rows(void *context, int64_t begin, int64_t end) {                                               \
+        const stage *s = context;                                                                                      \
+        for (int64_t task = begin; task < end; task++) {                                                               \
+            const int64_t row = task / s->chunks, chunk = task % s->chunks, start = chunk * CHUNK;                     \
+            const int64_t rest = s->length - start;                                                                    \
+            const T *x = (const T *)s->in + row * s->length + start;                                                   \
+            ((A *)s->partials)[chunk * s->outer + row] = name##_row(x, rest < CHUNK ? rest : CHUNK);                   \
+        }                                                                                                              \
+    }                                                                                                                  \
+    /* tasks: [outer, chunks, tiles of columns] */                                                                     \
+    static void name##_columns(void *context, int64_t begin, int64_t end) {                                            \
+        const stage *s = context;                                                                                      \
+        const int64_t tiles = (s->inner + COLUMNS - 1) / COLUMNS;                                                      \
+        for (int64_t task = begin; task < end; task++) {                                                               \
+            const int64_t tile = task % tiles, chunk = task / tiles % s->chunks, outer = task / tiles / s->chunks;     \
+            const int64_t first = tile * COLUMNS, width = s->inner - first < COLUMNS ? s->inner - first : COLUMNS;     \
+            const int64_t top = chunk * ROW_CHUNK, bottom = top + ROW_CHUNK < s->length ? top + ROW_CHUNK : s->length; \
+            A totals[COLUMNS];                                                                                         \
+            for (int64_t c = 0; c < width; c++) totals[c] = INITIAL;                                                   \
+            for (int64_t start = top; start < bottom; start += ROWS) {                                                 \
+                const int64_t stop = start + ROWS < bottom ? start + ROWS : bottom;                                    \
+                T sums[COLUMNS];                                                                                       \
+                for (int64_t c = 0; c < width; c++) sums[c] = (T)INITIAL;                                              \
+                for (int64_t r = start; r < stop; r++) {                                                               \
+                    const T *x = (const T *)s->in + (outer * s->length + r) * s->inner + first;                        \
+                    for (int64_t c = 0; c < width; c++) sums[c] = STEP(sums[c], x[c]);                                 \
+                }                                                                                                      \
+                for (int64_t c = 0; c < width; c++) totals[c] = JOIN(totals[c], (A)sums[c]);                           \
+            }                                                                                                          \
+            A *to = (A *)s->partials + (chunk * s->outer + outer) * s->inner + first;                                  \
+            for (int64_t c = 0; c < width; c++) to[c] = totals[c];                                                     \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void name##_join(void *context, int64_t begin, int64_t end) {                                               \
+        const stage *s = context;                                                                                      \
+        const int64_t count = s->outer * s->inner;                                                                     \
+        for (int64_t i = begin; i < end; i++) {                                                                        \
+            A total = ((const A *)s->partials)[i];                                                                     \
+            for (int64_t chunk = 1; chunk < s->chunks; chunk++) total = JOIN(total, ((const A *)s->partials)[chunk * count + i]); \
+            ((A *)s->out)[i] = total;                                                                                  \
+        }                                                                                                              \
+    }
+
+#define ADD(a, x) ((a) + (x))
+#define MULTIPLY(a, x) ((a) * (x))
+#define LARGER(a, x) ((x) > (a) || (x) != (x) ? (x) : (a))
+#define SMALLER(a, x) ((x) < (a) || (x) != (x) ? (x) : (a))
+REDUCTION(sum_f32, float, double, 0, ADD, ADD)
+REDUCTION(sum_f64, double, double, 0, ADD, ADD)
+REDUCTION(sum_i64, int64_t, int64_t, 0, ADD, ADD)
+REDUCTION(prod_f32, float, float, 1, MULTIPLY, MULTIPLY)
+REDUCTION(prod_f64, double, double, 1, MULTIPLY, MULTIPLY)
+REDUCTION(prod_i64, int64_t, int64_t, 1, MULTIPLY, MULTIPLY)
+REDUCTION(max_f32, float, float, -INFINITY, LARGER, LARGER)
+REDUCTION(max_f64, double, double, -INFINITY, LARGER, LARGER)
+REDUCTION(max_i64, int64_t, int64_t, INT64_MIN, LARGER, LARGER)
+REDUCTION(min_f32, float, float, INFINITY, SMALLER, SMALLER)
+REDUCTION(min_f64, double, double, INFINITY, SMALLER, SMALLER)
+REDUCTION(min_i64, int64_t, int64_t, INT64_MAX, SMALLER, SMALLER)
+
+typedef struct reduction {
+    stage_function rows, columns, join;
+    cr_dtype result; /* of a stage: what the next one reads */
+} reduction;
+
+#define ROW(name, dtype) {name##_rows, name##_columns, name##_join, dtype}
+/* [kind][compute type] */
+enum { SUM, PROD, MAX, MIN };
+static const reduction reductions[][CR_COMPUTE_COUNT] = {
+    [SUM] = {ROW(sum_f32, CR_F64), ROW(sum_f64, CR_F64), ROW(sum_i64, CR_I64)},
+    [PROD] = {ROW(prod_f32, CR_F32), ROW(prod_f64, CR_F64), ROW(prod_i64, CR_I64)},
+    [MAX] = {ROW(max_f32, CR_F32), ROW(max_f64, CR_F64), ROW(max_i64, CR_I64)},
+    [MIN] = {ROW(min_f32, CR_F32), ROW(min_f64, CR_F64), ROW(min_i64, CR_I64)},
+};
+static const cr_dtype compute_dtypes[] = {CR_F32, CR_F64, CR_I64};
+
+/* ---------------------------------------------------------------- memory order */
+/* A dense tensor's dims from the outermost in memory to the innermost. */
+typedef struct layout {
+    cr_tensor *tensor; /* dense in this order */
+    int order[CR_MAX_DIMS];
+} layout;
+
+static bool is_dense_in_order(const cr_tensor *t, const int order[]) {
+    int64_t step = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        if (t->sizes[order[i]] == 1) continue;
+        if (t->strides[order[i]] != step) return false;
+        step *= t->sizes[order[i]];
+    }
+    return true;
+}
+
+/* The tensor in the compute type, as it lies where it is dense in some order of dims, else copied. */
+static bool lay_out(cr_tensor *t, cr_dtype dtype, layout *place) {
+    if (!(t = cr_cast(t, dtype))) return false;
+    for (int i = 0; i < t->ndim; i++) {
+        int at = i;
+        for (; at > 0 && t->strides[place->order[at - 1]] < t->strides[i]; at--) place->order[at] = place->order[at - 1];
+        place->order[at] = i;
+    }
+    if (!is_dense_in_order(t, place->order)) {
+        for (int i = 0; i < t->ndim; i++) place->order[i] = i;
+        if (!(t = cr_contiguous(t))) return false;
+    }
+    place->tensor = t;
+    return true;
+}
+
+/* ---------------------------------------------------------------- stages */
+static cr_tensor *run_stage(const reduction *r, const void *in, int64_t outer, int64_t length, int64_t inner) {
+    stage s = {.in = in, .outer = outer, .length = length, .inner = inner};
+    s.chunks = inner == 1 ? (length + CHUNK - 1) / CHUNK : (length + ROW_CHUNK - 1) / ROW_CHUNK;
+    if (s.chunks < 1) s.chunks = 1;
+    cr_tensor *partials = cr_empty(r->result, CR_SHAPE(s.chunks, outer, inner), CR_CPU);
+    cr_tensor *out = s.chunks > 1 ? cr_empty(r->result, CR_SHAPE(outer, inner), CR_CPU) : partials;
+    if (!partials || !out) return NULL;
+    s.partials = cr_tensor_address(partials);
+    s.out = cr_tensor_address(out);
+    if (inner == 1) {
+        const int64_t each = length < CHUNK ? length : CHUNK;
+        cr_parallel_for(outer * s.chunks, CR_GRAIN_ELEMENTS / (each > 0 ? each : 1), r->rows, &s);
+    } else {
+        const int64_t tiles = (inner + COLUMNS - 1) / COLUMNS, rows = length < ROW_CHUNK ? length : ROW_CHUNK;
+        const int64_t each = rows * (inner < COLUMNS ? inner : COLUMNS);
+        cr_parallel_for(outer * s.chunks * tiles, CR_GRAIN_ELEMENTS / (each > 0 ? each : 1), r->columns, &s);
+    }
+    if (s.chunks > 1) cr_parallel_for(outer * inner, CR_GRAIN_ELEMENTS, r->join, &s);
+    return out;
+}
+
+/* The output's window over the kept dims in memory order, so that the last stage's result can be copied into it. */
+static cr_tensor *kept_view(const cr_tensor *out, const layout *place, unsigned mask) {
+    const int ndim = place->tensor->ndim;
+    int dim_in_output[CR_MAX_DIMS];
+    const bool keepdim = out->ndim == ndim;
+    for (int i = 0, at = 0; i < ndim; i++) dim_in_output[i] = keepdim ? i : mask >> i & 1 ? -1 : at++;
+    cr_shape shape = {.count = 0}, strides = {.count = 0};
+    for (int i = 0; i < ndim; i++) {
+        const int dim = place->order[i];
+        if (mask >> dim & 1) continue;
+        shape.at[shape.count++] = out->sizes[dim_in_output[dim]];
+        strides.at[strides.count++] = out->strides[dim_in_output[dim]];
+    }
+    return cr_view_raw(out, shape, strides, out->offset);
+}
+
+static bool reduce(cr_call *call, int kind, cr_dims dims, double of_nothing) {
+    cr_tensor *input = call->inputs[0], *out = call->outputs[0];
+    unsigned mask;
+    if (!cr_reduced_dims(&dims, input->ndim, &mask)) return false;
+    if (out->numel == 0) return true;
+    if (input->numel == 0) return cr_fill_(out, of_nothing) != NULL;
+    if (!mask) return cr_copy_(out, input) != NULL;
+    const bool widen = out->dtype == CR_F64 && kind <= PROD;
+    cr_compute compute = widen ? CR_COMPUTE_F64 : cr_compute_of((cr_dtype)input->dtype);
+    layout place;
+    if (!lay_out(input, compute_dtypes[compute], &place)) return false;
+    int64_t sizes[CR_MAX_DIMS];
+    bool reduced[CR_MAX_DIMS];
+    int groups = 0;
+    for (int i = 0; i < input->ndim; i++) { /* neighbours of one kind are one group */
+        const int dim = place.order[i];
+        const bool is_reduced = mask >> dim & 1;
+        if (groups && reduced[groups - 1] == is_reduced) sizes[groups - 1] *= input->sizes[dim];
+        else sizes[groups] = input->sizes[dim], reduced[groups++] = is_reduced;
+    }
+    cr_tensor *now = place.tensor;
+    int64_t inner = 1;
+    for (int g = groups - 1; g >= 0; g--) {
+        if (!reduced[g]) {
+            inner *= sizes[g];
+            continue;
+        }
+        int64_t outer = 1;
+        for (int k = 0; k < g; k++) outer *= sizes[k];
+        const reduction *r = &reductions[kind][compute];
+        if (!(now = run_stage(r, cr_tensor_address(now), outer, sizes[g], inner))) return false;
+        compute = cr_compute_of(r->result);
+    }
+    cr_tensor *target = kept_view(out, &place, mask);
+    return target && cr_copy_(target, cr_reshape(now, cr_tensor_shape(target)));
+}
+
+CR_KERNEL(sum) { return reduce(call, SUM, ((const cr_sum_options *)call->attributes)->dims, 0); }
+CR_KERNEL(prod) { return reduce(call, PROD, ((const cr_sum_options *)call->attributes)->dims, 1); }
+CR_KERNEL(amax) { return reduce(call, MAX, ((const cr_reduce_options *)call->attributes)->dims, 0); }
+CR_KERNEL(amin) { return reduce(call, MIN, ((const cr_reduce_options *)call->attributes)->dims, 0); }
+
+/* ---------------------------------------------------------------- argmax, argmin, running sums: [outer, length, inner] */
+typedef struct line_job {
+    const void *in;
+    void *out;
+    int64_t length, inner;
+} line_job;
+
+#define ARGUMENT(name, T, BETTER)                                                                                      \
+    static void name(void *context, int64_t begin, int64_t end) {                                                      \
+        const line_job *job = context;                                                                                 \
+        for (int64_t line = begin; line < end; line++) {                                                               \
+            const T *x = (const T *)job->in + line / job->inner * job->length * job->inner + line % job->inner;        \
+            T best = x[0];                                                                                             \
+            int64_t where = 0;                                                                                         \
+            for (int64_t i = 1; i < job->length; i++) {                                                                \
+                const T value = x[i * job->inner];                                                                     \
+                if (BETTER(value, best)) best = value, where = i;                                                      \
+            }                                                                                                          \
+            ((int64_t *)job->out)[line] = where;                                                                       \
+        }                                                                                                              \
+    }
+/* NaN is better than any number, and the first one stays. */
+#define IS_LARGER(x, best) ((x) > (best) || ((x) != (x) && (best) == (best)))
+#define IS_SMALLER(x, best) ((x) < (best) || ((x) != (x) && (best) == (best)))
+ARGUMENT(argmax_f32, float, IS_LARGER)
+ARGUMENT(argmax_f64, double, IS_LARGER)
+ARGUMENT(argmax_i64, int64_t, IS_LARGER)
+ARGUMENT(argmin_f32, float, IS_SMALLER)
+ARGUMENT(argmin_f64, double, IS_SMALLER)
+ARGUMENT(argmin_i64, int64_t, IS_SMALLER)
+
+#define RUNNING(name, T, A, INITIAL, STEP)                                                                             \
+    static void name(void *context, int64_t begin, int64_t end) {                                                      \
+        const line_job *job = context;                                                                                 \
+        for (int64_t line = begin; line < end; line++) {                                                               \
+            const int64_t start = line / job->inner * job->length * job->inner + line % job->inner;                    \
+            A total = INITIAL;                                                                                         \
+            for (int64_t i = 0; i < job->length; i++) {                                                                \
+                total = STEP(total, (A)((const T *)job->in)[start + i * job->inner]);                                  \
+                ((T *)job->out)[start + i * job->inner] = (T)total;                                                    \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+RUNNING(cumsum_f32, float, double, 0, ADD)
+RUNNING(cumsum_f64, double, double, 0, ADD)
+RUNNING(cumsum_i64, int64_t, int64_t, 0, ADD)
+RUNNING(cumprod_f32, float, double, 1, MULTIPLY)
+RUNNING(cumprod_f64, double, double, 1, MULTIPLY)
+RUNNING(cumprod_i64, int64_t, int64_t, 1, MULTIPLY)
+
+/* Runs one function per compute type over the lines of a dim, into `out_dtype`, and copies the result out. */
+static bool run_lines(cr_call *call, int64_t dim_named, const stage_function functions[CR_COMPUTE_COUNT], bool reduces) {
+    cr_tensor *out = call->outputs[0], *input = call->inputs[0];
+    if (input->numel == 0) return out->numel == 0 || cr_fill_(out, 0);
+    const cr_compute compute = cr_compute_of((cr_dtype)input->dtype);
+    cr_tensor *x = cr_contiguous(cr_cast(input, compute_dtypes[compute]));
+    if (!x) return false;
+    const int dim = (int)(dim_named < 0 ? dim_named + (x->ndim ? x->ndim : 1) : dim_named);
+    line_job job = {.in = cr_tensor_address(x), .length = x->ndim ? x->sizes[dim] : 1, .inner = 1};
+    for (int d = dim + 1; d < x->ndim; d++) job.inner *= x->sizes[d];
+    const int64_t lines = x->numel / job.length;
+    cr_tensor *result = reduces ? cr_empty(CR_I64, cr_tensor_shape(out), CR_CPU) : cr_empty(compute_dtypes[compute], cr_tensor_shape(x), CR_CPU);
+    if (!result) return false;
+    job.out = cr_tensor_address(result);
+    cr_parallel_for(lines, CR_GRAIN_ELEMENTS / job.length, functions[compute], &job);
+    return cr_copy_(out, result) != NULL;
+}
+
+/* The row's first attribute is the dim. */
+static int64_t dim_of(const cr_call *call) { return *(const int64_t *)((const char *)call->attributes + call->op->attributes[0].offset); }
+
+CR_KERNEL(argmax) { return run_lines(call, dim_of(call), (const stage_function[]){argmax_f32, argmax_f64, argmax_i64}, true); }
+CR_KERNEL(argmin) { return run_lines(call, dim_of(call), (const stage_function[]){argmin_f32, argmin_f64, argmin_i64}, true); }
+CR_KERNEL(cumsum) { return run_lines(call, dim_of(call), (const stage_function[]){cumsum_f32, cumsum_f64, cumsum_i64}, false); }
+CR_KERNEL(cumprod) { return run_lines(call, dim_of(call), (const stage_function[]){cumprod_f32, cumprod_f64, cumprod_i64}, false); }

@@ -1,0 +1,55 @@
+/* arange, linspace, eye. */
+#include "ops/op.h"
+
+#include <math.h>
+
+#define SEQUENCE_ATTRIBUTES(A, op)                                                                                     \
+    A(op, DTYPE, dtype, CR_F32) A(op, FLOAT, start, 0) A(op, FLOAT, step, 1) A(op, INT, count, 0) A(op, DEVICE, device, CR_CPU_DEVICE)
+#define CR_CPU_DEVICE {0, 0}
+CR_OPTIONS(sequence, SEQUENCE_ATTRIBUTES)
+CR_ATTRIBUTES(sequence, SEQUENCE_ATTRIBUTES)
+
+static bool infer_sequence(cr_call *call) {
+    const cr_sequence_options *o = call->attributes;
+    if (o->count < 0) return cr_fail(CR_ERROR_ARGUMENT, "%lld numbers", (long long)o->count);
+    call->device = o->device;
+    cr_spec_set(call, 0, o->dtype, CR_SHAPE(o->count));
+    return true;
+}
+
+/* Computed in f64 (i64 where whole), rounded once. */
+static bool decompose_sequence(cr_call *call) {
+    const cr_sequence_options *o = call->attributes;
+    const bool whole = o->start == floor(o->start) && o->step == floor(o->step) && !cr_dtype_is_floating(o->dtype);
+    cr_tensor *numbers = cr_empty(whole ? CR_I64 : CR_F64, CR_SHAPE(o->count), CR_CPU);
+    if (!numbers) return false;
+    for (int64_t i = 0; i < o->count; i++) {
+        if (whole) ((int64_t *)cr_data(numbers))[i] = (int64_t)o->start + i * (int64_t)o->step;
+        else ((double *)cr_data(numbers))[i] = o->start + (double)i * o->step;
+    }
+    return (call->outputs[0] = cr_to_device(cr_cast(numbers, o->dtype), o->device)) != NULL;
+}
+CR_OP(sequence, .inputs = "", CR_ROW_ATTRIBUTES(sequence), .flags = CR_OP_NO_GRADIENT, .infer = infer_sequence, .decompose = decompose_sequence,
+      .doc = "start, start + step, …: `count` numbers.")
+
+static cr_tensor *sequence(cr_dtype dtype, double start, double step, double count, cr_device device) {
+    if (!(count >= 0 && count < 0x1p62)) {
+        cr_record_error(CR_ERROR_ARGUMENT, "arange: %g numbers from %g by %g", count, start, step);
+        return NULL;
+    }
+    const cr_sequence_options options = {sizeof options, dtype, start, step, (int64_t)count, device};
+    return cr_run(&cr_op_sequence, NULL, 0, &options);
+}
+
+cr_tensor *cr_arange(cr_dtype dtype, double start, double end, double step, cr_device device) {
+    return sequence(dtype, start, step, step != 0 ? ceil((end - start) / step) : -1, device);
+}
+
+cr_tensor *cr_linspace(cr_dtype dtype, double start, double end, int64_t count, cr_device device) {
+    return sequence(dtype, start, count > 1 ? (end - start) / (double)(count - 1) : 0, (double)count, device);
+}
+
+cr_tensor *cr_eye(cr_dtype dtype, int64_t rows, int64_t columns, cr_device device) {
+    cr_tensor *row = cr_arange(CR_I64, 0, (double)rows, 1, device), *column = cr_arange(CR_I64, 0, (double)columns, 1, device);
+    return cr_cast(cr_eq(cr_unsqueeze(row, 1), column), dtype);
+}
