@@ -21,6 +21,7 @@ typedef struct NAMED(data_job) {
     int64_t *taps, *tap_offsets, *depth_offsets; /* the last: [features][taps] of each phase, one after the other */
     T *packed;
     NAMED(product) *products; /* [phase][group]; image and target are set for each chunk */
+    NAMED(left_side) *sides;  /* likewise */
     int64_t *starts;          /* of each product: where its target begins in an image of x */
     int64_t count;
 } NAMED(data_job);
@@ -38,9 +39,8 @@ static void NAMED(add_phase)(NAMED(data_job) *job, const phase_split split[CR_SP
     for (int64_t f = 0; f < p->features; f++)
         for (int64_t t = 0; t < count; t++) job->depth_offsets[f * count + t] = f * item + job->tap_offsets[t];
     for (int64_t g = 0; g < p->groups; g++) {
-        NAMED(left_side) left = {job->w + g * p->features * p->channels * all_taps, p->channels, all_taps, p->features,
-                                 p->channels * all_taps, count, job->taps, job->packed};
-        NAMED(pack_left)(&left);
+        job->sides[job->count] = (NAMED(left_side)){job->w + g * p->features * p->channels * all_taps, p->channels, all_taps, p->features,
+                                                    p->channels * all_taps, count, job->taps, job->packed};
         job->starts[job->count] = g * p->channels * cr_product3(p->in) + (range[0].start * p->in[1] + range[1].start) * p->in[2] + range[2].start;
         job->products[job->count++] = (NAMED(product)){
             .rows = p->channels, .depth = depth, .left = job->packed, .depth_offsets = job->depth_offsets,
@@ -51,6 +51,7 @@ static void NAMED(add_phase)(NAMED(data_job) *job, const phase_split split[CR_SP
         job->packed += round_up(p->channels, ROWS) * depth;
     }
     job->depth_offsets += depth;
+    job->taps += count;
 }
 
 static bool NAMED(run_data_chunks)(NAMED(data_job) *job, const T *y, const T *bias, T *x, bool direct, int64_t chunk) {
@@ -106,8 +107,9 @@ static bool NAMED(data)(const cr_convolution *p, const T *y, const T *w, const T
     job.products = scratch_take(&memory, (size_t)(phases * p->groups) * sizeof *job.products);
     job.starts = scratch_take(&memory, (size_t)(phases * p->groups) * sizeof *job.starts);
     job.taps = scratch_take(&memory, (size_t)(2 * all_taps + p->features * all_taps) * sizeof *job.taps);
+    job.sides = scratch_take(&memory, (size_t)(phases * p->groups) * sizeof *job.sides);
     job.packed = scratch_take(&memory, (size_t)(p->groups * round_up(p->channels, ROWS) * p->features * all_taps) * sizeof(T));
-    if (!job.products || !job.starts || !job.taps || !job.packed) return scratch_drop(&memory);
+    if (!job.products || !job.starts || !job.taps || !job.sides || !job.packed) return scratch_drop(&memory);
     if (!direct && !(job.pad.target = scratch_take(&memory, (size_t)(chunk * image + COLUMNS) * sizeof(T)))) return scratch_drop(&memory);
     job.tap_offsets = job.taps + all_taps;
     job.depth_offsets = job.tap_offsets + all_taps;
@@ -116,6 +118,7 @@ static bool NAMED(data)(const cr_convolution *p, const T *y, const T *w, const T
     for (place[0] = 0; place[0] < split[0].count; place[0]++)
         for (place[1] = 0; place[1] < split[1].count; place[1]++)
             for (place[2] = 0; place[2] < split[2].count; place[2]++) NAMED(add_phase)(&job, split, place);
+    NAMED(pack_left)(job.sides, job.count);
     const bool done = NAMED(run_data_chunks)(&job, y, bias, x, direct, chunk);
     scratch_drop(&memory);
     return done;

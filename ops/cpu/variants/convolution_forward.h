@@ -20,7 +20,8 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
     const int64_t panel_elements = round_up(p->features, ROWS) * depth;
     T *packed = scratch_take(&memory, (size_t)(groups * panel_elements) * sizeof(T));
     NAMED(product) *products = scratch_take(&memory, (size_t)groups * sizeof *products);
-    if (!storage || !packed || !products) return scratch_drop(&memory);
+    NAMED(left_side) *sides = scratch_take(&memory, (size_t)groups * sizeof *sides);
+    if (!storage || !packed || !products || !sides) return scratch_drop(&memory);
 
     phase_split split[CR_SPATIAL_DIMS];
     split_all_phases(p, storage, split);
@@ -43,7 +44,8 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
     const int64_t image = groups * p->channels * pad.item_target, chunk = direct ? p->batch : NAMED(chunk_of)(p, image);
     if (!direct && !(pad.target = scratch_take(&memory, (size_t)(chunk * image + COLUMNS) * sizeof(T)))) return scratch_drop(&memory);
     for (int64_t g = 0; g < groups; g++)
-        NAMED(pack_left)(&(NAMED(left_side)){w + g * p->features * depth, p->features, depth, 1, 0, depth, NULL, packed + g * panel_elements});
+        sides[g] = (NAMED(left_side)){w + g * p->features * depth, p->features, depth, 1, 0, depth, NULL, packed + g * panel_elements};
+    NAMED(pack_left)(sides, groups);
 
     bool done = true;
     for (int64_t first = 0; done && first < p->batch; first += chunk) {

@@ -40,6 +40,7 @@ typedef struct NAMED(weights_job) {
     int64_t *offsets;
     T *packed, *results; /* packed: [group][part]…; results: [part] weights */
     NAMED(product) *products;
+    NAMED(left_side) *sides;
 } NAMED(weights_job);
 
 /* One chunk of images: each part takes an equal share of them. */
@@ -56,8 +57,8 @@ static bool NAMED(run_weights_chunk)(NAMED(weights_job) *job, int64_t first, int
         for (int64_t part = 0; part < job->parts; part++) {
             const int64_t begin = images * part / job->parts, share = images * (part + 1) / job->parts - begin;
             if (share == 0 && first > 0) continue;
-            NAMED(pack_left)(&(NAMED(left_side)){job->dy + ((first + begin) * p->groups + g) * p->features * spatial, p->features, spatial,
-                                                 share, p->groups * p->features * spatial, spatial, NULL, packed});
+            job->sides[count] = (NAMED(left_side)){job->dy + ((first + begin) * p->groups + g) * p->features * spatial, p->features, spatial,
+                                                   share, p->groups * p->features * spatial, spatial, NULL, packed};
             job->products[count++] = (NAMED(product)){
                 .rows = p->features, .depth = share * spatial, .left = packed,
                 .image = job->copy.target + (g * images + begin) * image, .image_end = job->copy.target + p->groups * images * image + COLUMNS,
@@ -69,6 +70,7 @@ static bool NAMED(run_weights_chunk)(NAMED(weights_job) *job, int64_t first, int
                 .target = job->results + (part * p->groups + g) * p->features * columns, .target_row = columns, .add = first > 0};
             packed += round_up(p->features, ROWS) * share * spatial;
         }
+    NAMED(pack_left)(job->sides, count);
     return NAMED(run_products)(job->products, count);
 }
 
@@ -88,8 +90,9 @@ static bool NAMED(weights)(const cr_convolution *p, const T *x, const T *dy, T *
     job.packed = scratch_take(&memory, (size_t)(job.chunk * left) * sizeof(T));
     job.offsets = scratch_take(&memory, (size_t)(job.chunk * spatial) * sizeof *job.offsets);
     job.products = scratch_take(&memory, (size_t)(p->groups * job.parts) * sizeof *job.products);
+    job.sides = scratch_take(&memory, (size_t)(p->groups * job.parts) * sizeof *job.sides);
     job.results = job.parts > 1 ? scratch_take(&memory, (size_t)(job.parts * elements) * sizeof(T)) : dw;
-    if (!job.copy.target || !job.packed || !job.offsets || !job.products || !job.results) return scratch_drop(&memory);
+    if (!job.copy.target || !job.packed || !job.offsets || !job.products || !job.sides || !job.results) return scratch_drop(&memory);
     weight_offsets(p, job.copy.size, job.chunk, job.offsets);
     bool done = true;
     for (int64_t first = 0; done && first < p->batch; first += job.chunk)

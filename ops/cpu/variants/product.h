@@ -77,13 +77,24 @@ static void NAMED(pack_left_panel)(const NAMED(left_side) *left, int64_t panel) 
     }
 }
 
+typedef struct NAMED(left_job) {
+    const NAMED(left_side) *sides;
+    int64_t panels; /* of each */
+} NAMED(left_job);
+
 static void NAMED(pack_left_range)(void *context, int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; panel++) NAMED(pack_left_panel)(context, panel);
+    const NAMED(left_job) *job = context;
+    for (int64_t i = begin; i < end; i++) NAMED(pack_left_panel)(&job->sides[i / job->panels], i % job->panels);
 }
 
-static void NAMED(pack_left)(NAMED(left_side) *left) {
-    const int64_t panels = (left->rows + ROWS - 1) / ROWS, elements = left->outer_count * left->inner_count * ROWS;
-    cr_parallel_for(panels, elements ? 1 + CR_GRAIN_ELEMENTS / elements : panels, NAMED(pack_left_range), left);
+/* Packs left sides of the same number of rows. */
+static void NAMED(pack_left)(const NAMED(left_side) *sides, int64_t count) {
+    if (count == 0) return;
+    NAMED(left_job) job = {sides, (sides->rows + ROWS - 1) / ROWS};
+    int64_t most = 1;
+    for (int64_t i = 0; i < count; i++)
+        if (sides[i].outer_count * sides[i].inner_count > most) most = sides[i].outer_count * sides[i].inner_count;
+    cr_parallel_for(count * job.panels, 1 + CR_GRAIN_ELEMENTS / (most * ROWS), NAMED(pack_left_range), &job);
 }
 
 /* ---------------------------------------------------------------- packing the right side */
@@ -152,17 +163,20 @@ static void NAMED(pack_right_panel)(const T *image, const int64_t *offsets, int6
 }
 
 /* ---------------------------------------------------------------- the micro-kernel */
-/* tile[ROWS][COLUMNS] = (or +=) sum over k of left[k][ROWS] ⊗ right[k][COLUMNS] */
-static inline __attribute__((always_inline)) void NAMED(multiply)(int64_t depth, const T *left, const T *right, T *tile, bool add) {
+/* tile[rows][COLUMNS] = (or +=) sum over k of left[k][rows] ⊗ right[k][COLUMNS], where row k of the right side is packed, or
+ * lies at offsets[k] in the image. `rows` is a constant after inlining. */
+static inline __attribute__((always_inline)) void NAMED(multiply_rows)(const int rows, int64_t depth, const T *left, const T *right,
+                                                                       const int64_t *offsets, T *tile, bool add) {
     typedef NAMED(vector) vector;
+    typedef NAMED(loose_vector) loose_vector;
     vector sums[ROWS][2];
 #pragma GCC unroll 12
-    for (int i = 0; i < ROWS; i++) sums[i][0] = sums[i][1] = (vector){0};
+    for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = (vector){0};
     for (int64_t k = 0; k < depth; k++) {
-        const vector r0 = *(const vector *)(const void *)(right + k * COLUMNS);
-        const vector r1 = *(const vector *)(const void *)(right + k * COLUMNS + LANES);
+        const loose_vector *from = (const loose_vector *)(right + (offsets ? offsets[k] : k * COLUMNS));
+        const vector r0 = from[0], r1 = from[1];
 #pragma GCC unroll 12
-        for (int i = 0; i < ROWS; i++) {
+        for (int i = 0; i < rows; i++) {
             const T l = left[k * ROWS + i];
             sums[i][0] += r0 * l;
             sums[i][1] += r1 * l;
@@ -170,10 +184,39 @@ static inline __attribute__((always_inline)) void NAMED(multiply)(int64_t depth,
     }
     vector *out = (vector *)(void *)tile;
 #pragma GCC unroll 12
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < rows; i++) {
         out[2 * i] = add ? out[2 * i] + sums[i][0] : sums[i][0];
         out[2 * i + 1] = add ? out[2 * i + 1] + sums[i][1] : sums[i][1];
     }
+}
+
+/* One copy for each number of rows that pays: few output channels, and groups of one channel, are common. */
+#define MULTIPLY(rows)                                                                                                 \
+    static void NAMED(multiply_##rows)(int64_t depth, const T *left, const T *right, const int64_t *offsets, T *tile, bool add) { \
+        if (offsets)                                                                                                   \
+            NAMED(multiply_rows)(rows, depth, left, right, offsets, tile, add);                                        \
+        else                                                                                                           \
+            NAMED(multiply_rows)(rows, depth, left, right, NULL, tile, add);                                           \
+    }
+MULTIPLY(1)
+MULTIPLY(2)
+MULTIPLY(3)
+MULTIPLY(4)
+MULTIPLY(6)
+MULTIPLY(12)
+#undef MULTIPLY
+
+static void NAMED(multiply)(int64_t rows, int64_t depth, const T *left, const T *right, const int64_t *offsets, T *tile, bool add) {
+    if (rows > 4) {
+        if (rows > 6)
+            NAMED(multiply_12)(depth, left, right, offsets, tile, add);
+        else
+            NAMED(multiply_6)(depth, left, right, offsets, tile, add);
+        return;
+    }
+    static void (*const few[])(int64_t, const T *, const T *, const int64_t *, T *, bool) = {
+        NULL, NAMED(multiply_1), NAMED(multiply_2), NAMED(multiply_3), NAMED(multiply_4)};
+    few[rows](depth, left, right, offsets, tile, add);
 }
 
 /* ---------------------------------------------------------------- a task: a block of rows by a block of columns */
@@ -205,6 +248,7 @@ typedef struct NAMED(block) {
     int64_t first_row, rows, row_panels, first_column, columns, column_panels;
     T *right, *tiles; /* right: [column_panels][DEPTH][COLUMNS]; tiles: [row_panels][column_panels][ROWS][COLUMNS] */
     int64_t reach;    /* farthest source of all runs */
+    bool packs[BLOCK_BYTES / (2 * VECTOR_BYTES)]; /* is the panel packed, or read from the image? */
     int run_counts[BLOCK_BYTES / (2 * VECTOR_BYTES)];
     column_run runs[BLOCK_BYTES / (2 * VECTOR_BYTES)][NAMED(COLUMNS)];
 } NAMED(block);
@@ -219,7 +263,7 @@ static void NAMED(find_block_runs)(NAMED(block) *b) {
     }
 }
 
-static void NAMED(pack_block)(const NAMED(block) *b, int64_t k, int64_t depth) {
+static void NAMED(pack_block)(NAMED(block) *b, int64_t k, int64_t depth) {
     const NAMED(product) *p = b->product;
     int64_t farthest = 0;
     for (int64_t i = k; i < k + depth; i++)
@@ -227,6 +271,8 @@ static void NAMED(pack_block)(const NAMED(block) *b, int64_t k, int64_t depth) {
     const bool exact = p->image_end - p->image < farthest + b->reach + COLUMNS;
     for (int64_t c = 0; c < b->column_panels; c++) {
         T *panel = b->right + c * depth * COLUMNS;
+        b->packs[c] = exact || b->run_counts[c] > 1 || b->row_panels > 2; /* few rows do not pay for packing */
+        if (!b->packs[c]) continue;
         if (exact && b->columns - c * COLUMNS < COLUMNS) memset(panel, 0, (size_t)(depth * COLUMNS) * sizeof(T));
         NAMED(pack_right_panel)(p->image, p->depth_offsets + k, depth, b->runs[c], b->run_counts[c], exact, panel);
     }
@@ -236,8 +282,11 @@ static void NAMED(multiply_block)(const NAMED(block) *b, int64_t k, int64_t dept
     for (int64_t r = 0; r < b->row_panels; r++) {
         const T *left = b->product->left + ((b->first_row / ROWS + r) * b->product->depth + k) * ROWS;
         T *tiles = b->tiles + r * b->column_panels * ROWS * COLUMNS;
-        for (int64_t c = 0; c < b->column_panels; c++)
-            NAMED(multiply)(depth, left, b->right + c * depth * COLUMNS, tiles + c * ROWS * COLUMNS, k > 0);
+        const int64_t rest = b->rows - r * ROWS, rows = rest < ROWS ? rest : ROWS;
+        for (int64_t c = 0; c < b->column_panels; c++) {
+            const T *right = b->packs[c] ? b->right + c * depth * COLUMNS : b->product->image + b->runs[c][0].source;
+            NAMED(multiply)(rows, depth, left, right, b->packs[c] ? NULL : b->product->depth_offsets + k, tiles + c * ROWS * COLUMNS, k > 0);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 #include "core/allocator.h"
 
-enum { SCRATCH_BLOCKS = 8 };
+enum { SCRATCH_BLOCKS = 12 };
 
 typedef struct scratch {
     void *blocks[SCRATCH_BLOCKS];

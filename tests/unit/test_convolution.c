@@ -1,0 +1,214 @@
+/* Convolution and pooling beyond what samples say: large shapes against plain loops, layouts, threads, memory, faults.
+ * Labels: threads mutation */
+#include "tests/unit/testing.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct geometry {
+    int64_t batch, channels, features, groups, height, width, kernel, stride, padding, dilation;
+} geometry;
+
+static int64_t out_size(const geometry *g, int64_t in) { return (in + 2 * g->padding - g->dilation * (g->kernel - 1) - 1) / g->stride + 1; }
+
+static cr_tensor *noise(cr_shape shape, unsigned seed) {
+    cr_tensor *t = cr_empty(CR_F32, shape, CR_CPU);
+    for (int64_t i = 0; i < cr_numel(t); i++) {
+        seed = seed * 1664525u + 1013904223u;
+        cr_data_f32(t)[i] = (float)(seed >> 8) / 8388608.0f - 1;
+    }
+    return t;
+}
+
+/* Visits every product x[xi] * w[wi] that belongs to y[yi]. */
+static void each_product(const geometry *g, void (*visit)(int64_t xi, int64_t wi, int64_t yi, void *context), void *context) {
+    const int64_t oh = out_size(g, g->height), ow = out_size(g, g->width), c = g->channels / g->groups, f = g->features / g->groups;
+    for (int64_t n = 0; n < g->batch; n++)
+        for (int64_t k = 0; k < g->features; k++)
+            for (int64_t i = 0; i < c; i++)
+                for (int64_t y = 0; y < oh; y++)
+                    for (int64_t x = 0; x < ow; x++)
+                        for (int64_t a = 0; a < g->kernel; a++)
+                            for (int64_t b = 0; b < g->kernel; b++) {
+                                const int64_t iy = y * g->stride + a * g->dilation - g->padding, ix = x * g->stride + b * g->dilation - g->padding;
+                                if (iy < 0 || iy >= g->height || ix < 0 || ix >= g->width) continue;
+                                visit(((n * g->channels + k / f * c + i) * g->height + iy) * g->width + ix,
+                                      ((k * c + i) * g->kernel + a) * g->kernel + b, ((n * g->features + k) * oh + y) * ow + x, context);
+                            }
+}
+
+typedef struct truth {
+    const float *x, *w, *dy;
+    double *y, *dx, *dw;
+} truth;
+
+static void add_product(int64_t xi, int64_t wi, int64_t yi, void *context) {
+    truth *t = context;
+    t->y[yi] += (double)t->x[xi] * t->w[wi];
+    t->dx[xi] += (double)t->dy[yi] * t->w[wi];
+    t->dw[wi] += (double)t->dy[yi] * t->x[xi];
+}
+
+static void assert_near(const cr_tensor *t, const double *expected, double tolerance, const char *what) {
+    assert_cr_ok();
+    const float *values = cr_data_f32(t);
+    for (int64_t i = 0; i < cr_numel(t); i++)
+        if (!(fabs(values[i] - expected[i]) <= tolerance * (1 + fabs(expected[i]))))
+            fail_msg("%s: element %lld is %.9g, expected %.9g", what, (long long)i, (double)values[i], expected[i]);
+}
+
+static void check_geometry(geometry g) {
+    CR_SCOPE {
+        const cr_shape xs = CR_SHAPE(g.batch, g.channels, g.height, g.width), ws = CR_SHAPE(g.features, g.channels / g.groups, g.kernel, g.kernel);
+        cr_tensor *x = noise(xs, 1), *w = noise(ws, 2);
+        cr_tensor *y = cr_conv2d(x, w, NULL, .stride = g.stride, .padding = g.padding, .dilation = g.dilation, .groups = g.groups);
+        assert_cr_ok();
+        cr_tensor *dy = noise(cr_shape_of(y), 3);
+        cr_convolution_grad_options o = {.size = sizeof o, .strides = CR_DIMS(g.stride), .paddings = CR_DIMS(g.padding),
+                                         .dilations = CR_DIMS(g.dilation), .groups = g.groups, .sizes = xs};
+        cr_tensor *dx = cr_convolution_grad_input_with(dy, w, &o);
+        o.sizes = ws;
+        cr_tensor *dw = cr_convolution_grad_weight_with(dy, x, &o);
+        truth t = {cr_data_f32(x), cr_data_f32(w), cr_data_f32(dy), calloc((size_t)cr_numel(y), 8), calloc((size_t)cr_numel(x), 8),
+                   calloc((size_t)cr_numel(w), 8)};
+        each_product(&g, add_product, &t);
+        assert_near(y, t.y, 2e-5, "forward");
+        assert_near(dx, t.dx, 2e-5, "gradient by the input");
+        assert_near(dw, t.dw, 1e-4, "gradient by the weight");
+        free(t.y), free(t.dx), free(t.dw);
+    }
+    assert_int_equal(cr_memory_stats().live_bytes, 0);
+}
+
+static void equals_plain_loops_over_many_geometries(void **state) {
+    (void)state;
+    const geometry cases[] = {
+        {8, 70, 40, 1, 12, 12, 3, 1, 1, 1},  {9, 33, 65, 1, 16, 16, 4, 2, 1, 1}, {5, 64, 130, 1, 8, 8, 4, 2, 1, 1},
+        {33, 40, 3, 1, 8, 8, 4, 2, 1, 1},    {3, 3, 20, 1, 31, 29, 7, 2, 3, 1},  {17, 96, 50, 1, 7, 7, 3, 1, 1, 1},
+        {2, 24, 24, 24, 20, 17, 3, 1, 1, 1}, {2, 24, 48, 24, 14, 14, 3, 2, 1, 1}, {4, 32, 32, 4, 9, 9, 3, 1, 2, 2},
+        {20, 64, 7, 1, 4, 4, 4, 1, 0, 1},    {3, 80, 100, 1, 9, 9, 1, 1, 0, 1},  {3, 80, 30, 1, 10, 10, 1, 2, 0, 1},
+        {1, 500, 20, 1, 6, 6, 3, 1, 1, 1},   {1, 5, 4, 1, 70, 75, 5, 3, 2, 2},   {2, 20, 14, 1, 15, 13, 2, 1, 0, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check_geometry(cases[i]);
+}
+
+/* ---------------------------------------------------------------- threads */
+typedef struct results {
+    cr_tensor *at[4];
+} results;
+
+static results run_everything(int threads, cr_tensor *x, cr_tensor *w, cr_tensor *dy) {
+    results r;
+    assert_true(cr_set_num_threads(threads));
+    cr_convolution_grad_options o = {.size = sizeof o, .strides = CR_DIMS(2), .paddings = CR_DIMS(1), .groups = 1, .sizes = cr_shape_of(x)};
+    r.at[0] = cr_conv2d(x, w, NULL, .stride = 2, .padding = 1);
+    r.at[1] = cr_convolution_grad_input_with(dy, w, &o);
+    o.sizes = cr_shape_of(w);
+    r.at[2] = cr_convolution_grad_weight_with(dy, x, &o);
+    r.at[3] = cr_max_pool2d(x, 3, .stride = 2, .padding = 1);
+    assert_cr_ok();
+    return r;
+}
+
+static void results_do_not_depend_on_the_threads(void **state) {
+    (void)state;
+    const int before = cr_num_threads();
+    const int64_t shapes[][4] = {{19, 3, 32, 40}, {16, 50, 16, 90}, {3, 130, 8, 200}}; /* batch, channels, side, features */
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
+        CR_SCOPE {
+            const int64_t side = shapes[s][2];
+            cr_tensor *x = noise(CR_SHAPE(shapes[s][0], shapes[s][1], side, side), 5), *w = noise(CR_SHAPE(shapes[s][3], shapes[s][1], 4, 4), 6);
+            cr_tensor *dy = noise(CR_SHAPE(shapes[s][0], shapes[s][3], side / 2, side / 2), 7);
+            const results one = run_everything(1, x, w, dy);
+            for (int threads = 2; threads <= 5; threads++) {
+                const results many = run_everything(threads, x, w, dy);
+                for (int i = 0; i < 4; i++) assert_memory_equal(cr_data(one.at[i]), cr_data(many.at[i]), (size_t)cr_numel(one.at[i]) * 4);
+            }
+        }
+    cr_set_num_threads(before);
+}
+
+/* ---------------------------------------------------------------- layouts */
+static void channels_last_is_kept(void **state) {
+    (void)state;
+    CR_SCOPE {
+        cr_tensor *x = noise(CR_SHAPE(2, 5, 9, 8), 1), *w = noise(CR_SHAPE(6, 5, 3, 3), 2), *last = cr_channels_last(x);
+        cr_tensor *pairs[][2] = {
+            {cr_conv2d(x, w, NULL, .padding = 1), cr_conv2d(last, w, NULL, .padding = 1)},
+            {cr_max_pool2d(x, 3, .stride = 2), cr_max_pool2d(last, 3, .stride = 2)},
+            {cr_avg_pool2d(x, 3, .padding = 1), cr_avg_pool2d(last, 3, .padding = 1)},
+            {cr_adaptive_avg_pool2d(x, 3, 3), cr_adaptive_avg_pool2d(last, 3, 3)},
+        };
+        assert_cr_ok();
+        for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+            assert_false(cr_is_channels_last(pairs[i][0]));
+            assert_true(cr_is_channels_last(pairs[i][1]));
+            cr_tensor *dense = cr_contiguous(pairs[i][1]);
+            assert_memory_equal(cr_data(dense), cr_data(pairs[i][0]), (size_t)cr_numel(dense) * 4);
+        }
+    }
+    assert_int_equal(cr_memory_stats().live_bytes, 0);
+}
+
+/* ---------------------------------------------------------------- pooling's edges */
+static void max_pool_finds_nan_and_infinity(void **state) {
+    (void)state;
+    CR_SCOPE {
+        const float values[] = {1, NAN, 3, -INFINITY, -INFINITY, -INFINITY};
+        cr_tensor *x = cr_from_data(CR_F32, CR_SHAPE(1, 6), values), *best, *at;
+        assert_true(cr_max_pool_with_indices(x, 1, 3, NULL, &best, &at));
+        assert_true(isnan(cr_data_f32(best)[0]) && cr_data_i64(at)[0] == 1);
+        assert_true(cr_data_f32(best)[1] == -INFINITY && cr_data_i64(at)[1] == 3);
+        assert_null(cr_max_pool2d(x, 2));
+        assert_cr_error(CR_ERROR_SHAPE, "dims");
+        assert_null(cr_max_pool1d(x, 0));
+        assert_cr_error(CR_ERROR_ARGUMENT, "kernel_sizes is 0");
+        assert_null(cr_conv2d(cr_zeros(CR_F32, CR_SHAPE(1, 1, 6, 6), CR_CPU), x, NULL));
+        assert_cr_error(CR_ERROR_SHAPE, "conv2d: the weight needs 4 dims");
+        assert_null(cr_conv1d(NULL, cr_zeros(CR_F32, CR_SHAPE(1, 1, 1), CR_CPU), NULL));
+        assert_cr_error(CR_ERROR_ARGUMENT, "input is NULL");
+    }
+}
+
+/* ---------------------------------------------------------------- faults */
+static bool train_once(void) {
+    bool done = false;
+    CR_SCOPE {
+        cr_tensor *x = cr_full(CR_F32, CR_SHAPE(3, 4, 8, 8), 0.5, CR_CPU), *w = cr_full(CR_F32, CR_SHAPE(5, 4, 4, 4), 0.1, CR_CPU);
+        cr_tensor *b = cr_full(CR_F32, CR_SHAPE(5), 1, CR_CPU);
+        cr_tensor *y = cr_conv2d(x, w, b, .stride = 2, .padding = 1), *z = cr_conv_transpose2d(y, w, NULL, .stride = 2, .padding = 1);
+        cr_tensor *pooled = cr_avg_pool2d(cr_max_pool2d(z, 2), 2);
+        cr_convolution_grad_options o = {.size = sizeof o, .strides = CR_DIMS(2), .paddings = CR_DIMS(1), .groups = 1, .sizes = CR_SHAPE(5, 4, 4, 4)};
+        done = pooled && cr_convolution_grad_weight_with(y, x, &o) && cr_ok(); /* a bias that could not be made counts as absent */
+    }
+    return done;
+}
+
+static void every_failed_allocation_is_an_error(void **state) {
+    (void)state;
+    assert_true(train_once());
+    for (int64_t n = 1; n < 1000; n++) {
+        cr_memory_fail_nth(n);
+        const bool done = train_once();
+        const int64_t seen = cr_memory_fail_seen();
+        cr_memory_fail_nth(0);
+        assert_int_equal(cr_memory_stats().live_bytes, 0);
+        if (seen < n) {
+            assert_true(done);
+            assert_true(n > 20);
+            return;
+        }
+        assert_false(done);
+        assert_cr_error(CR_ERROR_MEMORY, "made to fail");
+    }
+    fail_msg("the step allocates without end");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equals_plain_loops_over_many_geometries), cmocka_unit_test(results_do_not_depend_on_the_threads),
+        cmocka_unit_test(channels_last_is_kept),                   cmocka_unit_test(max_pool_finds_nan_and_infinity),
+        cmocka_unit_test(every_failed_allocation_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
