@@ -22,6 +22,14 @@ extern "C" {
 #define CR_PRINTF(format_index, first_argument)
 #endif
 
+/* Named options (.stride = 2) stand behind their defaults in one initializer and override them: that is meant, so the
+ * compiler is asked not to speak of it. It would, under -Wextra, even though these are system headers. */
+#if defined(__clang__)
+#pragma clang diagnostic ignored "-Winitializer-overrides"
+#elif defined(__GNUC__) && !defined(__cplusplus)
+#pragma GCC diagnostic ignored "-Woverride-init"
+#endif
+
 #define CR_VERSION_MAJOR 0
 #define CR_VERSION_MINOR 1
 #define CR_VERSION_PATCH 0
