@@ -31,16 +31,22 @@ static cr_convolution simplify(cr_convolution p) {
 /* ---------------------------------------------------------------- operands */
 typedef enum direction { FORWARD, DATA, WEIGHTS } direction;
 
+/* Winograd's algorithm where it pays, else products. */
+#define RUN_DENSE(dtype)                                                                                               \
+    do {                                                                                                               \
+        bool applies = false;                                                                                          \
+        if (way == WEIGHTS) return weights_##dtype(p, pa, pb, target);                                                 \
+        const bool done = way == FORWARD ? forward_winograd_##dtype(p, pa, pb, pbias, target, &applies)                \
+                                         : data_winograd_##dtype(p, pa, pb, pbias, target, &applies);                  \
+        if (applies) return done;                                                                                      \
+        return way == FORWARD ? forward_##dtype(p, pa, pb, pbias, target) : data_##dtype(p, pa, pb, pbias, target);    \
+    } while (0)
+
 static bool run_dense(direction way, const cr_convolution *p, const cr_tensor *a, const cr_tensor *b, const cr_tensor *bias, cr_tensor *out) {
     const void *pa = cr_tensor_address(a), *pb = cr_tensor_address(b), *pbias = bias ? cr_tensor_address(bias) : NULL;
     void *target = cr_tensor_address(out);
-    if (out->dtype == CR_F64)
-        return way == FORWARD ? forward_f64(p, pa, pb, pbias, target)
-               : way == DATA  ? data_f64(p, pa, pb, pbias, target)
-                              : weights_f64(p, pa, pb, target);
-    return way == FORWARD ? forward_f32(p, pa, pb, pbias, target)
-           : way == DATA  ? data_f32(p, pa, pb, pbias, target)
-                          : weights_f32(p, pa, pb, target);
+    if (out->dtype == CR_F64) RUN_DENSE(f64);
+    RUN_DENSE(f32);
 }
 
 /* Each number `times` times: the bias of channels that stand for a channel's taps. */

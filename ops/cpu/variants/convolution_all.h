@@ -4,6 +4,7 @@
 #include "ops/cpu/variants/convolution_forward.h"
 #include "ops/cpu/variants/convolution_data.h"
 #include "ops/cpu/variants/convolution_weights.h"
+#include "ops/cpu/variants/winograd.h"
 #undef LANES
 #undef COLUMNS
 #undef T
