@@ -200,7 +200,7 @@ static bool reduce(cr_call *call, int kind, cr_dims dims, double of_nothing) {
     if (!mask) return cr_copy_(out, input) != NULL;
     const bool widen = out->dtype == CR_F64 && kind <= PROD;
     cr_compute compute = widen ? CR_COMPUTE_F64 : cr_compute_of((cr_dtype)input->dtype);
-    layout place;
+    layout place = {.tensor = NULL};
     if (!lay_out(input, compute_dtypes[compute], &place)) return false;
     int64_t sizes[CR_MAX_DIMS];
     bool reduced[CR_MAX_DIMS];
