@@ -18,6 +18,7 @@
 #define CR_WORD_(function, suffix) cr_##function##_##suffix
 #define CR_WORD(function, suffix) CR_WORD_(function, suffix)
 #define NUMBER(value) ((T)(value))
+#define ATTRIBUTE(x) CR_WORD(attribute, CR_T)(x)
 #define SELECT(condition, x, y) ((condition) ? (x) : (y))
 #define ISNAN(x) CR_WORD(isnan, CR_T)(x)
 #define ISINF(x) CR_WORD(isinf, CR_T)(x)
@@ -73,34 +74,58 @@ CR_MATH uint32_t cr_bits_from_f32(float value) {
     return bits;
 }
 
+/* A number among an op's attributes, in the compute type. */
+CR_MATH float cr_attribute_f32(double x) { return (float)x; }
+CR_MATH double cr_attribute_f64(double x) { return x; }
+CR_MATH int64_t cr_attribute_i64(double x) {
+    return x >= 9223372036854775808.0 ? INT64_MAX : x < -9223372036854775808.0 ? INT64_MIN : x != x ? 0 : (int64_t)x;
+}
+
 /* One rounding where the processor has it. */
 CR_MATH float cr_fma_f32(float a, float b, float c) {
-#if defined(__FMA__) || defined(__CUDACC__) || defined(__ARM_FEATURE_FMA)
-    return __builtin_fmaf(a, b, c);
+#if defined(__FMA__) || defined(__CUDA_ARCH__) || defined(__ARM_FEATURE_FMA)
+    return fmaf(a, b, c);
 #else
     return a * b + c;
 #endif
 }
 
 /* ---------------------------------------------------------------- f32: exponential family */
-/* e^x = 2^n · e^r with |r| <= ln2 / 2; 2^n in two factors, so that results below 2^-126 and near 2^128 come out right. */
-CR_MATH float cr_exp_f32(float x) {
-    const float bounded = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
-    const float n = (bounded * 1.44269504088896341f + 12582912.0f) - 12582912.0f; /* to nearest: 1.5 · 2^23 */
-    float r = cr_fma_f32(n, -0.693359375f, bounded);
-    r = cr_fma_f32(n, 2.12194440e-4f, r);
+/* The nearest whole number, for |x| < 2^22: beside 1.5 · 2^23 a float has no room for a fraction. */
+CR_MATH float cr_nearest_f32(float x) { return (x + 12582912.0f) - 12582912.0f; }
+/* x - n · ln2, with ln2 in two parts of which the first has few bits. */
+CR_MATH float cr_exp_rest_f32(float x, float n) { return cr_fma_f32(n, 2.12194440e-4f, cr_fma_f32(n, -0.693359375f, x)); }
+/* e^r - 1 for |r| <= ln2 / 2. */
+CR_MATH float cr_exp_part_f32(float r) {
     float p = 1.9875691500e-4f;
     p = cr_fma_f32(p, r, 1.3981999507e-3f);
     p = cr_fma_f32(p, r, 8.3334519073e-3f);
     p = cr_fma_f32(p, r, 4.1665795894e-2f);
     p = cr_fma_f32(p, r, 1.6666665459e-1f);
     p = cr_fma_f32(p, r, 5.0000001201e-1f);
-    p = cr_fma_f32(p, r * r, r) + 1.0f;
+    return cr_fma_f32(p, r * r, r);
+}
+
+/* e^x = 2^n · e^r with |r| <= ln2 / 2; 2^n in two factors, so that results below 2^-126 and near 2^128 come out right. */
+CR_MATH float cr_exp_f32(float x) {
+    const float bounded = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
+    const float n = cr_nearest_f32(bounded * 1.44269504088896341f);
+    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, n)) + 1.0f;
     const int32_t exponent = (int32_t)n, half = exponent >> 1;
     const float scale1 = cr_bits_to_f32((uint32_t)(half + 127) << 23);
     const float scale2 = cr_bits_to_f32((uint32_t)(exponent - half + 127) << 23);
     const float result = p * scale1 * scale2;
     return x != x ? x : result;
+}
+
+/* e^x - 1 = 2 (t (e^r - 1) + (t - 1/2)) with t = 2^(n - 1), which is finite up to n = 128. */
+CR_MATH float cr_expm1_f32(float x) {
+    const float bounded = x > 89.0f ? 89.0f : x < -18.0f ? -18.0f : x;
+    const float n = cr_nearest_f32(bounded * 1.44269504088896341f);
+    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, n));
+    const float t = cr_bits_to_f32((uint32_t)((int32_t)n + 126) << 23);
+    const float result = 2.0f * cr_fma_f32(t, p, t - 0.5f);
+    return fabsf(x) < 1e-10f || x != x ? x : result;
 }
 
 /* log(x) = e · ln2 + log(m) with m in [sqrt(1/2), sqrt(2)). */
@@ -129,22 +154,15 @@ CR_MATH float cr_log_f32(float x) {
     return x > 0.0f && x < INFINITY ? result : edge;
 }
 
-/* Kahan's forms: the error of rounding u cancels in the quotient. */
-CR_MATH float cr_expm1_f32(float x) {
-    const float u = cr_exp_f32(x), um1 = u - 1.0f;
-    const float quotient = um1 * x / cr_log_f32(u);
-    const float middle = u == 1.0f ? x : quotient;
-    return x > 15.0f || um1 <= -1.0f || x != x ? um1 : middle;
-}
+/* log u with u = 1 + x as rounded, and the first term of what rounding lost. */
 CR_MATH float cr_log1p_f32(float x) {
-    const float u = 1.0f + x;
-    const float quotient = cr_log_f32(u) * x / (u - 1.0f);
-    return u == 1.0f ? x : u < INFINITY ? quotient : u;
+    const float u = 1.0f + x, lost = x - (u - 1.0f), log_u = cr_log_f32(u);
+    return u == 1.0f ? x : u > 0.0f && u < INFINITY ? log_u + lost / u : log_u;
 }
 
 /* tanh: an odd polynomial below 0.625, 1 - 2 / (e^2|x| + 1) above. */
 CR_MATH float cr_tanh_f32(float x) {
-    const float magnitude = __builtin_fabsf(x), z = x * x;
+    const float magnitude = fabsf(x), z = x * x;
     float p = -5.70498872745e-3f;
     p = cr_fma_f32(p, z, 2.06390887954e-2f);
     p = cr_fma_f32(p, z, -5.37397155531e-2f);
@@ -152,10 +170,17 @@ CR_MATH float cr_tanh_f32(float x) {
     p = cr_fma_f32(p, z, -3.33332819422e-1f);
     const float small = cr_fma_f32(p * z, x, x);
     const float large = 1.0f - 2.0f / (cr_exp_f32(2.0f * magnitude) + 1.0f);
-    return magnitude < 0.625f ? small : __builtin_copysignf(large, x);
+    return copysignf(magnitude < 0.625f ? small : large, x); /* also for -0 */
 }
-CR_MATH float cr_sigmoid_f32(float x) { return 1.0f / (1.0f + cr_exp_f32(-x)); }
-CR_MATH double cr_sigmoid_f64(double x) { return 1.0 / (1.0 + exp(-x)); }
+/* 1 / (1 + e^-x) on either side of 0 from e^-|x|, which never overflows. */
+CR_MATH float cr_sigmoid_f32(float x) {
+    const float e = cr_exp_f32(-fabsf(x));
+    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+CR_MATH double cr_sigmoid_f64(double x) {
+    const double e = exp(-fabs(x));
+    return (x < 0.0 ? e : 1.0) / (1.0 + e);
+}
 
 /* ---------------------------------------------------------------- both float types, from libm */
 #define CR_FROM_LIBM(word, f32_function, f64_function)                                                                 \

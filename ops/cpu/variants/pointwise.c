@@ -5,20 +5,12 @@
 
 typedef void (*pointwise_loop)(const void *const *operands, void *result, const double *numbers, int64_t count);
 
-/* ---------------------------------------------------------------- attributes in the compute type */
-static inline float number_f32(double x) { return (float)x; }
-static inline double number_f64(double x) { return x; }
-static inline int64_t number_i64(double x) { return x >= 0x1p63 ? INT64_MAX : x < -0x1p63 ? INT64_MIN : x != x ? 0 : (int64_t)x; }
-
 /* ---------------------------------------------------------------- loops: loop_add_f32, loop_add_f64, loop_add_i64 */
 #define PASTE_(name, type) loop_##name##_##type
 #define PASTE(name, type) PASTE_(name, type)
 #define NUMBERS_0
-#define NUMBERS_1(p) const T p = CR_WORD_NUMBER(numbers[0]); (void)p;
-#define NUMBERS_2(p, q) NUMBERS_1(p) const T q = CR_WORD_NUMBER(numbers[1]); (void)q;
-#define NUMBER_PASTE_(type) number_##type
-#define NUMBER_PASTE(type) NUMBER_PASTE_(type)
-#define CR_WORD_NUMBER NUMBER_PASTE(CR_T)
+#define NUMBERS_1(p) const T p = ATTRIBUTE(numbers[0]); (void)p;
+#define NUMBERS_2(p, q) NUMBERS_1(p) const T q = ATTRIBUTE(numbers[1]); (void)q;
 #define POINTERS_1 const T *const pa = operands[0];
 #define POINTERS_2 POINTERS_1 const T *const pb = operands[1];
 #define POINTERS_3 POINTERS_2 const T *const pc = operands[2];

@@ -1,0 +1,104 @@
+/* The f32 functions of ops/math.h against libm in f64, in units in the last place, over every exponent: as the kernels
+ * in use compute them, and as this file's own copy does, without fused multiply-add. Labels: mutation */
+#include "ops/math.h"
+#include "tests/unit/testing.h"
+
+#include <float.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PER_EXPONENT = 2048, COUNT = 2 * 255 * PER_EXPONENT };
+
+typedef struct function {
+    const char *name;
+    float (*own)(float);
+    cr_tensor *(*op)(cr_tensor *);
+    double (*truth)(double);
+    double bound; /* ulp */
+} function;
+
+static double sigmoid_f64(double x) { return 1 / (1 + exp(-x)); }
+
+#define FUNCTION(word, truth, bound)                                                                                   \
+    { #word, cr_##word##_f32, cr_##word, truth, bound }
+static const function functions[] = {
+    FUNCTION(exp, exp, 2),     FUNCTION(log, log, 2),   FUNCTION(expm1, expm1, 2),
+    FUNCTION(log1p, log1p, 2), FUNCTION(tanh, tanh, 4), FUNCTION(sigmoid, sigmoid_f64, 2),
+};
+
+/* Distance in steps of f32 at the truth's size (of the smallest denormal near zero). */
+static double ulp(float got, double truth) {
+    if (isnan(truth) || isnan(got)) return isnan(truth) && isnan(got) ? 0 : INFINITY;
+    if (isinf(got) || isinf(truth))
+        return (double)got == truth || fabs(truth) > (double)FLT_MAX * (1 - 0x1p-23) ? 0 : INFINITY;
+    int exponent;
+    frexp(truth, &exponent);
+    return fabs((double)got - truth) / ldexp(1, exponent - 24 < -149 ? -149 : exponent - 24);
+}
+
+/* Every sign and exponent, with the mantissas 0, 2^23 - 1 and others at random. */
+static void fill(float *x) {
+    uint64_t state = 88172645463325252u; /* xorshift64 (Marsaglia, 2003) */
+    for (int i = 0; i < COUNT; i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        const int turn = i % PER_EXPONENT;
+        const uint32_t mantissa = turn == 0 ? 0 : turn == 1 ? 0x7fffff : (uint32_t)state & 0x7fffff;
+        const uint32_t bits = (uint32_t)(i / PER_EXPONENT % 255) << 23 | mantissa | (i >= COUNT / 2 ? 1u << 31 : 0);
+        memcpy(x + i, &bits, sizeof bits);
+    }
+}
+
+static void check(const function *f, const char *who, const float *x, const float *got) {
+    double worst = 0;
+    float where = 0;
+    for (int i = 0; i < COUNT; i++) {
+        const double error = ulp(got[i], f->truth((double)x[i]));
+        if (error > worst) worst = error, where = x[i];
+    }
+    printf("%-8s %s: at most %.2f ulp, at %.9g\n", f->name, who, worst, (double)where);
+    if (!(worst <= f->bound))
+        fail_msg("%s %s: %.2f ulp at %a, allowed are %g", f->name, who, worst, (double)where, f->bound);
+}
+
+static void functions_are_accurate_over_all_exponents(void **state) {
+    (void)state;
+    float *x = malloc(COUNT * sizeof *x), *own = malloc(COUNT * sizeof *own);
+    assert_true(x && own);
+    fill(x);
+    for (size_t k = 0; k < sizeof functions / sizeof functions[0]; k++)
+        CR_SCOPE {
+            const function *f = &functions[k];
+            for (int i = 0; i < COUNT; i++)
+                own[i] = f->own(x[i]);
+            check(f, "plain", x, own);
+            cr_tensor *y = f->op(cr_from_data(CR_F32, CR_SHAPE(COUNT), x));
+            assert_cr_ok();
+            check(f, cr_cpu_capability(), x, cr_data_f32(y));
+        }
+    free(own);
+    free(x);
+}
+
+static void edges_are_those_of_libm(void **state) {
+    (void)state;
+    static const float edges[] = {0.0f,  -0.0f,   INFINITY, -INFINITY, NAN,    1.0f,
+                                  -1.0f, FLT_MAX, -FLT_MAX, 1e-45f,    -1e-45f};
+    for (size_t k = 0; k < sizeof functions / sizeof functions[0]; k++)
+        for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
+            const float got = functions[k].own(edges[i]), truth = (float)functions[k].truth((double)edges[i]);
+            if (isnan(truth)                 ? !isnan(got)
+                : isinf(truth) || truth == 0 ? got != truth || signbit(got) != signbit(truth)
+                                             : false)
+                fail_msg("%s of %g is %g, not %g", functions[k].name, (double)edges[i], (double)got, (double)truth);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(functions_are_accurate_over_all_exponents),
+        cmocka_unit_test(edges_are_those_of_libm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
