@@ -1,7 +1,7 @@
 /* Convolution: one row for 1 to 3 spatial dims, plain and transposed, and a row for each of its two gradients.
  *
- * convolution(x, w), grad_input(g, w) and grad_weight(g, x) are all linear in both operands, and the gradient of each is
- * made of the other two. */
+ * convolution(x, w), grad_input(g, w) and grad_weight(g, x) are all linear in both operands, and the gradient of each
+ * is made of the other two. */
 #include "ops/convolution.h"
 
 #include <string.h>
@@ -14,27 +14,33 @@ _Static_assert(offsetof(cr_convolution_options, transposed) == offsetof(cr_convo
 /* ---------------------------------------------------------------- checks */
 bool cr_spatial_check(const cr_call *call, const cr_dims *list, const char *name, int spatial, int64_t minimum) {
     if (list->count != 0 && list->count != 1 && list->count != spatial)
-        return cr_fail_call(call, CR_ERROR_ARGUMENT, "%s has %d numbers for %d spatial dims; give one for each, or one for all",
-                            name, list->count, spatial);
+        return cr_fail_call(call, CR_ERROR_ARGUMENT,
+                            "%s has %d numbers for %d spatial dims; give one for each, or one for all", name,
+                            list->count, spatial);
     for (int i = 0; i < list->count; i++)
         if (list->at[i] < minimum || list->at[i] > INT32_MAX)
-            return cr_fail_call(call, CR_ERROR_ARGUMENT, "%s is %lld; it must be %lld or more%s", name, (long long)list->at[i],
-                                (long long)minimum, list->at[i] > INT32_MAX ? ", and below 2^31" : "");
+            return cr_fail_call(call, CR_ERROR_ARGUMENT, "%s is %lld; it must be %lld or more%s", name,
+                                (long long)list->at[i], (long long)minimum,
+                                list->at[i] > INT32_MAX ? ", and below 2^31" : "");
     return true;
 }
 
 static bool check_settings(const cr_call *call, const cr_convolution_options *o, int spatial) {
-    if (o->groups < 1) return cr_fail_call(call, CR_ERROR_ARGUMENT, "groups is %lld; it must be 1 or more", (long long)o->groups);
-    return cr_spatial_check(call, &o->strides, "stride", spatial, 1) && cr_spatial_check(call, &o->paddings, "padding", spatial, 0) &&
+    if (o->groups < 1)
+        return cr_fail_call(call, CR_ERROR_ARGUMENT, "groups is %lld; it must be 1 or more", (long long)o->groups);
+    return cr_spatial_check(call, &o->strides, "stride", spatial, 1) &&
+           cr_spatial_check(call, &o->paddings, "padding", spatial, 0) &&
            cr_spatial_check(call, &o->dilations, "dilation", spatial, 1) &&
            cr_spatial_check(call, &o->output_paddings, "output_padding", spatial, 0);
 }
 
-/* One spatial size of the result, or an error. Sizes are below 2^40 and settings below 2^31, so int64 holds all of it once
- * dilation times kernel is known to. */
-static bool output_size(const cr_call *call, const cr_convolution_options *o, int i, int64_t in, int64_t kernel, int64_t *out) {
+/* One spatial size of the result, or an error. Sizes are below 2^40 and settings below 2^31, so int64 holds all of it
+ * once dilation times kernel is known to. */
+static bool output_size(const cr_call *call, const cr_convolution_options *o, int i, int64_t in, int64_t kernel,
+                        int64_t *out) {
     const int64_t stride = cr_spatial_setting(&o->strides, i, 1), padding = cr_spatial_setting(&o->paddings, i, 0);
-    const int64_t dilation = cr_spatial_setting(&o->dilations, i, 1), extra = cr_spatial_setting(&o->output_paddings, i, 0);
+    const int64_t dilation = cr_spatial_setting(&o->dilations, i, 1),
+                  extra = cr_spatial_setting(&o->output_paddings, i, 0);
     if (kernel < 1) return cr_fail_call(call, CR_ERROR_SHAPE, "the weight's spatial dim %d is empty", i);
     int64_t reach, steps;
     if (__builtin_mul_overflow(dilation, kernel - 1, &reach) || reach > INT64_MAX / 4 || in > INT64_MAX / 4 ||
@@ -43,48 +49,57 @@ static bool output_size(const cr_call *call, const cr_convolution_options *o, in
     if (!o->transposed) {
         if (extra) return cr_fail_call(call, CR_ERROR_ARGUMENT, "output_padding is for transposed convolutions only");
         if (in + 2 * padding < reach + 1)
-            return cr_fail_call(call, CR_ERROR_SHAPE, "spatial dim %d has size %lld with its padding, smaller than the kernel, which "
-                                "spans %lld", i, (long long)(in + 2 * padding), (long long)(reach + 1));
+            return cr_fail_call(call, CR_ERROR_SHAPE,
+                                "spatial dim %d has size %lld with its padding, smaller than the kernel, which "
+                                "spans %lld",
+                                i, (long long)(in + 2 * padding), (long long)(reach + 1));
         *out = (in + 2 * padding - reach - 1) / stride + 1;
         return true;
     }
     if (extra >= stride && extra >= dilation)
-        return cr_fail_call(call, CR_ERROR_ARGUMENT, "output_padding %lld must be smaller than stride %lld or dilation %lld",
-                            (long long)extra, (long long)stride, (long long)dilation);
+        return cr_fail_call(call, CR_ERROR_ARGUMENT,
+                            "output_padding %lld must be smaller than stride %lld or dilation %lld", (long long)extra,
+                            (long long)stride, (long long)dilation);
     *out = steps - 2 * padding + reach + extra + 1;
     if (*out < 1)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "the result's spatial dim %d would have size %lld; use less padding", i, (long long)*out);
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the result's spatial dim %d would have size %lld; use less padding",
+                            i, (long long)*out);
     return true;
 }
 
 /* The result's shape for an input and a weight of these shapes; checks everything that a shape can get wrong. */
-static bool output_shape(const cr_call *call, const cr_convolution_options *o, cr_shape input, cr_shape weight, cr_shape *output) {
+static bool output_shape(const cr_call *call, const cr_convolution_options *o, cr_shape input, cr_shape weight,
+                         cr_shape *output) {
     const int spatial = weight.count - 2;
     if (spatial < 1 || spatial > CR_SPATIAL_DIMS)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "the weight has %d dims; it needs 3 to 5: two for channels, 1 to 3 spatial", weight.count);
+        return cr_fail_call(call, CR_ERROR_SHAPE,
+                            "the weight has %d dims; it needs 3 to 5: two for channels, 1 to 3 spatial", weight.count);
     if (input.count != spatial + 2 && input.count != spatial + 1)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "with a weight of %d dims the input needs %d dims (or %d without a batch), it has %d",
+        return cr_fail_call(call, CR_ERROR_SHAPE,
+                            "with a weight of %d dims the input needs %d dims (or %d without a batch), it has %d",
                             weight.count, spatial + 2, spatial + 1, input.count);
     if (!check_settings(call, o, spatial)) return false;
     const int batched = input.count == spatial + 2;
     const int64_t channels = input.at[batched];
     const int64_t expected = o->transposed ? weight.at[0] : weight.at[1] * o->groups;
     if (channels != expected)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "the input has %lld channels, the weight%s expects %lld", (long long)channels,
-                            o->groups > 1 ? " with its groups" : "", (long long)expected);
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the input has %lld channels, the weight%s expects %lld",
+                            (long long)channels, o->groups > 1 ? " with its groups" : "", (long long)expected);
     if (weight.at[0] % o->groups)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "the weight's first size %lld is not a multiple of groups %lld", (long long)weight.at[0],
-                            (long long)o->groups);
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the weight's first size %lld is not a multiple of groups %lld",
+                            (long long)weight.at[0], (long long)o->groups);
     *output = input;
     output->at[batched] = o->transposed ? weight.at[1] * o->groups : weight.at[0];
     for (int i = 0; i < spatial; i++)
-        if (!output_size(call, o, i, input.at[batched + 1 + i], weight.at[2 + i], &output->at[batched + 1 + i])) return false;
+        if (!output_size(call, o, i, input.at[batched + 1 + i], weight.at[2 + i], &output->at[batched + 1 + i]))
+            return false;
     return true;
 }
 
 static bool check_dtypes(const cr_call *call) {
     const cr_dtype dtype = (cr_dtype)call->inputs[0]->dtype;
-    if (!cr_dtype_is_floating(dtype)) return cr_fail_call(call, CR_ERROR_DTYPE, "takes floating dtypes; cast the operands");
+    if (!cr_dtype_is_floating(dtype))
+        return cr_fail_call(call, CR_ERROR_DTYPE, "takes floating dtypes; cast the operands");
     for (int i = 1; i < call->input_count; i++)
         if (call->inputs[i] && call->inputs[i]->dtype != (int8_t)dtype)
             return cr_fail_call(call, CR_ERROR_DTYPE, "operands have different dtypes; cast them to one");
@@ -99,10 +114,12 @@ static bool infer_convolution(cr_call *call) {
     const cr_convolution_options *o = call->attributes;
     const cr_tensor *input = call->inputs[0], *bias = call->input_count > 2 ? call->inputs[2] : NULL;
     cr_shape shape;
-    if (!check_dtypes(call) || !output_shape(call, o, cr_tensor_shape(input), cr_tensor_shape(call->inputs[1]), &shape)) return false;
+    if (!check_dtypes(call) || !output_shape(call, o, cr_tensor_shape(input), cr_tensor_shape(call->inputs[1]), &shape))
+        return false;
     const int64_t features = shape.at[shape.count - call->inputs[1]->ndim + 1];
     if (bias && (bias->ndim != 1 || bias->sizes[0] != features))
-        return cr_fail_call(call, CR_ERROR_SHAPE, "the bias must have shape [%lld], one number for each output channel", (long long)features);
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the bias must have shape [%lld], one number for each output channel",
+                            (long long)features);
     cr_spec_set(call, 0, (cr_dtype)input->dtype, shape);
     call->specs[0].channels_last = input->ndim == call->inputs[1]->ndim && keeps_channels_last(input);
     return true;
@@ -111,7 +128,8 @@ static bool infer_convolution(cr_call *call) {
 static bool check_grad_shape(const cr_call *call, cr_shape expected) {
     char text[192];
     if (cr_shape_equal(expected, cr_tensor_shape(call->inputs[0]))) return true;
-    return cr_fail_call(call, CR_ERROR_SHAPE, "the gradient must have the convolution's shape %s", cr_shape_format(expected, text));
+    return cr_fail_call(call, CR_ERROR_SHAPE, "the gradient must have the convolution's shape %s",
+                        cr_shape_format(expected, text));
 }
 
 static bool check_sizes(const cr_call *call, const cr_dims *sizes, const char *what) {
@@ -124,7 +142,9 @@ static bool infer_grad_input(cr_call *call) {
     const cr_convolution_grad_options *o = call->attributes;
     cr_shape shape;
     if (!check_dtypes(call) || !check_sizes(call, &o->sizes, "input")) return false;
-    if (!output_shape(call, (const cr_convolution_options *)(const void *)o, o->sizes, cr_tensor_shape(call->inputs[1]), &shape)) return false;
+    if (!output_shape(call, (const cr_convolution_options *)(const void *)o, o->sizes, cr_tensor_shape(call->inputs[1]),
+                      &shape))
+        return false;
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, o->sizes);
     call->specs[0].channels_last = o->sizes.count == call->inputs[1]->ndim && keeps_channels_last(call->inputs[0]);
     return check_grad_shape(call, shape);
@@ -134,7 +154,9 @@ static bool infer_grad_weight(cr_call *call) {
     const cr_convolution_grad_options *o = call->attributes;
     cr_shape shape;
     if (!check_dtypes(call) || !check_sizes(call, &o->sizes, "weight")) return false;
-    if (!output_shape(call, (const cr_convolution_options *)(const void *)o, cr_tensor_shape(call->inputs[1]), o->sizes, &shape)) return false;
+    if (!output_shape(call, (const cr_convolution_options *)(const void *)o, cr_tensor_shape(call->inputs[1]), o->sizes,
+                      &shape))
+        return false;
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, o->sizes);
     return check_grad_shape(call, shape);
 }
@@ -185,7 +207,8 @@ static bool vjp_convolution(cr_vjp *v) {
     return !(v->input_count > 2 && v->needs[2]) || cr_vjp_set(v, 2, grad_bias(g, in.count == kernel.count));
 }
 
-/* r = grad_input(g, w): linear in g, whose gradient is convolution(r', w), and in w, whose gradient is grad_weight(g, r'). */
+/* r = grad_input(g, w): linear in g, whose gradient is convolution(r', w), and in w, whose gradient is grad_weight(g,
+ * r'). */
 static bool vjp_grad_input(cr_vjp *v) {
     if (v->needs[0] && !cr_vjp_set(v, 0, convolve(v, v->grads[0], v->inputs[1]))) return false;
     return !v->needs[1] || cr_vjp_set(v, 1, grad_weight(v, v->inputs[0], v->grads[0], v->input_specs[1].shape));
@@ -197,8 +220,9 @@ static bool vjp_grad_weight(cr_vjp *v) {
     return !v->needs[1] || cr_vjp_set(v, 1, grad_input(v, v->inputs[0], v->grads[0], v->input_specs[1].shape));
 }
 
-CR_OP(convolution, .inputs = "input weight bias?", CR_ROW_ATTRIBUTES(convolution), .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1),
-      .infer = infer_convolution, .vjp = vjp_convolution, .doc = "Cross-correlation in 1 to 3 dims, plain or transposed.")
+CR_OP(convolution, .inputs = "input weight bias?", CR_ROW_ATTRIBUTES(convolution),
+      .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .infer = infer_convolution, .vjp = vjp_convolution,
+      .doc = "Cross-correlation in 1 to 3 dims, plain or transposed.")
 CR_OP(convolution_grad_input, .inputs = "grad weight", CR_ROW_ATTRIBUTES(convolution_grad),
       .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .infer = infer_grad_input, .vjp = vjp_grad_input,
       .doc = "The gradient of a convolution by its input.")
@@ -209,7 +233,8 @@ CR_OP(convolution_grad_weight, .inputs = "grad input", CR_ROW_ATTRIBUTES(convolu
 /* ---------------------------------------------------------------- the canonical problem */
 cr_convolution cr_convolution_describe(cr_shape x, cr_shape w, cr_shape y, const cr_convolution_options *o) {
     const int spatial = w.count - 2, batched = x.count == w.count, front = CR_SPATIAL_DIMS - spatial;
-    cr_convolution p = {.batch = batched ? x.at[0] : 1, .groups = o->groups, .channels = w.at[1], .features = w.at[0] / o->groups};
+    cr_convolution p = {
+        .batch = batched ? x.at[0] : 1, .groups = o->groups, .channels = w.at[1], .features = w.at[0] / o->groups};
     for (int i = 0; i < CR_SPATIAL_DIMS; i++) {
         const bool given = i >= front;
         p.in[i] = given ? x.at[batched + 1 + i - front] : 1;
@@ -223,27 +248,32 @@ cr_convolution cr_convolution_describe(cr_shape x, cr_shape w, cr_shape y, const
 }
 
 /* ---------------------------------------------------------------- functions */
-cr_tensor *cr_convolution_with(cr_tensor *input, cr_tensor *weight, cr_tensor *bias, const cr_convolution_options *options) {
+cr_tensor *cr_convolution_with(cr_tensor *input, cr_tensor *weight, cr_tensor *bias,
+                               const cr_convolution_options *options) {
     cr_convolution_options storage;
     return CR_RUN(convolution, cr_options_complete(&cr_op_convolution, options, &storage), input, weight, bias);
 }
-cr_tensor *cr_convolution_grad_input_with(cr_tensor *grad, cr_tensor *weight, const cr_convolution_grad_options *options) {
+cr_tensor *cr_convolution_grad_input_with(cr_tensor *grad, cr_tensor *weight,
+                                          const cr_convolution_grad_options *options) {
     cr_convolution_grad_options storage;
-    return CR_RUN(convolution_grad_input, cr_options_complete(&cr_op_convolution_grad_input, options, &storage), grad, weight);
+    return CR_RUN(convolution_grad_input, cr_options_complete(&cr_op_convolution_grad_input, options, &storage), grad,
+                  weight);
 }
-cr_tensor *cr_convolution_grad_weight_with(cr_tensor *grad, cr_tensor *input, const cr_convolution_grad_options *options) {
+cr_tensor *cr_convolution_grad_weight_with(cr_tensor *grad, cr_tensor *input,
+                                           const cr_convolution_grad_options *options) {
     cr_convolution_grad_options storage;
-    return CR_RUN(convolution_grad_weight, cr_options_complete(&cr_op_convolution_grad_weight, options, &storage), grad, input);
+    return CR_RUN(convolution_grad_weight, cr_options_complete(&cr_op_convolution_grad_weight, options, &storage), grad,
+                  input);
 }
 
-static cr_tensor *conv(const char *name, int spatial, bool transposed, cr_tensor *input, cr_tensor *weight, cr_tensor *bias,
-                       const cr_conv_options *given) {
+static cr_tensor *conv(const char *name, int spatial, bool transposed, cr_tensor *input, cr_tensor *weight,
+                       cr_tensor *bias, const cr_conv_options *given) {
     cr_conv_options o = {.size = sizeof o, CR_CONV_ATTRIBUTES(CR_DEFAULT_, conv)};
     if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
     if (weight && cr_tensor_check(weight, name) && weight->ndim != spatial + 2) {
         char text[224];
-        cr_record_error(CR_ERROR_SHAPE, "%s: the weight needs %d dims (two for channels, %d spatial); weight is %s", name, spatial + 2,
-                        spatial, cr_describe(weight, text));
+        cr_record_error(CR_ERROR_SHAPE, "%s: the weight needs %d dims (two for channels, %d spatial); weight is %s",
+                        name, spatial + 2, spatial, cr_describe(weight, text));
         return NULL;
     }
     const cr_convolution_options options = {
@@ -259,7 +289,8 @@ static cr_tensor *conv(const char *name, int spatial, bool transposed, cr_tensor
 }
 
 #define CONV(name, spatial, transposed)                                                                                \
-    cr_tensor *cr_##name##_with(cr_tensor *input, cr_tensor *weight, cr_tensor *bias, const cr_conv_options *options) { \
+    cr_tensor *cr_##name##_with(cr_tensor *input, cr_tensor *weight, cr_tensor *bias,                                  \
+                                const cr_conv_options *options) {                                                      \
         return conv(#name, spatial, transposed, input, weight, bias, options);                                         \
     }
 CONV(conv1d, 1, false)

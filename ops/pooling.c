@@ -1,7 +1,7 @@
 /* Pooling: maximum and mean over windows, of a fixed or an adaptive size, in 1 to 3 spatial dims.
  *
- * A mean is linear: its gradient spreads, and the gradient of spreading is the mean. A maximum is a choice: its gradient
- * adds to the chosen positions (max_pool_grad), and the gradient of that reads them (max_pool_gather). */
+ * A mean is linear: its gradient spreads, and the gradient of spreading is the mean. A maximum is a choice: its
+ * gradient adds to the chosen positions (max_pool_grad), and the gradient of that reads them (max_pool_gather). */
 #include "ops/pooling.h"
 
 #include <string.h>
@@ -19,28 +19,35 @@ static bool check_operand(const cr_call *call, cr_shape shape, int spatial) {
     if (!cr_dtype_is_floating((cr_dtype)call->inputs[0]->dtype))
         return cr_fail_call(call, CR_ERROR_DTYPE, "takes floating dtypes; cast the operand");
     if (spatial < 1 || spatial > CR_SPATIAL_DIMS)
-        return cr_fail_call(call, CR_ERROR_ARGUMENT, "%d sizes are given; 1 to 3, one for each spatial dim, are needed", spatial);
+        return cr_fail_call(call, CR_ERROR_ARGUMENT, "%d sizes are given; 1 to 3, one for each spatial dim, are needed",
+                            spatial);
     if (shape.count != spatial + 2 && shape.count != spatial + 1)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "with %d spatial dims the input needs %d dims (or %d without a batch), it has %d", spatial,
+        return cr_fail_call(call, CR_ERROR_SHAPE,
+                            "with %d spatial dims the input needs %d dims (or %d without a batch), it has %d", spatial,
                             spatial + 2, spatial + 1, shape.count);
     for (int i = shape.count == spatial + 2; i < shape.count; i++) /* an empty batch is fine */
         if (shape.at[i] < 1) return cr_fail_call(call, CR_ERROR_SHAPE, "dim %d of the input is empty", i);
     return true;
 }
 
-/* One spatial size of the result (PyTorch's rule for ceil_mode: the last window begins inside the input or its left padding). */
+/* One spatial size of the result (PyTorch's rule for ceil_mode: the last window begins inside the input or its left
+ * padding). */
 static bool pooled_size(const cr_call *call, const cr_max_pool_options *o, int i, int64_t in, int64_t *out) {
     const int64_t kernel = o->kernel_sizes.at[i], stride = cr_spatial_setting(&o->strides, i, kernel);
     const int64_t padding = cr_spatial_setting(&o->paddings, i, 0), dilation = cr_spatial_setting(&o->dilations, i, 1);
     if (2 * padding > kernel)
-        return cr_fail_call(call, CR_ERROR_ARGUMENT, "padding %lld is more than half of the kernel's %lld", (long long)padding, (long long)kernel);
+        return cr_fail_call(call, CR_ERROR_ARGUMENT, "padding %lld is more than half of the kernel's %lld",
+                            (long long)padding, (long long)kernel);
     const int64_t room = in + 2 * padding - dilation * (kernel - 1) - 1; /* settings are below 2^31 */
     if (in > INT64_MAX / 4) return cr_fail_call(call, CR_ERROR_SHAPE, "sizes are past int64 in spatial dim %d", i);
-    *out = room < 0 && !o->ceil_mode ? 0 : (room < 0 ? -(-room / stride) : (room + (o->ceil_mode ? stride - 1 : 0)) / stride) + 1;
+    *out = room < 0 && !o->ceil_mode
+               ? 0
+               : (room < 0 ? -(-room / stride) : (room + (o->ceil_mode ? stride - 1 : 0)) / stride) + 1;
     if (o->ceil_mode && (*out - 1) * stride >= in + padding) --*out;
     if (*out < 1)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "spatial dim %d has size %lld with its padding, smaller than the window, which spans %lld", i,
-                            (long long)(in + 2 * padding), (long long)(dilation * (kernel - 1) + 1));
+        return cr_fail_call(call, CR_ERROR_SHAPE,
+                            "spatial dim %d has size %lld with its padding, smaller than the window, which spans %lld",
+                            i, (long long)(in + 2 * padding), (long long)(dilation * (kernel - 1) + 1));
     return true;
 }
 
@@ -48,12 +55,14 @@ static bool pooled_size(const cr_call *call, const cr_max_pool_options *o, int i
 static bool pooled_shape(const cr_call *call, const cr_max_pool_options *o, cr_shape input, cr_shape *output) {
     const int spatial = o->kernel_sizes.count;
     if (!check_operand(call, input, spatial) || !cr_spatial_check(call, &o->kernel_sizes, "kernel_sizes", spatial, 1) ||
-        !cr_spatial_check(call, &o->strides, "stride", spatial, 1) || !cr_spatial_check(call, &o->paddings, "padding", spatial, 0) ||
+        !cr_spatial_check(call, &o->strides, "stride", spatial, 1) ||
+        !cr_spatial_check(call, &o->paddings, "padding", spatial, 0) ||
         !cr_spatial_check(call, &o->dilations, "dilation", spatial, 1))
         return false;
     *output = input;
     for (int i = 0; i < spatial; i++)
-        if (!pooled_size(call, o, i, input.at[input.count - spatial + i], &output->at[input.count - spatial + i])) return false;
+        if (!pooled_size(call, o, i, input.at[input.count - spatial + i], &output->at[input.count - spatial + i]))
+            return false;
     return true;
 }
 
@@ -65,7 +74,8 @@ static void set_spec(cr_call *call, int index, cr_dtype dtype, cr_shape shape, i
 
 /* A mean's windows as a maximum's, for the checks. */
 static cr_max_pool_options windows_of(const cr_avg_pool_options *o) {
-    return (cr_max_pool_options){sizeof(cr_max_pool_options), o->kernel_sizes, o->strides, o->paddings, CR_ALL_DIMS, o->ceil_mode};
+    return (cr_max_pool_options){
+        sizeof(cr_max_pool_options), o->kernel_sizes, o->strides, o->paddings, CR_ALL_DIMS, o->ceil_mode};
 }
 
 static bool avg_shape(const cr_call *call, const cr_avg_pool_options *o, cr_shape input, cr_shape *output) {
@@ -76,7 +86,8 @@ static bool avg_shape(const cr_call *call, const cr_avg_pool_options *o, cr_shap
 static bool check_grad_shape(const cr_call *call, cr_shape expected) {
     char text[192];
     if (cr_shape_equal(expected, cr_tensor_shape(call->inputs[0]))) return true;
-    return cr_fail_call(call, CR_ERROR_SHAPE, "the gradient must have the pool's shape %s", cr_shape_format(expected, text));
+    return cr_fail_call(call, CR_ERROR_SHAPE, "the gradient must have the pool's shape %s",
+                        cr_shape_format(expected, text));
 }
 
 /* ---------------------------------------------------------------- infer */
@@ -100,7 +111,9 @@ static bool infer_avg_pool(cr_call *call) {
 static bool infer_avg_pool_grad(cr_call *call) {
     const cr_avg_pool_grad_options *o = call->attributes;
     cr_shape shape;
-    if (!avg_shape(call, (const cr_avg_pool_options *)(const void *)o, o->sizes, &shape) || !check_grad_shape(call, shape)) return false;
+    if (!avg_shape(call, (const cr_avg_pool_options *)(const void *)o, o->sizes, &shape) ||
+        !check_grad_shape(call, shape))
+        return false;
     set_spec(call, 0, (cr_dtype)call->inputs[0]->dtype, o->sizes, o->kernel_sizes.count);
     return true;
 }
@@ -113,11 +126,13 @@ static bool infer_adaptive(cr_call *call) {
     for (int i = 0; i < spatial; i++) {
         if (o->sizes.at[i] == -1) continue;
         if (o->sizes.at[i] < 1 || o->sizes.at[i] > INT32_MAX)
-            return cr_fail_call(call, CR_ERROR_ARGUMENT, "the size asked for in spatial dim %d is %lld; it must be 1 or more, or -1", i,
+            return cr_fail_call(call, CR_ERROR_ARGUMENT,
+                                "the size asked for in spatial dim %d is %lld; it must be 1 or more, or -1", i,
                                 (long long)o->sizes.at[i]);
         shape.at[shape.count - spatial + i] = o->sizes.at[i];
     }
-    for (int i = 0; i < call->output_count; i++) set_spec(call, i, i ? CR_I64 : (cr_dtype)call->inputs[0]->dtype, shape, spatial);
+    for (int i = 0; i < call->output_count; i++)
+        set_spec(call, i, i ? CR_I64 : (cr_dtype)call->inputs[0]->dtype, shape, spatial);
     return true;
 }
 
@@ -130,7 +145,8 @@ static bool check_pooled(const cr_call *call, cr_shape input, cr_shape pooled, i
     if (!check_operand(call, input, (int)spatial) || !cr_shape_numel(input, &numel)) return false;
     for (int i = 0; i < input.count; i++)
         if (input.count != pooled.count || (i < input.count - spatial ? input.at[i] != pooled.at[i] : pooled.at[i] < 1))
-            return cr_fail_call(call, CR_ERROR_SHAPE, "the pooled shape does not go with the input's %s and %lld spatial dims",
+            return cr_fail_call(call, CR_ERROR_SHAPE,
+                                "the pooled shape does not go with the input's %s and %lld spatial dims",
                                 cr_shape_format(input, text), (long long)spatial);
     return true;
 }
@@ -191,7 +207,8 @@ static bool vjp_max_pool_grad(cr_vjp *v) {
 }
 static bool vjp_max_pool_gather(cr_vjp *v) {
     const cr_pool_grad_options *o = v->attributes;
-    return !v->needs[0] || cr_vjp_set(v, 0, max_pool_grad(v->grads[0], v->inputs[1], v->input_specs[0].shape, o->spatial));
+    return !v->needs[0] ||
+           cr_vjp_set(v, 0, max_pool_grad(v->grads[0], v->inputs[1], v->input_specs[0].shape, o->spatial));
 }
 
 static bool vjp_avg_pool(cr_vjp *v) {
@@ -217,30 +234,34 @@ static bool vjp_adaptive_avg_pool_grad(cr_vjp *v) {
     const cr_pool_grad_options *o = v->attributes;
     const cr_shape shape = v->input_specs[0].shape;
     cr_adaptive_pool_options options = {sizeof options, {.count = (int)o->spatial}};
-    for (int i = 0; i < options.sizes.count; i++) options.sizes.at[i] = shape.at[shape.count - options.sizes.count + i];
+    for (int i = 0; i < options.sizes.count; i++)
+        options.sizes.at[i] = shape.at[shape.count - options.sizes.count + i];
     return cr_vjp_set(v, 0, CR_RUN(adaptive_avg_pool, &options, v->grads[0]));
 }
 
 /* ---------------------------------------------------------------- rows */
 CR_OP(max_pool, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(max_pool), .saves = CR_SAVE_OUTPUT(1),
       .infer = infer_max_pool, .vjp = vjp_max_pool, .doc = "The greatest value of each window, and its position.")
-CR_OP(adaptive_max_pool, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(adaptive_pool), .saves = CR_SAVE_OUTPUT(1),
-      .infer = infer_adaptive, .vjp = vjp_adaptive_max_pool, .doc = "The greatest value of each of a given number of windows.")
-CR_OP(max_pool_grad, .inputs = "grad indices", CR_ROW_ATTRIBUTES(pool_grad), .saves = CR_SAVE_INPUT(1), .infer = infer_max_pool_grad,
-      .vjp = vjp_max_pool_grad, .doc = "Adds each number to its position: the gradient of max_pool.")
+CR_OP(adaptive_max_pool, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(adaptive_pool),
+      .saves = CR_SAVE_OUTPUT(1), .infer = infer_adaptive, .vjp = vjp_adaptive_max_pool,
+      .doc = "The greatest value of each of a given number of windows.")
+CR_OP(max_pool_grad, .inputs = "grad indices", CR_ROW_ATTRIBUTES(pool_grad), .saves = CR_SAVE_INPUT(1),
+      .infer = infer_max_pool_grad, .vjp = vjp_max_pool_grad,
+      .doc = "Adds each number to its position: the gradient of max_pool.")
 CR_OP(max_pool_gather, .inputs = "input indices", CR_ROW_ATTRIBUTES(pool_grad), .saves = CR_SAVE_INPUT(1),
       .infer = infer_max_pool_gather, .vjp = vjp_max_pool_gather, .doc = "Reads the positions that max_pool chose.")
 CR_OP(avg_pool, .inputs = "input", CR_ROW_ATTRIBUTES(avg_pool), .infer = infer_avg_pool, .vjp = vjp_avg_pool,
       .doc = "The mean of each window.")
-CR_OP(avg_pool_grad, .inputs = "grad", CR_ROW_ATTRIBUTES(avg_pool_grad), .infer = infer_avg_pool_grad, .vjp = vjp_avg_pool_grad,
-      .doc = "Spreads each number over its window: the gradient of avg_pool.")
-CR_OP(adaptive_avg_pool, .inputs = "input", CR_ROW_ATTRIBUTES(adaptive_pool), .infer = infer_adaptive, .vjp = vjp_adaptive_avg_pool,
-      .doc = "The mean of each of a given number of windows.")
+CR_OP(avg_pool_grad, .inputs = "grad", CR_ROW_ATTRIBUTES(avg_pool_grad), .infer = infer_avg_pool_grad,
+      .vjp = vjp_avg_pool_grad, .doc = "Spreads each number over its window: the gradient of avg_pool.")
+CR_OP(adaptive_avg_pool, .inputs = "input", CR_ROW_ATTRIBUTES(adaptive_pool), .infer = infer_adaptive,
+      .vjp = vjp_adaptive_avg_pool, .doc = "The mean of each of a given number of windows.")
 CR_OP(adaptive_avg_pool_grad, .inputs = "grad", CR_ROW_ATTRIBUTES(pool_grad), .infer = infer_adaptive_grad,
       .vjp = vjp_adaptive_avg_pool_grad, .doc = "The gradient of adaptive_avg_pool.")
 
 /* ---------------------------------------------------------------- the canonical problem */
-cr_pool cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max, const cr_avg_pool_options *avg) {
+cr_pool cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
+                         const cr_avg_pool_options *avg) {
     const int batched = input.count == spatial + 2, front = CR_SPATIAL_DIMS - spatial;
     cr_pool p = {.batch = batched ? input.at[0] : 1,
                  .channels = input.at[batched],
@@ -266,7 +287,8 @@ static cr_dims list_of(int64_t number, cr_dims list, int spatial) {
     cr_dims dims = list;
     if (list.count) return list;
     dims.count = spatial;
-    for (int i = 0; i < spatial; i++) dims.at[i] = number;
+    for (int i = 0; i < spatial; i++)
+        dims.at[i] = number;
     return dims;
 }
 
@@ -291,8 +313,8 @@ static cr_max_pool_options max_options(int spatial, int64_t kernel, const cr_poo
 static cr_tensor *avg_pool(int spatial, cr_tensor *input, int64_t kernel, const cr_pool_options *given) {
     const cr_pool_options o = complete(given);
     const cr_max_pool_options windows = max_options(spatial, kernel, given);
-    const cr_avg_pool_options options = {sizeof options,      windows.kernel_sizes, windows.strides,    windows.paddings,
-                                         windows.ceil_mode,   o.count_include_pad,  o.divisor_override};
+    const cr_avg_pool_options options = {sizeof options,    windows.kernel_sizes, windows.strides,   windows.paddings,
+                                         windows.ceil_mode, o.count_include_pad,  o.divisor_override};
     return CR_RUN(avg_pool, &options, input);
 }
 
@@ -301,10 +323,11 @@ static cr_tensor *max_pool(int spatial, cr_tensor *input, int64_t kernel, const 
     return CR_RUN(max_pool, &options, input);
 }
 
-bool cr_max_pool_with_indices(cr_tensor *input, int spatial, int64_t kernel, const cr_pool_options *given, cr_tensor **values,
-                              cr_tensor **indices) {
+bool cr_max_pool_with_indices(cr_tensor *input, int spatial, int64_t kernel, const cr_pool_options *given,
+                              cr_tensor **values, cr_tensor **indices) {
     cr_tensor *outputs[2] = {NULL};
-    if (spatial < 1 || spatial > CR_SPATIAL_DIMS) return cr_fail(CR_ERROR_ARGUMENT, "max_pool: %d spatial dims; 1 to 3 can be had", spatial);
+    if (spatial < 1 || spatial > CR_SPATIAL_DIMS)
+        return cr_fail(CR_ERROR_ARGUMENT, "max_pool: %d spatial dims; 1 to 3 can be had", spatial);
     const cr_max_pool_options options = max_options(spatial, kernel, given);
     const bool done = cr_run_all(&cr_op_max_pool, &input, 1, &options, outputs, 2);
     if (values) *values = outputs[0];
@@ -312,7 +335,10 @@ bool cr_max_pool_with_indices(cr_tensor *input, int spatial, int64_t kernel, con
     return done;
 }
 
-#define POOL(kind, spatial)                                                                                                cr_tensor *cr_##kind##spatial##d_with(cr_tensor *input, int64_t kernel, const cr_pool_options *options) {                  return kind(spatial, input, kernel, options);                                                                      }
+#define POOL(kind, spatial)                                                                                            \
+    cr_tensor *cr_##kind##spatial##d_with(cr_tensor *input, int64_t kernel, const cr_pool_options *options) {          \
+        return kind(spatial, input, kernel, options);                                                                  \
+    }
 POOL(max_pool, 1)
 POOL(max_pool, 2)
 POOL(max_pool, 3)

@@ -9,7 +9,7 @@ typedef struct cr_pool {
     int64_t batch, channels;
     int64_t in[CR_SPATIAL_DIMS], out[CR_SPATIAL_DIMS];
     int64_t kernel[CR_SPATIAL_DIMS], stride[CR_SPATIAL_DIMS], padding[CR_SPATIAL_DIMS], dilation[CR_SPATIAL_DIMS];
-    bool adaptive;           /* windows share the input out; kernel and the rest are unused */
+    bool adaptive; /* windows share the input out; kernel and the rest are unused */
     bool count_include_pad;
     int64_t divisor_override;
 } cr_pool;
@@ -33,7 +33,9 @@ static inline cr_window cr_pool_window(const cr_pool *p, int d, int64_t o) {
     return (cr_window){begin, end, p->count_include_pad ? padded : end - begin};
 }
 
-/* The problem of a checked call between these shapes. `options`: cr_max_pool_options, cr_avg_pool_options, or NULL: adaptive. */
-cr_pool cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max, const cr_avg_pool_options *avg);
+/* The problem of a checked call between these shapes. `options`: cr_max_pool_options, cr_avg_pool_options, or NULL:
+ * adaptive. */
+cr_pool cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
+                         const cr_avg_pool_options *avg);
 
 #endif

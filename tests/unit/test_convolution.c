@@ -9,7 +9,9 @@ typedef struct geometry {
     int64_t batch, channels, features, groups, height, width, kernel, stride, padding, dilation;
 } geometry;
 
-static int64_t out_size(const geometry *g, int64_t in) { return (in + 2 * g->padding - g->dilation * (g->kernel - 1) - 1) / g->stride + 1; }
+static int64_t out_size(const geometry *g, int64_t in) {
+    return (in + 2 * g->padding - g->dilation * (g->kernel - 1) - 1) / g->stride + 1;
+}
 
 static cr_tensor *noise(cr_shape shape, unsigned seed) {
     cr_tensor *t = cr_empty(CR_F32, shape, CR_CPU);
@@ -21,8 +23,10 @@ static cr_tensor *noise(cr_shape shape, unsigned seed) {
 }
 
 /* Visits every product x[xi] * w[wi] that belongs to y[yi]. */
-static void each_product(const geometry *g, void (*visit)(int64_t xi, int64_t wi, int64_t yi, void *context), void *context) {
-    const int64_t oh = out_size(g, g->height), ow = out_size(g, g->width), c = g->channels / g->groups, f = g->features / g->groups;
+static void each_product(const geometry *g, void (*visit)(int64_t xi, int64_t wi, int64_t yi, void *context),
+                         void *context) {
+    const int64_t oh = out_size(g, g->height), ow = out_size(g, g->width), c = g->channels / g->groups,
+                  f = g->features / g->groups;
     for (int64_t n = 0; n < g->batch; n++)
         for (int64_t k = 0; k < g->features; k++)
             for (int64_t i = 0; i < c; i++)
@@ -30,10 +34,12 @@ static void each_product(const geometry *g, void (*visit)(int64_t xi, int64_t wi
                     for (int64_t x = 0; x < ow; x++)
                         for (int64_t a = 0; a < g->kernel; a++)
                             for (int64_t b = 0; b < g->kernel; b++) {
-                                const int64_t iy = y * g->stride + a * g->dilation - g->padding, ix = x * g->stride + b * g->dilation - g->padding;
+                                const int64_t iy = y * g->stride + a * g->dilation - g->padding,
+                                              ix = x * g->stride + b * g->dilation - g->padding;
                                 if (iy < 0 || iy >= g->height || ix < 0 || ix >= g->width) continue;
                                 visit(((n * g->channels + k / f * c + i) * g->height + iy) * g->width + ix,
-                                      ((k * c + i) * g->kernel + a) * g->kernel + b, ((n * g->features + k) * oh + y) * ow + x, context);
+                                      ((k * c + i) * g->kernel + a) * g->kernel + b,
+                                      ((n * g->features + k) * oh + y) * ow + x, context);
                             }
 }
 
@@ -59,17 +65,27 @@ static void assert_near(const cr_tensor *t, const double *expected, double toler
 
 static void check_geometry(geometry g) {
     CR_SCOPE {
-        const cr_shape xs = CR_SHAPE(g.batch, g.channels, g.height, g.width), ws = CR_SHAPE(g.features, g.channels / g.groups, g.kernel, g.kernel);
+        const cr_shape xs = CR_SHAPE(g.batch, g.channels, g.height, g.width),
+                       ws = CR_SHAPE(g.features, g.channels / g.groups, g.kernel, g.kernel);
         cr_tensor *x = noise(xs, 1), *w = noise(ws, 2);
-        cr_tensor *y = cr_conv2d(x, w, NULL, .stride = g.stride, .padding = g.padding, .dilation = g.dilation, .groups = g.groups);
+        cr_tensor *y =
+            cr_conv2d(x, w, NULL, .stride = g.stride, .padding = g.padding, .dilation = g.dilation, .groups = g.groups);
         assert_cr_ok();
         cr_tensor *dy = noise(cr_shape_of(y), 3);
-        cr_convolution_grad_options o = {.size = sizeof o, .strides = CR_DIMS(g.stride), .paddings = CR_DIMS(g.padding),
-                                         .dilations = CR_DIMS(g.dilation), .groups = g.groups, .sizes = xs};
+        cr_convolution_grad_options o = {.size = sizeof o,
+                                         .strides = CR_DIMS(g.stride),
+                                         .paddings = CR_DIMS(g.padding),
+                                         .dilations = CR_DIMS(g.dilation),
+                                         .groups = g.groups,
+                                         .sizes = xs};
         cr_tensor *dx = cr_convolution_grad_input_with(dy, w, &o);
         o.sizes = ws;
         cr_tensor *dw = cr_convolution_grad_weight_with(dy, x, &o);
-        truth t = {cr_data_f32(x), cr_data_f32(w), cr_data_f32(dy), calloc((size_t)cr_numel(y), 8), calloc((size_t)cr_numel(x), 8),
+        truth t = {cr_data_f32(x),
+                   cr_data_f32(w),
+                   cr_data_f32(dy),
+                   calloc((size_t)cr_numel(y), 8),
+                   calloc((size_t)cr_numel(x), 8),
                    calloc((size_t)cr_numel(w), 8)};
         each_product(&g, add_product, &t);
         assert_near(y, t.y, 2e-5, "forward");
@@ -83,13 +99,14 @@ static void check_geometry(geometry g) {
 static void equals_plain_loops_over_many_geometries(void **state) {
     (void)state;
     const geometry cases[] = {
-        {8, 70, 40, 1, 12, 12, 3, 1, 1, 1},  {9, 33, 65, 1, 16, 16, 4, 2, 1, 1}, {5, 64, 130, 1, 8, 8, 4, 2, 1, 1},
-        {33, 40, 3, 1, 8, 8, 4, 2, 1, 1},    {3, 3, 20, 1, 31, 29, 7, 2, 3, 1},  {17, 96, 50, 1, 7, 7, 3, 1, 1, 1},
+        {8, 70, 40, 1, 12, 12, 3, 1, 1, 1},  {9, 33, 65, 1, 16, 16, 4, 2, 1, 1},  {5, 64, 130, 1, 8, 8, 4, 2, 1, 1},
+        {33, 40, 3, 1, 8, 8, 4, 2, 1, 1},    {3, 3, 20, 1, 31, 29, 7, 2, 3, 1},   {17, 96, 50, 1, 7, 7, 3, 1, 1, 1},
         {2, 24, 24, 24, 20, 17, 3, 1, 1, 1}, {2, 24, 48, 24, 14, 14, 3, 2, 1, 1}, {4, 32, 32, 4, 9, 9, 3, 1, 2, 2},
-        {20, 64, 7, 1, 4, 4, 4, 1, 0, 1},    {3, 80, 100, 1, 9, 9, 1, 1, 0, 1},  {3, 80, 30, 1, 10, 10, 1, 2, 0, 1},
-        {1, 500, 20, 1, 6, 6, 3, 1, 1, 1},   {1, 5, 4, 1, 70, 75, 5, 3, 2, 2},   {2, 20, 14, 1, 15, 13, 2, 1, 0, 1},
+        {20, 64, 7, 1, 4, 4, 4, 1, 0, 1},    {3, 80, 100, 1, 9, 9, 1, 1, 0, 1},   {3, 80, 30, 1, 10, 10, 1, 2, 0, 1},
+        {1, 500, 20, 1, 6, 6, 3, 1, 1, 1},   {1, 5, 4, 1, 70, 75, 5, 3, 2, 2},    {2, 20, 14, 1, 15, 13, 2, 1, 0, 1},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check_geometry(cases[i]);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        check_geometry(cases[i]);
 }
 
 /* ---------------------------------------------------------------- threads */
@@ -100,7 +117,8 @@ typedef struct results {
 static results run_everything(int threads, cr_tensor *x, cr_tensor *w, cr_tensor *dy) {
     results r;
     assert_true(cr_set_num_threads(threads));
-    cr_convolution_grad_options o = {.size = sizeof o, .strides = CR_DIMS(2), .paddings = CR_DIMS(1), .groups = 1, .sizes = cr_shape_of(x)};
+    cr_convolution_grad_options o = {
+        .size = sizeof o, .strides = CR_DIMS(2), .paddings = CR_DIMS(1), .groups = 1, .sizes = cr_shape_of(x)};
     r.at[0] = cr_conv2d(x, w, NULL, .stride = 2, .padding = 1);
     r.at[1] = cr_convolution_grad_input_with(dy, w, &o);
     o.sizes = cr_shape_of(w);
@@ -113,16 +131,19 @@ static results run_everything(int threads, cr_tensor *x, cr_tensor *w, cr_tensor
 static void results_do_not_depend_on_the_threads(void **state) {
     (void)state;
     const int before = cr_num_threads();
-    const int64_t shapes[][4] = {{19, 3, 32, 40}, {16, 50, 16, 90}, {3, 130, 8, 200}}; /* batch, channels, side, features */
+    const int64_t shapes[][4] = {
+        {19, 3, 32, 40}, {16, 50, 16, 90}, {3, 130, 8, 200}}; /* batch, channels, side, features */
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         CR_SCOPE {
             const int64_t side = shapes[s][2];
-            cr_tensor *x = noise(CR_SHAPE(shapes[s][0], shapes[s][1], side, side), 5), *w = noise(CR_SHAPE(shapes[s][3], shapes[s][1], 4, 4), 6);
+            cr_tensor *x = noise(CR_SHAPE(shapes[s][0], shapes[s][1], side, side), 5),
+                      *w = noise(CR_SHAPE(shapes[s][3], shapes[s][1], 4, 4), 6);
             cr_tensor *dy = noise(CR_SHAPE(shapes[s][0], shapes[s][3], side / 2, side / 2), 7);
             const results one = run_everything(1, x, w, dy);
             for (int threads = 2; threads <= 5; threads++) {
                 const results many = run_everything(threads, x, w, dy);
-                for (int i = 0; i < 4; i++) assert_memory_equal(cr_data(one.at[i]), cr_data(many.at[i]), (size_t)cr_numel(one.at[i]) * 4);
+                for (int i = 0; i < 4; i++)
+                    assert_memory_equal(cr_data(one.at[i]), cr_data(many.at[i]), (size_t)cr_numel(one.at[i]) * 4);
             }
         }
     cr_set_num_threads(before);
@@ -174,12 +195,19 @@ static void max_pool_finds_nan_and_infinity(void **state) {
 static bool train_once(void) {
     bool done = false;
     CR_SCOPE {
-        cr_tensor *x = cr_full(CR_F32, CR_SHAPE(3, 4, 8, 8), 0.5, CR_CPU), *w = cr_full(CR_F32, CR_SHAPE(5, 4, 4, 4), 0.1, CR_CPU);
+        cr_tensor *x = cr_full(CR_F32, CR_SHAPE(3, 4, 8, 8), 0.5, CR_CPU),
+                  *w = cr_full(CR_F32, CR_SHAPE(5, 4, 4, 4), 0.1, CR_CPU);
         cr_tensor *b = cr_full(CR_F32, CR_SHAPE(5), 1, CR_CPU);
-        cr_tensor *y = cr_conv2d(x, w, b, .stride = 2, .padding = 1), *z = cr_conv_transpose2d(y, w, NULL, .stride = 2, .padding = 1);
+        cr_tensor *y = cr_conv2d(x, w, b, .stride = 2, .padding = 1),
+                  *z = cr_conv_transpose2d(y, w, NULL, .stride = 2, .padding = 1);
         cr_tensor *pooled = cr_avg_pool2d(cr_max_pool2d(z, 2), 2);
-        cr_convolution_grad_options o = {.size = sizeof o, .strides = CR_DIMS(2), .paddings = CR_DIMS(1), .groups = 1, .sizes = CR_SHAPE(5, 4, 4, 4)};
-        done = pooled && cr_convolution_grad_weight_with(y, x, &o) && cr_ok(); /* a bias that could not be made counts as absent */
+        cr_convolution_grad_options o = {.size = sizeof o,
+                                         .strides = CR_DIMS(2),
+                                         .paddings = CR_DIMS(1),
+                                         .groups = 1,
+                                         .sizes = CR_SHAPE(5, 4, 4, 4)};
+        done = pooled && cr_convolution_grad_weight_with(y, x, &o) &&
+               cr_ok(); /* a bias that could not be made counts as absent */
     }
     return done;
 }
@@ -206,8 +234,10 @@ static void every_failed_allocation_is_an_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_plain_loops_over_many_geometries), cmocka_unit_test(results_do_not_depend_on_the_threads),
-        cmocka_unit_test(channels_last_is_kept),                   cmocka_unit_test(max_pool_finds_nan_and_infinity),
+        cmocka_unit_test(equals_plain_loops_over_many_geometries),
+        cmocka_unit_test(results_do_not_depend_on_the_threads),
+        cmocka_unit_test(channels_last_is_kept),
+        cmocka_unit_test(max_pool_finds_nan_and_infinity),
         cmocka_unit_test(every_failed_allocation_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,19 +3,21 @@
 #include "ops/cpu/variants/convolution_phases.h"
 #include "ops/cpu/variants/scratch.h"
 
-#define T float
+#define T           float
 #define NAMED(name) name##_f32
 #include "ops/cpu/variants/convolution_all.h"
-#define T double
+#define T           double
 #define NAMED(name) name##_f64
 #include "ops/cpu/variants/convolution_all.h"
 
 /* ---------------------------------------------------------------- simpler problems that are the same */
-/* An output of one position, where the kernel covers the input: taps become channels. A 1×1 kernel: all positions are one dim. */
+/* An output of one position, where the kernel covers the input: taps become channels. A 1×1 kernel: all positions are
+ * one dim. */
 static cr_convolution simplify(cr_convolution p) {
     bool covers = true, points = true;
     for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
-        covers &= p.out[d] == 1 && p.kernel[d] == p.in[d] && p.padding[d] == 0 && (p.dilation[d] == 1 || p.kernel[d] == 1);
+        covers &=
+            p.out[d] == 1 && p.kernel[d] == p.in[d] && p.padding[d] == 0 && (p.dilation[d] == 1 || p.kernel[d] == 1);
         points &= p.kernel[d] == 1 && p.stride[d] == 1 && p.padding[d] == 0 && p.in[d] == p.out[d];
     }
     if (!covers && !points) return p;
@@ -35,14 +37,17 @@ typedef enum direction { FORWARD, DATA, WEIGHTS } direction;
 #define RUN_DENSE(dtype)                                                                                               \
     do {                                                                                                               \
         bool applies = false;                                                                                          \
-        if (way == WEIGHTS) return weights_##dtype(p, pa, pb, target);                                                 \
         const bool done = way == FORWARD ? forward_winograd_##dtype(p, pa, pb, pbias, target, &applies)                \
-                                         : data_winograd_##dtype(p, pa, pb, pbias, target, &applies);                  \
+                          : way == DATA  ? data_winograd_##dtype(p, pa, pb, pbias, target, &applies)                   \
+                                         : weights_winograd_##dtype(p, pa, pb, target, &applies);                       \
         if (applies) return done;                                                                                      \
-        return way == FORWARD ? forward_##dtype(p, pa, pb, pbias, target) : data_##dtype(p, pa, pb, pbias, target);    \
+        return way == FORWARD ? forward_##dtype(p, pa, pb, pbias, target)                                              \
+               : way == DATA  ? data_##dtype(p, pa, pb, pbias, target)                                                 \
+                              : weights_##dtype(p, pa, pb, target);                                                     \
     } while (0)
 
-static bool run_dense(direction way, const cr_convolution *p, const cr_tensor *a, const cr_tensor *b, const cr_tensor *bias, cr_tensor *out) {
+static bool run_dense(direction way, const cr_convolution *p, const cr_tensor *a, const cr_tensor *b,
+                      const cr_tensor *bias, cr_tensor *out) {
     const void *pa = cr_tensor_address(a), *pb = cr_tensor_address(b), *pbias = bias ? cr_tensor_address(bias) : NULL;
     void *target = cr_tensor_address(out);
     if (out->dtype == CR_F64) RUN_DENSE(f64);
@@ -68,21 +73,27 @@ static bool run(cr_call *call, direction way, cr_convolution p, cr_tensor *a, cr
     cr_tensor *output = call->outputs[0];
     if (output->numel == 0) return true;
     const cr_dtype compute = output->dtype == CR_F64 ? CR_F64 : CR_F32;
-    cr_tensor *dense = output->dtype == (int8_t)compute && cr_is_contiguous(output) ? output : cr_empty(compute, cr_tensor_shape(output), output->device);
+    cr_tensor *dense = output->dtype == (int8_t)compute && cr_is_contiguous(output)
+                           ? output
+                           : cr_empty(compute, cr_tensor_shape(output), output->device);
     cr_tensor *left = operand(a, compute), *right = operand(b, compute), *shift = operand(bias, compute);
     if (!dense || !left || !right || (bias && !shift)) return false;
     const int64_t channels = p.channels;
     p = simplify(p);
-    if (shift && way == DATA && p.channels != channels && !(shift = repeat_each(shift, p.channels / channels))) return false;
-    const bool done = way == WEIGHTS && p.batch == 0 ? cr_zero_(dense) != NULL : run_dense(way, &p, left, right, shift, dense);
+    if (shift && way == DATA && p.channels != channels && !(shift = repeat_each(shift, p.channels / channels)))
+        return false;
+    const bool done =
+        way == WEIGHTS && p.batch == 0 ? cr_zero_(dense) != NULL : run_dense(way, &p, left, right, shift, dense);
     if (!done) return false;
     return dense == output || cr_copy_(output, dense) != NULL;
 }
 
 CR_KERNEL(convolution) {
     const cr_convolution_options *o = call->attributes;
-    cr_tensor *input = call->inputs[0], *weight = call->inputs[1], *bias = call->input_count > 2 ? call->inputs[2] : NULL;
-    const cr_shape in = cr_tensor_shape(input), out = cr_tensor_shape(call->outputs[0]), kernel = cr_tensor_shape(weight);
+    cr_tensor *input = call->inputs[0], *weight = call->inputs[1],
+              *bias = call->input_count > 2 ? call->inputs[2] : NULL;
+    const cr_shape in = cr_tensor_shape(input), out = cr_tensor_shape(call->outputs[0]),
+                   kernel = cr_tensor_shape(weight);
     const cr_convolution p = cr_convolution_describe(o->transposed ? out : in, kernel, o->transposed ? in : out, o);
     return run(call, o->transposed ? DATA : FORWARD, p, input, weight, bias);
 }
@@ -90,7 +101,8 @@ CR_KERNEL(convolution) {
 CR_KERNEL(convolution_grad_input) {
     const cr_convolution_options *o = call->attributes;
     cr_tensor *grad = call->inputs[0], *weight = call->inputs[1];
-    const cr_shape from = cr_tensor_shape(grad), to = cr_tensor_shape(call->outputs[0]), kernel = cr_tensor_shape(weight);
+    const cr_shape from = cr_tensor_shape(grad), to = cr_tensor_shape(call->outputs[0]),
+                   kernel = cr_tensor_shape(weight);
     const cr_convolution p = cr_convolution_describe(o->transposed ? from : to, kernel, o->transposed ? to : from, o);
     return run(call, o->transposed ? FORWARD : DATA, p, grad, weight, NULL);
 }
@@ -99,6 +111,7 @@ CR_KERNEL(convolution_grad_weight) {
     const cr_convolution_options *o = call->attributes;
     cr_tensor *grad = call->inputs[0], *input = call->inputs[1];
     cr_tensor *x = o->transposed ? grad : input, *y = o->transposed ? input : grad;
-    const cr_convolution p = cr_convolution_describe(cr_tensor_shape(x), cr_tensor_shape(call->outputs[0]), cr_tensor_shape(y), o);
+    const cr_convolution p =
+        cr_convolution_describe(cr_tensor_shape(x), cr_tensor_shape(call->outputs[0]), cr_tensor_shape(y), o);
     return run(call, WEIGHTS, p, x, y, NULL);
 }

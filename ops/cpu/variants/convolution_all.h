@@ -5,6 +5,7 @@
 #include "ops/cpu/variants/convolution_data.h"
 #include "ops/cpu/variants/convolution_weights.h"
 #include "ops/cpu/variants/winograd.h"
+#include "ops/cpu/variants/winograd_weights.h"
 #undef LANES
 #undef COLUMNS
 #undef T

@@ -1,5 +1,5 @@
-/* y = x * w as products: the left side is the weight, the right side is gathered from a padded copy of x, split by stride
- * into phases. A chunk of images at a time, so that the copy stays in the cache.
+/* y = x * w as products: the left side is the weight, the right side is gathered from a padded copy of x, split by
+ * stride into phases. A chunk of images at a time, so that the copy stays in the cache.
  *
  * A template: include it with T and NAMED(name) defined, after convolution_image.h. */
 
@@ -11,9 +11,11 @@ static int64_t NAMED(chunk_of)(const cr_convolution *p, int64_t image_elements) 
 }
 
 static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y) {
-    const int64_t groups = p->groups, taps = cr_product3(p->kernel), depth = p->channels * taps, spatial = cr_product3(p->out);
+    const int64_t groups = p->groups, taps = cr_product3(p->kernel), depth = p->channels * taps,
+                  spatial = cr_product3(p->out);
     bool direct = true; /* x needs no copy */
-    for (int d = 0; d < CR_SPATIAL_DIMS; d++) direct &= p->stride[d] == 1 && p->padding[d] == 0;
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++)
+        direct &= p->stride[d] == 1 && p->padding[d] == 0;
 
     scratch memory = {0};
     int64_t *storage = scratch_take(&memory, (size_t)(phase_storage(p) + depth) * sizeof *storage);
@@ -42,9 +44,11 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
     forward_offsets(p, split, pad.size, pad.item_target, offsets);
 
     const int64_t image = groups * p->channels * pad.item_target, chunk = direct ? p->batch : NAMED(chunk_of)(p, image);
-    if (!direct && !(pad.target = scratch_take(&memory, (size_t)(chunk * image + COLUMNS) * sizeof(T)))) return scratch_drop(&memory);
+    if (!direct && !(pad.target = scratch_take(&memory, (size_t)(chunk * image + COLUMNS) * sizeof(T))))
+        return scratch_drop(&memory);
     for (int64_t g = 0; g < groups; g++)
-        sides[g] = (NAMED(left_side)){w + g * p->features * depth, p->features, depth, 1, 0, depth, NULL, packed + g * panel_elements};
+        sides[g] = (NAMED(left_side)){w + g * p->features * depth, p->features, depth, 1, 0, depth, NULL,
+                                      packed + g * panel_elements};
     NAMED(pack_left)(sides, groups);
 
     bool done = true;
@@ -58,15 +62,20 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
             base = pad.target;
         }
         for (int64_t g = 0; g < groups; g++)
-            products[g] = (NAMED(product)){
-                .rows = p->features, .depth = depth, .left = packed + g * panel_elements,
-                .image = base + g * p->channels * pad.item_target, .image_end = base + images * image + (direct ? 0 : COLUMNS),
-                .depth_offsets = offsets, .columns = images * spatial,
-                .grid = {images, p->out[0], p->out[1], p->out[2]},
-                .source_step = {image, pad.size[1] * pad.size[2], pad.size[2], 1},
-                .target_step = {groups * p->features * spatial, p->out[1] * p->out[2], p->out[2], 1},
-                .target = y + (first * groups + g) * p->features * spatial, .target_row = spatial,
-                .bias = bias ? bias + g * p->features : NULL};
+            products[g] =
+                (NAMED(product)){.rows = p->features,
+                                 .depth = depth,
+                                 .left = packed + g * panel_elements,
+                                 .image = base + g * p->channels * pad.item_target,
+                                 .image_end = base + images * image + (direct ? 0 : COLUMNS),
+                                 .depth_offsets = offsets,
+                                 .columns = images * spatial,
+                                 .grid = {images, p->out[0], p->out[1], p->out[2]},
+                                 .source_step = {image, pad.size[1] * pad.size[2], pad.size[2], 1},
+                                 .target_step = {groups * p->features * spatial, p->out[1] * p->out[2], p->out[2], 1},
+                                 .target = y + (first * groups + g) * p->features * spatial,
+                                 .target_row = spatial,
+                                 .bias = bias ? bias + g * p->features : NULL};
         done = NAMED(run_products)(products, groups);
     }
     scratch_drop(&memory);

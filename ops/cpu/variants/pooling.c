@@ -18,10 +18,10 @@ typedef struct position_job {
     bool gather;
 } position_job;
 
-#define T float
+#define T           float
 #define NAMED(name) name##_f32
 #include "ops/cpu/variants/pooling_template.h"
-#define T double
+#define T           double
 #define NAMED(name) name##_f64
 #include "ops/cpu/variants/pooling_template.h"
 
@@ -30,24 +30,31 @@ static cr_dtype compute_dtype(const cr_tensor *t) { return t->dtype == CR_F64 ? 
 static cr_tensor *dense_operand(cr_tensor *t) { return cr_contiguous(cr_cast(t, compute_dtype(t))); }
 /* The output itself, or a tensor to compute in. */
 static cr_tensor *dense_target(cr_tensor *output, cr_dtype dtype) {
-    return output->dtype == (int8_t)dtype && cr_is_contiguous(output) ? output : cr_empty(dtype, cr_tensor_shape(output), output->device);
+    return output->dtype == (int8_t)dtype && cr_is_contiguous(output)
+               ? output
+               : cr_empty(dtype, cr_tensor_shape(output), output->device);
 }
-static bool deliver(cr_tensor *output, cr_tensor *computed) { return computed == output || cr_copy_(output, computed) != NULL; }
+static bool deliver(cr_tensor *output, cr_tensor *computed) {
+    return computed == output || cr_copy_(output, computed) != NULL;
+}
 
 static bool run_pool(cr_call *call, const cr_pool *p, pool_kind kind) {
     if (call->outputs[0]->numel == 0) return true;
-    cr_tensor *source = dense_operand(call->inputs[0]), *target = dense_target(call->outputs[0], compute_dtype(call->inputs[0]));
+    cr_tensor *source = dense_operand(call->inputs[0]),
+              *target = dense_target(call->outputs[0], compute_dtype(call->inputs[0]));
     cr_tensor *positions = kind == MAXIMUM ? dense_target(call->outputs[1], CR_I64) : NULL;
     if (!source || !target || (kind == MAXIMUM && !positions)) return false;
     int64_t *at = positions ? cr_tensor_address(positions) : NULL;
-    const bool done = source->dtype == CR_F64 ? pool_f64(p, kind, cr_tensor_address(source), cr_tensor_address(target), at)
-                                              : pool_f32(p, kind, cr_tensor_address(source), cr_tensor_address(target), at);
+    const bool done = source->dtype == CR_F64
+                          ? pool_f64(p, kind, cr_tensor_address(source), cr_tensor_address(target), at)
+                          : pool_f32(p, kind, cr_tensor_address(source), cr_tensor_address(target), at);
     return done && deliver(call->outputs[0], target) && (!positions || deliver(call->outputs[1], positions));
 }
 
 /* ---------------------------------------------------------------- kernels */
 static bool run_forward(cr_call *call, int spatial, const cr_max_pool_options *max, const cr_avg_pool_options *avg) {
-    const cr_pool p = cr_pool_describe(cr_tensor_shape(call->inputs[0]), cr_tensor_shape(call->outputs[0]), spatial, max, avg);
+    const cr_pool p =
+        cr_pool_describe(cr_tensor_shape(call->inputs[0]), cr_tensor_shape(call->outputs[0]), spatial, max, avg);
     return run_pool(call, &p, call->output_count == 2 ? MAXIMUM : MEAN);
 }
 
@@ -59,17 +66,23 @@ CR_KERNEL(avg_pool) {
     const cr_avg_pool_options *o = call->attributes;
     return run_forward(call, o->kernel_sizes.count, NULL, o);
 }
-CR_KERNEL(adaptive_max_pool) { return run_forward(call, ((const cr_adaptive_pool_options *)call->attributes)->sizes.count, NULL, NULL); }
-CR_KERNEL(adaptive_avg_pool) { return run_forward(call, ((const cr_adaptive_pool_options *)call->attributes)->sizes.count, NULL, NULL); }
+CR_KERNEL(adaptive_max_pool) {
+    return run_forward(call, ((const cr_adaptive_pool_options *)call->attributes)->sizes.count, NULL, NULL);
+}
+CR_KERNEL(adaptive_avg_pool) {
+    return run_forward(call, ((const cr_adaptive_pool_options *)call->attributes)->sizes.count, NULL, NULL);
+}
 
 CR_KERNEL(avg_pool_grad) {
     const cr_avg_pool_options *o = call->attributes; /* the gradient's options begin with them */
-    const cr_pool p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]), o->kernel_sizes.count, NULL, o);
+    const cr_pool p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]),
+                                       o->kernel_sizes.count, NULL, o);
     return run_pool(call, &p, SPREAD);
 }
 CR_KERNEL(adaptive_avg_pool_grad) {
     const cr_pool_grad_options *o = call->attributes;
-    const cr_pool p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]), (int)o->spatial, NULL, NULL);
+    const cr_pool p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]),
+                                       (int)o->spatial, NULL, NULL);
     return run_pool(call, &p, SPREAD);
 }
 
@@ -78,8 +91,9 @@ static bool check_positions(const cr_tensor *positions, int64_t plane) {
     const int64_t *at = cr_tensor_address(positions);
     for (int64_t i = 0; i < positions->numel; i++)
         if ((uint64_t)at[i] >= (uint64_t)plane)
-            return cr_fail(CR_ERROR_INDEX, "position %lld (element %lld of the indices) is outside the input's plane of %lld", (long long)at[i],
-                           (long long)i, (long long)plane);
+            return cr_fail(CR_ERROR_INDEX,
+                           "position %lld (element %lld of the indices) is outside the input's plane of %lld",
+                           (long long)at[i], (long long)i, (long long)plane);
     return true;
 }
 
@@ -90,7 +104,8 @@ static bool run_positions(cr_call *call, bool gather) {
     cr_tensor *target = dense_target(call->outputs[0], compute_dtype(call->inputs[0]));
     if (!source || !positions || !target) return false;
     const cr_shape input = cr_tensor_shape(gather ? source : target), pooled = cr_tensor_shape(positions);
-    position_job job = {cr_tensor_address(positions), cr_tensor_address(source), cr_tensor_address(target), 1, 1, gather};
+    position_job job = {
+        cr_tensor_address(positions), cr_tensor_address(source), cr_tensor_address(target), 1, 1, gather};
     for (int i = input.count - (int)o->spatial; i < input.count; i++) {
         job.in_plane *= input.at[i];
         job.out_plane *= pooled.at[i];

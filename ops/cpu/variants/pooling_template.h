@@ -1,7 +1,7 @@
 /* Pooling loops for one dtype: include it with T and NAMED(name) defined; it undefines them.
  *
- * A plane (a channel of an image) belongs to one thread. A tap of the window is applied to a whole row of results at once,
- * reading with the stride, which vectorises for the usual strides. */
+ * A plane (a channel of an image) belongs to one thread. A tap of the window is applied to a whole row of results at
+ * once, reading with the stride, which vectorises for the usual strides. */
 
 /* ---------------------------------------------------------------- a tap applied to many results */
 #define EACH_STEP(...)                                                                                                 \
@@ -19,8 +19,8 @@
     } while (0)
 
 /* Keeps the greater value (NaN above all, the last of several) and its position. */
-static void NAMED(take_greater)(T *restrict best, int64_t *restrict position, const T *restrict source, int64_t count, int64_t step,
-                                int64_t first, int64_t position_step) {
+static void NAMED(take_greater)(T *restrict best, int64_t *restrict position, const T *restrict source, int64_t count,
+                                int64_t step, int64_t first, int64_t position_step) {
     EACH_STEP(for (int64_t i = 0; i < count; i++) {
         const T value = source[i * STEP];
         const bool take = !(value <= best[i]) && !(best[i] != best[i] && value == value);
@@ -62,7 +62,8 @@ static void NAMED(row_range)(const cr_pool *p, int64_t t, int64_t *low, int64_t 
 }
 
 /* One row of input under one row of results. */
-static void NAMED(row_tap)(const NAMED(pool_job) *job, const T *row_in, T *row_out, int64_t *row_position, int64_t first, T *spread_to) {
+static void NAMED(row_tap)(const NAMED(pool_job) * job, const T *row_in, T *row_out, int64_t *row_position,
+                           int64_t first, T *spread_to) {
     const cr_pool *p = job->p;
     if (p->adaptive) {
         for (int64_t o = 0; o < p->out[2]; o++) {
@@ -84,7 +85,8 @@ static void NAMED(row_tap)(const NAMED(pool_job) *job, const T *row_in, T *row_o
         if (low >= high) continue;
         const int64_t i = low * p->stride[2] + t * p->dilation[2] - p->padding[2];
         if (job->kind == MAXIMUM)
-            NAMED(take_greater)(row_out + low, row_position + low, row_in + i, high - low, p->stride[2], first + i, p->stride[2]);
+            NAMED(take_greater)
+            (row_out + low, row_position + low, row_in + i, high - low, p->stride[2], first + i, p->stride[2]);
         else if (job->kind == MEAN)
             NAMED(take_sum)(row_out + low, row_in + i, high - low, p->stride[2]);
         else
@@ -93,13 +95,15 @@ static void NAMED(row_tap)(const NAMED(pool_job) *job, const T *row_in, T *row_o
 }
 
 /* One row of results: row_out holds sums or maxima, or for SPREAD the shares to give. */
-static void NAMED(plane_row)(const NAMED(pool_job) *job, const T *in, T *row_out, int64_t *row_position, int64_t o0, int64_t o1, T *spread_to) {
+static void NAMED(plane_row)(const NAMED(pool_job) * job, const T *in, T *row_out, int64_t *row_position, int64_t o0,
+                             int64_t o1, T *spread_to) {
     const cr_pool *p = job->p;
     cr_window w[CR_SPATIAL_DIMS] = {cr_pool_window(p, 0, o0), cr_pool_window(p, 1, o1)};
     for (int64_t i0 = w[0].begin; i0 < w[0].end; i0 += p->dilation[0])
         for (int64_t i1 = w[1].begin; i1 < w[1].end; i1 += p->dilation[1]) {
             const int64_t first = (i0 * p->in[1] + i1) * p->in[2];
-            NAMED(row_tap)(job, in ? in + first : NULL, row_out, row_position, first, spread_to ? spread_to + first : NULL);
+            NAMED(row_tap)
+            (job, in ? in + first : NULL, row_out, row_position, first, spread_to ? spread_to + first : NULL);
         }
 }
 
@@ -120,7 +124,7 @@ static void NAMED(start_row)(const cr_pool *p, T *row_out, int64_t *row_position
     }
 }
 
-static void NAMED(pool_plane)(const NAMED(pool_job) *job, int64_t plane) {
+static void NAMED(pool_plane)(const NAMED(pool_job) * job, int64_t plane) {
     const cr_pool *p = job->p;
     for (int64_t o0 = 0; o0 < p->out[0]; o0++)
         for (int64_t o1 = 0; o1 < p->out[1]; o1++) {
@@ -143,8 +147,10 @@ static void NAMED(pool_plane)(const NAMED(pool_job) *job, int64_t plane) {
 
 static void NAMED(pool_planes)(void *context, int64_t begin, int64_t end) {
     const NAMED(pool_job) *job = context;
-    if (job->kind == SPREAD) memset(job->target + begin * job->in_plane, 0, (size_t)((end - begin) * job->in_plane) * sizeof(T));
-    for (int64_t plane = begin; plane < end; plane++) NAMED(pool_plane)(job, plane);
+    if (job->kind == SPREAD)
+        memset(job->target + begin * job->in_plane, 0, (size_t)((end - begin) * job->in_plane) * sizeof(T));
+    for (int64_t plane = begin; plane < end; plane++)
+        NAMED(pool_plane)(job, plane);
 }
 
 /* All operands dense, channels first. */
@@ -166,11 +172,13 @@ static void NAMED(move_planes)(void *context, int64_t begin, int64_t end) {
         const T *source = (const T *)job->source + plane * (job->gather ? job->in_plane : job->out_plane);
         T *target = (T *)job->target + plane * (job->gather ? job->out_plane : job->in_plane);
         if (job->gather) {
-            for (int64_t i = 0; i < job->out_plane; i++) target[i] = source[positions[i]];
+            for (int64_t i = 0; i < job->out_plane; i++)
+                target[i] = source[positions[i]];
             continue;
         }
         memset(target, 0, (size_t)job->in_plane * sizeof(T));
-        for (int64_t i = 0; i < job->out_plane; i++) target[positions[i]] += source[i];
+        for (int64_t i = 0; i < job->out_plane; i++)
+            target[positions[i]] += source[i];
     }
 }
 #undef EACH_STEP

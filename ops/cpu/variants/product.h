@@ -3,8 +3,8 @@
  *   target[m][j] (+)= bias[m] + sum over k of left[m][k] * image[depth_offset[k] + source(j)]
  *
  * The left side is packed beforehand into panels of ROWS rows. A task packs a block of the right side, DEPTH deep, into
- * panels of COLUMNS columns that stay in the second-level cache, and runs the micro-kernel over all pairs of panels. Each
- * result is summed in the same order whatever the blocks and threads.
+ * panels of COLUMNS columns that stay in the second-level cache, and runs the micro-kernel over all pairs of panels.
+ * Each result is summed in the same order whatever the blocks and threads.
  *
  * A template: include it with T (float or double) and NAMED(name) defined. */
 #include "core/allocator.h"
@@ -34,7 +34,7 @@ static inline int64_t round_up(int64_t count, int64_t multiple) { return (count 
 #endif
 
 enum { NAMED(LANES) = VECTOR_BYTES / (int)sizeof(T), NAMED(COLUMNS) = 2 * NAMED(LANES) };
-#define LANES NAMED(LANES)
+#define LANES   NAMED(LANES)
 #define COLUMNS NAMED(COLUMNS)
 
 typedef T NAMED(vector) __attribute__((vector_size(VECTOR_BYTES)));
@@ -42,15 +42,15 @@ typedef T NAMED(loose_vector) __attribute__((vector_size(VECTOR_BYTES), aligned(
 
 typedef struct NAMED(product) {
     int64_t rows, depth;
-    const T *left;       /* panels: [ceil(rows / ROWS)][depth][ROWS] */
+    const T *left; /* panels: [ceil(rows / ROWS)][depth][ROWS] */
     const T *image, *image_end;
     const int64_t *depth_offsets;
-    int64_t columns;     /* product of grid: a column's number counts through it, the last dim fastest */
+    int64_t columns; /* product of grid: a column's number counts through it, the last dim fastest */
     int64_t grid[COLUMN_DIMS], source_step[COLUMN_DIMS], target_step[COLUMN_DIMS]; /* source_step[3] is 1 */
     T *target;
     int64_t target_row;
-    const T *bias;       /* one for each row, or NULL */
-    bool add;            /* to what target holds */
+    const T *bias; /* one for each row, or NULL */
+    bool add;      /* to what target holds */
 } NAMED(product);
 
 /* ---------------------------------------------------------------- packing the left side */
@@ -62,7 +62,7 @@ typedef struct NAMED(left_side) {
     T *packed;
 } NAMED(left_side);
 
-static void NAMED(pack_left_panel)(const NAMED(left_side) *left, int64_t panel) {
+static void NAMED(pack_left_panel)(const NAMED(left_side) * left, int64_t panel) {
     const int64_t first = panel * ROWS, rows = left->rows - first < ROWS ? left->rows - first : ROWS;
     T *target = left->packed + panel * ROWS * left->outer_count * left->inner_count;
     for (int64_t outer = 0; outer < left->outer_count; outer++) {
@@ -70,25 +70,28 @@ static void NAMED(pack_left_panel)(const NAMED(left_side) *left, int64_t panel) 
         for (int64_t inner = 0; inner < left->inner_count; inner++, target += ROWS) {
             const T *from = source + (left->inner_offsets ? left->inner_offsets[inner] : inner);
             if (rows == ROWS)
-                for (int i = 0; i < ROWS; i++) target[i] = from[i * left->row];
+                for (int i = 0; i < ROWS; i++)
+                    target[i] = from[i * left->row];
             else
-                for (int i = 0; i < ROWS; i++) target[i] = i < rows ? from[i * left->row] : 0;
+                for (int i = 0; i < ROWS; i++)
+                    target[i] = i < rows ? from[i * left->row] : 0;
         }
     }
 }
 
 typedef struct NAMED(left_job) {
-    const NAMED(left_side) *sides;
+    const NAMED(left_side) * sides;
     int64_t panels; /* of each */
 } NAMED(left_job);
 
 static void NAMED(pack_left_range)(void *context, int64_t begin, int64_t end) {
     const NAMED(left_job) *job = context;
-    for (int64_t i = begin; i < end; i++) NAMED(pack_left_panel)(&job->sides[i / job->panels], i % job->panels);
+    for (int64_t i = begin; i < end; i++)
+        NAMED(pack_left_panel)(&job->sides[i / job->panels], i % job->panels);
 }
 
 /* Packs left sides of the same number of rows. */
-static void NAMED(pack_left)(const NAMED(left_side) *sides, int64_t count) {
+static void NAMED(pack_left)(const NAMED(left_side) * sides, int64_t count) {
     if (count == 0) return;
     NAMED(left_job) job = {sides, (sides->rows + ROWS - 1) / ROWS};
     int64_t most = 1;
@@ -99,7 +102,7 @@ static void NAMED(pack_left)(const NAMED(left_side) *sides, int64_t count) {
 
 /* ---------------------------------------------------------------- packing the right side */
 /* The runs of columns first … first+count-1; returns how many. */
-static int NAMED(find_runs)(const NAMED(product) *p, int64_t first, int64_t count, column_run *runs) {
+static int NAMED(find_runs)(const NAMED(product) * p, int64_t first, int64_t count, column_run *runs) {
     int64_t index[COLUMN_DIMS], source = 0, target = 0, rest = first;
     int found = 0;
     for (int d = COLUMN_DIMS - 1; d >= 0; d--) {
@@ -136,9 +139,10 @@ static inline void NAMED(copy_vector)(T *to, const T *from) {
 }
 
 /* Packs depth_count rows of one panel. A run is copied by whole vectors: what that writes too far right, the next run
- * or row overwrites (there is room behind the last one). `exact` near the image's end, where no vector may reach beyond. */
-static void NAMED(pack_right_panel)(const T *image, const int64_t *offsets, int64_t depth_count, const column_run *runs, int run_count,
-                                    bool exact, T *to) {
+ * or row overwrites (there is room behind the last one). `exact` near the image's end, where no vector may reach
+ * beyond. */
+static void NAMED(pack_right_panel)(const T *image, const int64_t *offsets, int64_t depth_count, const column_run *runs,
+                                    int run_count, bool exact, T *to) {
     if (exact) {
         for (int64_t k = 0; k < depth_count; k++, to += COLUMNS)
             for (int r = 0; r < run_count; r++)
@@ -163,15 +167,17 @@ static void NAMED(pack_right_panel)(const T *image, const int64_t *offsets, int6
 }
 
 /* ---------------------------------------------------------------- the micro-kernel */
-/* tile[rows][COLUMNS] = (or +=) sum over k of left[k][rows] ⊗ right[k][COLUMNS], where row k of the right side is packed, or
- * lies at offsets[k] in the image. `rows` is a constant after inlining. */
-static inline __attribute__((always_inline)) void NAMED(multiply_rows)(const int rows, int64_t depth, const T *left, const T *right,
-                                                                       const int64_t *offsets, T *tile, bool add) {
+/* tile[rows][COLUMNS] = (or +=) sum over k of left[k][rows] ⊗ right[k][COLUMNS], where row k of the right side is
+ * packed, or lies at offsets[k] in the image. `rows` is a constant after inlining. */
+static inline __attribute__((always_inline)) void NAMED(multiply_rows)(const int rows, int64_t depth, const T *left,
+                                                                       const T *right, const int64_t *offsets, T *tile,
+                                                                       bool add) {
     typedef NAMED(vector) vector;
     typedef NAMED(loose_vector) loose_vector;
     vector sums[ROWS][2];
 #pragma GCC unroll 12
-    for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = (vector){0};
+    for (int i = 0; i < rows; i++)
+        sums[i][0] = sums[i][1] = (vector){0};
     for (int64_t k = 0; k < depth; k++) {
         const loose_vector *from = (const loose_vector *)(right + (offsets ? offsets[k] : k * COLUMNS));
         const vector r0 = from[0], r1 = from[1];
@@ -192,7 +198,8 @@ static inline __attribute__((always_inline)) void NAMED(multiply_rows)(const int
 
 /* One copy for each number of rows that pays: few output channels, and groups of one channel, are common. */
 #define MULTIPLY(rows)                                                                                                 \
-    static void NAMED(multiply_##rows)(int64_t depth, const T *left, const T *right, const int64_t *offsets, T *tile, bool add) { \
+    static void NAMED(multiply_##rows)(int64_t depth, const T *left, const T *right, const int64_t *offsets, T *tile,  \
+                                       bool add) {                                                                     \
         if (offsets)                                                                                                   \
             NAMED(multiply_rows)(rows, depth, left, right, offsets, tile, add);                                        \
         else                                                                                                           \
@@ -206,7 +213,8 @@ MULTIPLY(6)
 MULTIPLY(12)
 #undef MULTIPLY
 
-static void NAMED(multiply)(int64_t rows, int64_t depth, const T *left, const T *right, const int64_t *offsets, T *tile, bool add) {
+static void NAMED(multiply)(int64_t rows, int64_t depth, const T *left, const T *right, const int64_t *offsets, T *tile,
+                            bool add) {
     if (rows > 4) {
         if (rows > 6)
             NAMED(multiply_12)(depth, left, right, offsets, tile, add);
@@ -221,13 +229,14 @@ static void NAMED(multiply)(int64_t rows, int64_t depth, const T *left, const T 
 
 /* ---------------------------------------------------------------- a task: a block of rows by a block of columns */
 typedef struct NAMED(job) {
-    const NAMED(product) *products;
+    const NAMED(product) * products;
     int64_t product_count, column_blocks, row_blocks, block_columns, block_rows;
     int64_t slots, tasks, slot_elements;
     T *scratch;
 } NAMED(job);
 
-static void NAMED(write_tile_row)(const NAMED(product) *p, int64_t row, const T *tile, const column_run *runs, int run_count) {
+static void NAMED(write_tile_row)(const NAMED(product) * p, int64_t row, const T *tile, const column_run *runs,
+                                  int run_count) {
     const T bias = p->bias ? p->bias[row] : 0;
     const int64_t step = p->target_step[3];
     for (int r = 0; r < run_count; r++) {
@@ -235,16 +244,19 @@ static void NAMED(write_tile_row)(const NAMED(product) *p, int64_t row, const T 
         const T *from = tile + runs[r].at;
         const int count = runs[r].count;
         if (p->add)
-            for (int i = 0; i < count; i++) to[i * step] += from[i];
+            for (int i = 0; i < count; i++)
+                to[i * step] += from[i];
         else if (step == 1)
-            for (int i = 0; i < count; i++) to[i] = from[i] + bias;
+            for (int i = 0; i < count; i++)
+                to[i] = from[i] + bias;
         else
-            for (int i = 0; i < count; i++) to[i * step] = from[i] + bias;
+            for (int i = 0; i < count; i++)
+                to[i * step] = from[i] + bias;
     }
 }
 
 typedef struct NAMED(block) {
-    const NAMED(product) *product;
+    const NAMED(product) * product;
     int64_t first_row, rows, row_panels, first_column, columns, column_panels;
     T *right, *tiles; /* right: [column_panels][DEPTH][COLUMNS]; tiles: [row_panels][column_panels][ROWS][COLUMNS] */
     int64_t reach;    /* farthest source of all runs */
@@ -253,17 +265,18 @@ typedef struct NAMED(block) {
     column_run runs[BLOCK_BYTES / (2 * VECTOR_BYTES)][NAMED(COLUMNS)];
 } NAMED(block);
 
-static void NAMED(find_block_runs)(NAMED(block) *b) {
+static void NAMED(find_block_runs)(NAMED(block) * b) {
     b->reach = 0;
     for (int64_t c = 0; c < b->column_panels; c++) {
         const int64_t rest = b->columns - c * COLUMNS;
-        b->run_counts[c] = NAMED(find_runs)(b->product, b->first_column + c * COLUMNS, rest < COLUMNS ? rest : COLUMNS, b->runs[c]);
+        b->run_counts[c] =
+            NAMED(find_runs)(b->product, b->first_column + c * COLUMNS, rest < COLUMNS ? rest : COLUMNS, b->runs[c]);
         for (int r = 0; r < b->run_counts[c]; r++)
             if (b->runs[c][r].source > b->reach) b->reach = b->runs[c][r].source;
     }
 }
 
-static void NAMED(pack_block)(NAMED(block) *b, int64_t k, int64_t depth) {
+static void NAMED(pack_block)(NAMED(block) * b, int64_t k, int64_t depth) {
     const NAMED(product) *p = b->product;
     int64_t farthest = 0;
     for (int64_t i = k; i < k + depth; i++)
@@ -278,22 +291,25 @@ static void NAMED(pack_block)(NAMED(block) *b, int64_t k, int64_t depth) {
     }
 }
 
-static void NAMED(multiply_block)(const NAMED(block) *b, int64_t k, int64_t depth) {
+static void NAMED(multiply_block)(const NAMED(block) * b, int64_t k, int64_t depth) {
     for (int64_t r = 0; r < b->row_panels; r++) {
         const T *left = b->product->left + ((b->first_row / ROWS + r) * b->product->depth + k) * ROWS;
         T *tiles = b->tiles + r * b->column_panels * ROWS * COLUMNS;
         const int64_t rest = b->rows - r * ROWS, rows = rest < ROWS ? rest : ROWS;
         for (int64_t c = 0; c < b->column_panels; c++) {
             const T *right = b->packs[c] ? b->right + c * depth * COLUMNS : b->product->image + b->runs[c][0].source;
-            NAMED(multiply)(rows, depth, left, right, b->packs[c] ? NULL : b->product->depth_offsets + k, tiles + c * ROWS * COLUMNS, k > 0);
+            NAMED(multiply)
+            (rows, depth, left, right, b->packs[c] ? NULL : b->product->depth_offsets + k, tiles + c * ROWS * COLUMNS,
+             k > 0);
         }
     }
 }
 
-static void NAMED(run_task)(const NAMED(job) *job, int64_t task, T *memory) {
+static void NAMED(run_task)(const NAMED(job) * job, int64_t task, T *memory) {
     NAMED(block) b;
-    const int64_t blocks = job->column_blocks * job->row_blocks, place = task % blocks;
-    b.product = &job->products[task / blocks];
+    const int64_t place =
+        task / job->product_count; /* products of the same columns follow each other: they share the image */
+    b.product = &job->products[task % job->product_count];
     b.first_column = place / job->row_blocks * job->block_columns;
     b.first_row = place % job->row_blocks * job->block_rows;
     b.columns = b.product->columns - b.first_column;
@@ -315,8 +331,10 @@ static void NAMED(run_task)(const NAMED(job) *job, int64_t task, T *memory) {
     }
     for (int64_t r = 0; r < b.rows; r++)
         for (int64_t c = 0; c < b.column_panels; c++)
-            NAMED(write_tile_row)(b.product, b.first_row + r, b.tiles + (r / ROWS * b.column_panels + c) * ROWS * COLUMNS + r % ROWS * COLUMNS,
-                                  b.runs[c], b.run_counts[c]);
+            NAMED(write_tile_row)
+            (b.product, b.first_row + r,
+             b.tiles + (r / ROWS * b.column_panels + c) * ROWS * COLUMNS + r % ROWS * COLUMNS, b.runs[c],
+             b.run_counts[c]);
 }
 
 static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {
@@ -327,21 +345,24 @@ static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {
 }
 
 /* Blocks: as wide as fits the cache, but small enough that every thread gets several. */
-static void NAMED(choose_blocks)(NAMED(job) *job, int64_t rows, int64_t columns, int64_t threads) {
-    const int64_t widest = BLOCK_BYTES / (int64_t)sizeof(T), wanted = threads > 1 ? 8 * threads : 1, count = job->product_count;
+static void NAMED(choose_blocks)(NAMED(job) * job, int64_t rows, int64_t columns, int64_t threads) {
+    const int64_t widest = BLOCK_BYTES / (int64_t)sizeof(T), wanted = threads > 1 ? 8 * threads : 1,
+                  count = job->product_count;
     job->column_blocks = (columns + widest - 1) / widest;
     job->block_rows = round_up(rows < BLOCK_ROWS ? rows : BLOCK_ROWS, ROWS);
-    while (count * job->column_blocks * ((rows + job->block_rows - 1) / job->block_rows) < wanted && job->block_rows > 12 * ROWS)
+    while (count * job->column_blocks * ((rows + job->block_rows - 1) / job->block_rows) < wanted &&
+           job->block_rows > 12 * ROWS)
         job->block_rows = round_up(job->block_rows / 2, ROWS);
     job->row_blocks = (rows + job->block_rows - 1) / job->block_rows;
-    while (count * job->column_blocks * job->row_blocks < wanted && columns / job->column_blocks > 4 * COLUMNS) job->column_blocks *= 2;
+    while (count * job->column_blocks * job->row_blocks < wanted && columns / job->column_blocks > 4 * COLUMNS)
+        job->column_blocks *= 2;
     job->block_columns = round_up((columns + job->column_blocks - 1) / job->column_blocks, COLUMNS);
     job->column_blocks = (columns + job->block_columns - 1) / job->block_columns;
     job->tasks = count * job->column_blocks * job->row_blocks;
 }
 
 /* Runs products that have the same number of rows. */
-static bool NAMED(run_products)(const NAMED(product) *products, int64_t count) {
+static bool NAMED(run_products)(const NAMED(product) * products, int64_t count) {
     int64_t columns = 0, depth = 1;
     for (int64_t i = 0; i < count; i++) {
         if (products[i].columns > columns) columns = products[i].columns;

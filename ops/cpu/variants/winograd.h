@@ -1,20 +1,21 @@
-/* Winograd's minimal filtering, F(m×m, r×r): a correlation with r×r taps as products in a transformed domain, one for each of
- * (m+r-1)² points, with fewer multiplications: 9 for 16 in F(2×2, 2×2), 16 for 36 in F(2×2, 3×3). (Lavin and Gray, "Fast
- * algorithms for convolutional neural networks", 2015.) The points are 0, 1, ∞ and -1, so that transforms only add, and
- * errors stay those of the direct sum.
+/* Winograd's minimal filtering, F(2×2, r×r): a correlation with r×r taps as products in a transformed domain, one for
+ * each of (r+1)² points, with fewer multiplications: 9 in place of 16 with 2×2 taps, 16 in place of 36 with 3×3. (Lavin
+ * and Gray, "Fast algorithms for convolutional neural networks", 2015.) The points are 0, 1, -1 and ∞, so that
+ * transforms only add, and errors stay those of the direct sum; an infinity or NaN may reach its whole tile.
  *
- * A convolution whose kernel is r times its stride falls apart into such correlations: forward, each phase of x is a channel
- * of its own; backward, each phase of x is a result of its own. So k4 s2 p1 and k3 s1 p1 both come here.
+ * A convolution whose kernel is r times its stride falls apart into such correlations: forward, each phase of x is a
+ * channel of its own; backward, each phase of x is a result of its own. So k4 s2 p1 and k3 s1 p1 both come here.
  *
- * Tiles are columns: a vector holds one value of neighbouring tiles, which the padded copy, split by m·stride, has side by
- * side. A template: include it with T and NAMED(name) defined, after convolution_data.h. */
+ * Tiles are columns: a vector holds one value of neighbouring tiles, which the padded copy, split by twice the stride,
+ * has side by side.
+ *
+ * A template: include it with T and NAMED(name) defined, after convolution_data.h. */
 
-enum { NAMED(MOST_POINTS) = 4 };
-
-/* ---------------------------------------------------------------- the transforms of one dim, on every step-th element */
+/* ---------------------------------------------------------------- the transforms of one dim, on every step-th element
+ */
 #define TRANSFORM static inline __attribute__((always_inline)) void
 
-TRANSFORM NAMED(transform_input)(const int r, NAMED(vector) *d, const int step) {
+TRANSFORM NAMED(transform_input)(const int r, NAMED(vector) * d, const int step) {
     const NAMED(vector) d0 = d[0], d1 = d[step], d2 = d[2 * step];
     if (r == 2) {
         d[0] = d0 - d1;
@@ -28,14 +29,15 @@ TRANSFORM NAMED(transform_input)(const int r, NAMED(vector) *d, const int step) 
     }
 }
 
-TRANSFORM NAMED(transform_output)(const int r, NAMED(vector) *d, const int step) {
+TRANSFORM NAMED(transform_output)(const int r, NAMED(vector) * d, const int step) {
     const NAMED(vector) d0 = d[0], d1 = d[step], d2 = d[2 * step];
     d[0] = r == 2 ? d0 + d1 : d0 + d1 + d2;
     d[step] = r == 2 ? d1 + d2 : d1 - d2 - d[3 * step];
 }
 
 /* g[0 … r-1] (each ROWS numbers) to r + 1 points. */
-TRANSFORM NAMED(transform_weight)(const int r, const T (*g)[ROWS], T (*u)[ROWS], const int from_step, const int to_step) {
+TRANSFORM NAMED(transform_weight)(const int r, const T (*g)[ROWS], T (*u)[ROWS], const int from_step,
+                                  const int to_step) {
     for (int i = 0; i < ROWS; i++) {
         const T g0 = g[0][i], g1 = g[from_step][i], g2 = r == 3 ? g[2 * from_step][i] : 0;
         u[0][i] = g0;
@@ -51,18 +53,18 @@ TRANSFORM NAMED(transform_weight)(const int r, const T (*g)[ROWS], T (*u)[ROWS],
 }
 
 /* ---------------------------------------------------------------- the problem */
-/* result[n][row][o] = bias[row] + sum over v and taps q of weight(row, v, q) padded[n][v][o + q], over one plane (dims 1, 2). */
+/* result[n][row][o] = bias[row] + sum over v and taps q of weight(row, v, q) padded[n][v][o + q], over one plane (dims
+ * 1, 2). */
 typedef struct NAMED(winograd) {
-    int r;                              /* taps in each dim; m is 2 */
-    int64_t rows, depth, images;        /* depth: how many v */
-    int64_t split;                      /* stride of the input phases: v = (channel·split + phase1)·split + phase2 */
-    NAMED(padded) pad;                  /* its step is 2·split; sizes are set here */
-    int64_t channels, all_channels;     /* of this group, and of an image */
-    int64_t first_channel;
+    int r;                       /* taps in each dim; m is 2 */
+    int64_t rows, depth, images; /* depth: how many v */
+    int64_t split;               /* stride of the input phases: v = (channel·split + phase1)·split + phase2 */
+    NAMED(padded) pad;           /* its step is 2·split; sizes are set here */
+    int64_t all_channels;        /* of an image */
     /* weight(row, v, q) = w[row·weight_row + channel·weight_channel + tap(phase, q)] */
     const T *w;
     int64_t weight_row, weight_channel, kernel_width, tap_step;
-    int64_t tap_start[2];               /* backward: the result's phase */
+    int64_t tap_start[2]; /* backward: the result's phase */
     bool flipped;
     T *target;
     const T *bias;
@@ -70,13 +72,14 @@ typedef struct NAMED(winograd) {
     int64_t tiles[2], column_panels, row_panels;
     int64_t shift[2];                   /* where the first tile begins in the padded copy */
     int64_t target_start;               /* of the first result in the image */
-    int64_t right_point, product_point; /* elements from one point to the next: an odd number of cache lines, so that the points
-                                         * do not fall into one set of the cache */
+    int64_t right_point, product_point; /* elements from one point to the next: an odd number of cache lines, so that
+                                         * the points do not fall into one set of the cache */
+    bool accumulate;                    /* the products add to what is there */
     T *weights, *right, *products;
 } NAMED(winograd);
 
 /* ---------------------------------------------------------------- weights: [point][row panel][v][ROWS] */
-TRANSFORM NAMED(transform_weights_at)(const NAMED(winograd) *j, const int r, int64_t panel, int64_t v) {
+TRANSFORM NAMED(transform_weights_at)(const NAMED(winograd) * j, const int r, int64_t panel, int64_t v) {
     enum { MOST = 4 };
     T g[9][ROWS], half[MOST * 3][ROWS], u[MOST * MOST][ROWS];
     const int points = r + 1;
@@ -86,11 +89,15 @@ TRANSFORM NAMED(transform_weights_at)(const NAMED(winograd) *j, const int r, int
         for (int b = 0; b < r; b++) {
             const int qa = j->flipped ? r - 1 - a : a, qb = j->flipped ? r - 1 - b : b;
             const T *w = j->w + channel * j->weight_channel + start + (qa * j->kernel_width + qb) * j->tap_step;
-            for (int i = 0; i < ROWS; i++) g[a * r + b][i] = panel * ROWS + i < j->rows ? w[(panel * ROWS + i) * j->weight_row] : 0;
+            for (int i = 0; i < ROWS; i++)
+                g[a * r + b][i] = panel * ROWS + i < j->rows ? w[(panel * ROWS + i) * j->weight_row] : 0;
         }
-    for (int a = 0; a < r; a++) NAMED(transform_weight)(r, (const T(*)[ROWS]) & g[a * r], &half[a * points], 1, 1);
-    for (int b = 0; b < points; b++) NAMED(transform_weight)(r, (const T(*)[ROWS]) & half[b], &u[b], points, points);
-    for (int p = 0; p < points * points; p++) memcpy(j->weights + ((p * j->row_panels + panel) * j->depth + v) * ROWS, u[p], sizeof u[p]);
+    for (int a = 0; a < r; a++)
+        NAMED(transform_weight)(r, (const T(*)[ROWS]) & g[a * r], &half[a * points], 1, 1);
+    for (int b = 0; b < points; b++)
+        NAMED(transform_weight)(r, (const T(*)[ROWS]) & half[b], &u[b], points, points);
+    for (int p = 0; p < points * points; p++)
+        memcpy(j->weights + ((p * j->row_panels + panel) * j->depth + v) * ROWS, u[p], sizeof u[p]);
 }
 
 static void NAMED(transform_weights)(void *context, int64_t begin, int64_t end) {
@@ -104,39 +111,50 @@ static void NAMED(transform_weights)(void *context, int64_t begin, int64_t end) 
 
 /* ---------------------------------------------------------------- input: [point][column panel][v][COLUMNS] */
 /* Tiles of one panel as runs: in the padded copy, and in the result. */
-static int NAMED(find_tile_runs)(const NAMED(winograd) *j, int64_t panel, column_run *runs) {
-    const NAMED(product) tiles = {
-        .grid = {1, j->images, j->tiles[0], j->tiles[1]},
-        .source_step = {0, j->all_channels * j->pad.item_target, j->pad.size[2], 1},
-        .target_step = {0, j->target_image, 2 * j->target_step[0], 2 * j->target_step[1]}};
+static int NAMED(find_tile_runs)(const NAMED(winograd) * j, int64_t panel, column_run *runs) {
+    const NAMED(product) tiles = {.grid = {1, j->images, j->tiles[0], j->tiles[1]},
+                                  .source_step = {0, j->all_channels * j->pad.item_target, j->pad.size[2], 1},
+                                  .target_step = {0, j->target_image, 2 * j->target_step[0], 2 * j->target_step[1]}};
     const int64_t first = panel * COLUMNS, left = j->images * j->tiles[0] * j->tiles[1] - first;
     return NAMED(find_runs)(&tiles, first, left < COLUMNS ? left : COLUMNS, runs);
 }
 
-TRANSFORM NAMED(transform_inputs_at)(const NAMED(winograd) *j, const int r, int64_t panel, int64_t v, const column_run *runs, int run_count) {
+/* Loads one value of a panel's tiles: directly, or run by run through `buffer`. */
+static inline __attribute__((always_inline)) const T *NAMED(gather_tiles)(const T *from, const column_run *runs,
+                                                                          int run_count, T *buffer) {
+    if (run_count == 1) return from + runs[0].source;
+    for (int i = 0; i < run_count; i++) {
+        NAMED(copy_vector)(buffer + runs[i].at, from + runs[i].source);
+        if (runs[i].count > LANES) NAMED(copy_vector)(buffer + runs[i].at + LANES, from + runs[i].source + LANES);
+    }
+    return buffer;
+}
+
+/* Writes the points of v's tiles to out, out + point_step, …, COLUMNS numbers each. */
+TRANSFORM NAMED(transform_input_tiles)(const NAMED(winograd) * j, const int r, int64_t v, const column_run *runs,
+                                       int run_count, T *out, int64_t point_step) {
     const int points = r + 1;
-    const int64_t plane = cr_product3(j->pad.size), sides = 2 * j->split;
+    const int64_t plane = j->pad.size[1] * j->pad.size[2], sides = 2 * j->split;
     const int64_t phase2 = v % j->split, phase1 = v / j->split % j->split, channel = v / j->split / j->split;
-    const T *image = j->pad.target + (j->first_channel + channel) * j->pad.item_target;
+    const T *image = j->pad.target + channel * j->pad.item_target, *from[4 * 4];
     _Alignas(64) T buffer[4 * 4][4 * LANES]; /* wider than a panel: runs are copied by whole vectors */
     for (int a = 0; a < points; a++)
         for (int b = 0; b < points; b++) {
             const int64_t l1 = a + j->shift[0], l2 = b + j->shift[1];
             const int64_t place = (l1 % 2 * j->split + phase1) * sides + l2 % 2 * j->split + phase2;
-            const T *from = image + place * plane + l1 / 2 * j->pad.size[2] + l2 / 2;
-            for (int i = 0; i < run_count; i++) {
-                T *to = buffer[a * points + b] + runs[i].at;
-                NAMED(copy_vector)(to, from + runs[i].source);
-                if (runs[i].count > LANES) NAMED(copy_vector)(to + LANES, from + runs[i].source + LANES);
-            }
+            from[a * points + b] = NAMED(gather_tiles)(image + place * plane + l1 / 2 * j->pad.size[2] + l2 / 2, runs,
+                                                       run_count, buffer[a * points + b]);
         }
     for (int half = 0; half < 2; half++) {
         NAMED(vector) d[4 * 4];
-        for (int p = 0; p < points * points; p++) d[p] = *(NAMED(vector) *)(void *)(buffer[p] + half * LANES);
-        for (int a = 0; a < points; a++) NAMED(transform_input)(r, &d[a * points], 1);
-        for (int b = 0; b < points; b++) NAMED(transform_input)(r, &d[b], points);
         for (int p = 0; p < points * points; p++)
-            *(NAMED(vector) *)(void *)(j->right + p * j->right_point + (panel * j->depth + v) * COLUMNS + half * LANES) = d[p];
+            d[p] = *(const NAMED(loose_vector) *)(from[p] + half * LANES);
+        for (int a = 0; a < points; a++)
+            NAMED(transform_input)(r, &d[a * points], 1);
+        for (int b = 0; b < points; b++)
+            NAMED(transform_input)(r, &d[b], points);
+        for (int p = 0; p < points * points; p++)
+            *(NAMED(vector) *)(void *)(out + p * point_step + half * LANES) = d[p];
     }
 }
 
@@ -147,37 +165,45 @@ static void NAMED(transform_inputs)(void *context, int64_t begin, int64_t end) {
     int run_count = 0;
     for (int64_t i = begin; i < end; i++) {
         if (i / j->depth != known) run_count = NAMED(find_tile_runs)(j, known = i / j->depth, runs);
+        T *out = j->right + i * COLUMNS;
         if (j->r == 2)
-            NAMED(transform_inputs_at)(j, 2, known, i % j->depth, runs, run_count);
+            NAMED(transform_input_tiles)(j, 2, i % j->depth, runs, run_count, out, j->right_point);
         else
-            NAMED(transform_inputs_at)(j, 3, known, i % j->depth, runs, run_count);
+            NAMED(transform_input_tiles)(j, 3, i % j->depth, runs, run_count, out, j->right_point);
     }
 }
 
-/* ---------------------------------------------------------------- products: [point][row panel][column panel][ROWS][COLUMNS] */
+/* ---------------------------------------------------------------- products: [point][row panel][column
+ * panel][ROWS][COLUMNS] */
 enum { NAMED(PANELS_TOGETHER) = BLOCK_BYTES / (2 * VECTOR_BYTES) };
 
 static void NAMED(multiply_points)(void *context, int64_t begin, int64_t end) {
     const NAMED(winograd) *j = context;
-    const int64_t row_blocks = (j->row_panels + 15) / 16, column_blocks = (j->column_panels + NAMED(PANELS_TOGETHER) - 1) / NAMED(PANELS_TOGETHER);
+    const int64_t row_blocks = (j->row_panels + 15) / 16,
+                  column_blocks = (j->column_panels + NAMED(PANELS_TOGETHER) - 1) / NAMED(PANELS_TOGETHER);
     for (int64_t i = begin; i < end; i++) {
-        const int64_t row_block = i % row_blocks, column_block = i / row_blocks % column_blocks, point = i / row_blocks / column_blocks;
+        const int64_t row_block = i % row_blocks, column_block = i / row_blocks % column_blocks,
+                      point = i / row_blocks / column_blocks;
         const int64_t row_end = (row_block + 1) * 16 < j->row_panels ? (row_block + 1) * 16 : j->row_panels;
         const int64_t first = column_block * NAMED(PANELS_TOGETHER);
-        const int64_t last = first + NAMED(PANELS_TOGETHER) < j->column_panels ? first + NAMED(PANELS_TOGETHER) : j->column_panels;
+        const int64_t last =
+            first + NAMED(PANELS_TOGETHER) < j->column_panels ? first + NAMED(PANELS_TOGETHER) : j->column_panels;
         for (int64_t k = 0; k < j->depth; k += DEPTH)
             for (int64_t row = row_block * 16; row < row_end; row++)
                 for (int64_t c = first; c < last; c++)
-                    NAMED(multiply)(ROWS, j->depth - k < DEPTH ? j->depth - k : DEPTH,
-                                    j->weights + ((point * j->row_panels + row) * j->depth + k) * ROWS,
-                                    j->right + point * j->right_point + (c * j->depth + k) * COLUMNS, NULL,
-                                    j->products + point * j->product_point + (row * j->column_panels + c) * ROWS * COLUMNS, k > 0);
+                    NAMED(multiply)
+                    (ROWS, j->depth - k < DEPTH ? j->depth - k : DEPTH,
+                     j->weights + ((point * j->row_panels + row) * j->depth + k) * ROWS,
+                     j->right + point * j->right_point + (c * j->depth + k) * COLUMNS, NULL,
+                     j->products + point * j->product_point + (row * j->column_panels + c) * ROWS * COLUMNS,
+                     k > 0 || j->accumulate);
     }
 }
 
 /* ---------------------------------------------------------------- results */
 /* Two neighbouring results of each of `count` tiles. */
-static void NAMED(write_pairs)(T *restrict to, int64_t step, const T *restrict first, const T *restrict second, int64_t count, T bias) {
+static void NAMED(write_pairs)(T *restrict to, int64_t step, const T *restrict first, const T *restrict second,
+                               int64_t count, T bias) {
     if (step == 1)
         for (int64_t i = 0; i < count; i++) {
             to[2 * i] = first[i] + bias;
@@ -191,7 +217,8 @@ static void NAMED(write_pairs)(T *restrict to, int64_t step, const T *restrict f
 }
 
 /* The 2×2 results of a panel's tiles in one row; outside the result nothing is written. */
-static void NAMED(write_tiles)(const NAMED(winograd) *j, int64_t panel, T *to, const T (*values)[2 * LANES], T bias, const column_run *runs, int run_count) {
+static void NAMED(write_tiles)(const NAMED(winograd) * j, int64_t panel, T *to, const T (*values)[2 * LANES], T bias,
+                               const column_run *runs, int run_count) {
     const bool whole = j->size[0] % 2 == 0 && j->size[1] % 2 == 0;
     for (int r = 0; r < run_count; r++) {
         const int64_t tile = panel * COLUMNS + runs[r].at;
@@ -212,19 +239,26 @@ static void NAMED(write_tiles)(const NAMED(winograd) *j, int64_t panel, T *to, c
     }
 }
 
-TRANSFORM NAMED(transform_outputs_at)(const NAMED(winograd) *j, const int r, int64_t row, int64_t panel, const column_run *runs, int run_count) {
+TRANSFORM NAMED(transform_outputs_at)(const NAMED(winograd) * j, const int r, int64_t row, int64_t panel,
+                                      const column_run *runs, int run_count) {
     const int points = r + 1;
     _Alignas(64) T values[4][2 * LANES];
     const T *from = j->products + ((row / ROWS * j->column_panels + panel) * ROWS + row % ROWS) * COLUMNS;
     for (int half = 0; half < 2; half++) {
         NAMED(vector) d[4 * 4];
-        for (int p = 0; p < points * points; p++) d[p] = *(const NAMED(vector) *)(const void *)(from + p * j->product_point + half * LANES);
-        for (int a = 0; a < points; a++) NAMED(transform_output)(r, &d[a * points], 1);
-        for (int b = 0; b < 2; b++) NAMED(transform_output)(r, &d[b], points);
+        for (int p = 0; p < points * points; p++)
+            d[p] = *(const NAMED(vector) *)(const void *)(from + p * j->product_point + half * LANES);
+        for (int a = 0; a < points; a++)
+            NAMED(transform_output)(r, &d[a * points], 1);
+        for (int b = 0; b < 2; b++)
+            NAMED(transform_output)(r, &d[b], points);
         for (int a = 0; a < 2; a++)
-            for (int b = 0; b < 2; b++) *(NAMED(vector) *)(void *)(values[2 * a + b] + half * LANES) = d[a * points + b];
+            for (int b = 0; b < 2; b++)
+                *(NAMED(vector) *)(void *)(values[2 * a + b] + half * LANES) = d[a * points + b];
     }
-    NAMED(write_tiles)(j, panel, j->target + row * j->target_row, (const T(*)[2 * LANES])values, j->bias ? j->bias[row] : 0, runs, run_count);
+    NAMED(write_tiles)
+    (j, panel, j->target + row * j->target_row, (const T(*)[2 * LANES]) values, j->bias ? j->bias[row] : 0, runs,
+     run_count);
 }
 
 static void NAMED(transform_outputs)(void *context, int64_t begin, int64_t end) {
@@ -240,7 +274,6 @@ static void NAMED(transform_outputs)(void *context, int64_t begin, int64_t end) 
                 NAMED(transform_outputs_at)(j, 3, row, panel, runs, run_count);
     }
 }
-#undef TRANSFORM
 
 /* ---------------------------------------------------------------- running */
 static int64_t NAMED(odd_lines)(int64_t elements) {
@@ -249,7 +282,7 @@ static int64_t NAMED(odd_lines)(int64_t elements) {
 }
 
 /* Sizes of the padded copy that all of the `count` correlations read, and of their tiles. */
-static void NAMED(lay_out)(NAMED(winograd) *j, int count, const int64_t *phases) {
+static void NAMED(lay_out)(NAMED(winograd) * j, int count, const int64_t *phases) {
     static const int64_t one_phase[1] = {0};
     NAMED(padded) *pad = &j[0].pad;
     pad->size[0] = pad->step[0] = pad->phase_count[0] = 1;
@@ -267,20 +300,28 @@ static void NAMED(lay_out)(NAMED(winograd) *j, int count, const int64_t *phases)
     pad->item_target = pad->phase_count[1] * pad->phase_count[2] * pad->size[1] * pad->size[2];
 }
 
-static void NAMED(run_correlation)(NAMED(winograd) *j, int64_t images, T *target) {
+static void NAMED(multiply_all_points)(NAMED(winograd) * j) {
     const int64_t points = (j->r + 1) * (j->r + 1), together = NAMED(PANELS_TOGETHER);
+    cr_parallel_for(points * ((j->row_panels + 15) / 16) * ((j->column_panels + together - 1) / together), 1,
+                    NAMED(multiply_points), j);
+}
+
+static void NAMED(run_correlation)(NAMED(winograd) * j, int64_t images, T *target) {
+    const int64_t points = (j->r + 1) * (j->r + 1);
     j->images = images;
     j->column_panels = (images * j->tiles[0] * j->tiles[1] + COLUMNS - 1) / COLUMNS;
     j->right_point = NAMED(odd_lines)(j->column_panels * j->depth * COLUMNS);
     j->product_point = NAMED(odd_lines)(j->row_panels * j->column_panels * ROWS * COLUMNS);
     j->target = target + j->target_start;
-    cr_parallel_for(j->column_panels * j->depth, 1 + CR_GRAIN_ELEMENTS / (points * COLUMNS * 4), NAMED(transform_inputs), j);
-    cr_parallel_for(points * ((j->row_panels + 15) / 16) * ((j->column_panels + together - 1) / together), 1, NAMED(multiply_points), j);
-    cr_parallel_for(j->row_panels * j->column_panels, 1 + CR_GRAIN_ELEMENTS / (points * ROWS * COLUMNS), NAMED(transform_outputs), j);
+    cr_parallel_for(j->column_panels * j->depth, 1 + CR_GRAIN_ELEMENTS / (points * COLUMNS * 4),
+                    NAMED(transform_inputs), j);
+    NAMED(multiply_all_points)(j);
+    cr_parallel_for(j->row_panels * j->column_panels, 1 + CR_GRAIN_ELEMENTS / (points * ROWS * COLUMNS),
+                    NAMED(transform_outputs), j);
 }
 
 /* Correlations of one source that differ in weights, shift and target. */
-static bool NAMED(run_winograd)(NAMED(winograd) *j, int count, const T *source, T *target, int64_t batch) {
+static bool NAMED(run_winograd)(NAMED(winograd) * j, int count, const T *source, T *target, int64_t batch) {
     enum { CHUNK_BYTES = 12 << 20 };
     const int64_t phases[] = {0, 1, 2, 3, 4, 5, 6, 7}, points = (j->r + 1) * (j->r + 1);
     NAMED(lay_out)(j, count, phases);
@@ -288,12 +329,17 @@ static bool NAMED(run_winograd)(NAMED(winograd) *j, int count, const T *source, 
     int64_t tiles = 1;
     for (int i = 0; i < count; i++)
         if (j[i].tiles[0] * j[i].tiles[1] > tiles) tiles = j[i].tiles[0] * j[i].tiles[1];
-    const int64_t column_bytes = points * (j->depth + row_panels * ROWS) * (int64_t)sizeof(T), fitting = CHUNK_BYTES / (column_bytes * tiles);
-    const int64_t chunk = fitting < 1 ? 1 : fitting < batch ? fitting : batch, panels = (chunk * tiles + COLUMNS - 1) / COLUMNS;
+    const int64_t column_bytes = points * (j->depth + row_panels * ROWS) * (int64_t)sizeof(T),
+                  fitting = CHUNK_BYTES / (column_bytes * tiles);
+    const int64_t chunk = fitting < 1       ? 1
+                          : fitting < batch ? fitting
+                                            : batch,
+                  panels = (chunk * tiles + COLUMNS - 1) / COLUMNS;
     scratch memory = {0};
     T *weights = scratch_take(&memory, (size_t)(count * weight_elements) * sizeof(T));
     T *right = scratch_take(&memory, (size_t)(points * NAMED(odd_lines)(panels * j->depth * COLUMNS)) * sizeof(T));
-    T *products = scratch_take(&memory, (size_t)(points * NAMED(odd_lines)(panels * row_panels * ROWS * COLUMNS)) * sizeof(T));
+    T *products =
+        scratch_take(&memory, (size_t)(points * NAMED(odd_lines)(panels * row_panels * ROWS * COLUMNS)) * sizeof(T));
     T *copy = scratch_take(&memory, (size_t)(chunk * j->all_channels * j->pad.item_target + 2 * COLUMNS) * sizeof(T));
     if (!weights || !right || !products || !copy) return scratch_drop(&memory);
     j->pad.target = copy;
@@ -303,14 +349,16 @@ static bool NAMED(run_winograd)(NAMED(winograd) *j, int count, const T *source, 
         j[i].weights = weights + i * weight_elements;
         j[i].right = right;
         j[i].products = products;
-        cr_parallel_for(row_panels * j->depth, 1 + CR_GRAIN_ELEMENTS / (points * ROWS * 4), NAMED(transform_weights), &j[i]);
+        cr_parallel_for(row_panels * j->depth, 1 + CR_GRAIN_ELEMENTS / (points * ROWS * 4), NAMED(transform_weights),
+                        &j[i]);
     }
     for (int64_t first = 0; first < batch; first += chunk) {
         const int64_t images = batch - first < chunk ? batch - first : chunk;
         j->pad.items = images * j->all_channels;
         j->pad.source = source + first * j->all_channels * j->pad.item_source;
         NAMED(pad)(&j->pad);
-        for (int i = 0; i < count; i++) NAMED(run_correlation)(&j[i], images, target + first * j->target_image);
+        for (int i = 0; i < count; i++)
+            NAMED(run_correlation)(&j[i], images, target + first * j->target_image);
     }
     scratch_drop(&memory);
     return true;
@@ -320,23 +368,42 @@ static bool NAMED(run_winograd)(NAMED(winograd) *j, int count, const T *source, 
 static int NAMED(winograd_taps)(const cr_convolution *p, int64_t rows, int64_t depth, int64_t tiles) {
     const int64_t r = p->kernel[2] / p->stride[2];
     if (p->kernel[0] != 1 || p->in[0] != 1 || p->stride[0] != 1 || p->padding[0] != 0 || p->groups != 1) return 0;
-    if (p->dilation[1] != 1 || p->dilation[2] != 1 || p->kernel[1] != p->kernel[2] || p->stride[1] != p->stride[2]) return 0;
+    if (p->dilation[1] != 1 || p->dilation[2] != 1 || p->kernel[1] != p->kernel[2] || p->stride[1] != p->stride[2])
+        return 0;
     if ((r != 2 && r != 3) || r * p->stride[2] != p->kernel[2] || p->stride[2] > 4) return 0;
     return rows >= 32 && depth >= 32 && tiles >= 4 * COLUMNS ? (int)r : 0;
 }
 
+static NAMED(winograd) NAMED(forward_correlation)(const cr_convolution *p, int r) {
+    const int64_t s = p->stride[2], taps = p->kernel[1] * p->kernel[2];
+    return (NAMED(winograd)){.r = r,
+                             .rows = p->features,
+                             .depth = p->channels * s * s,
+                             .split = s,
+                             .all_channels = p->channels,
+                             .pad = {.item_source = cr_product3(p->in),
+                                     .in = {1, p->in[1], p->in[2]},
+                                     .padding = {0, p->padding[1], p->padding[2]}},
+                             .weight_row = p->channels * taps,
+                             .weight_channel = taps,
+                             .kernel_width = p->kernel[2],
+                             .tap_step = s,
+                             .target_image = p->features * cr_product3(p->out),
+                             .target_row = cr_product3(p->out),
+                             .target_step = {p->out[2], 1},
+                             .size = {p->out[1], p->out[2]}};
+}
+
 /* y = x * w, where the problem allows; `*applies` says whether. */
-static bool NAMED(forward_winograd)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y, bool *applies) {
-    const int64_t s = p->stride[2], tiles = p->batch * ((p->out[1] + 1) / 2) * ((p->out[2] + 1) / 2), taps = p->kernel[1] * p->kernel[2];
+static bool NAMED(forward_winograd)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y,
+                                    bool *applies) {
+    const int64_t s = p->stride[2], tiles = p->batch * ((p->out[1] + 1) / 2) * ((p->out[2] + 1) / 2);
     const int r = NAMED(winograd_taps)(p, p->features, p->channels * s * s, tiles);
     *applies = r != 0;
     if (!r) return true;
-    NAMED(winograd) j = {
-        .r = r, .rows = p->features, .depth = p->channels * s * s, .split = s, .all_channels = p->channels, .channels = p->channels,
-        .pad = {.item_source = cr_product3(p->in), .in = {1, p->in[1], p->in[2]}, .padding = {0, p->padding[1], p->padding[2]}},
-        .w = w, .weight_row = p->channels * taps, .weight_channel = taps, .kernel_width = p->kernel[2], .tap_step = s, .bias = bias,
-        .target_image = p->features * cr_product3(p->out), .target_row = cr_product3(p->out), .target_step = {p->out[2], 1},
-        .size = {p->out[1], p->out[2]}};
+    NAMED(winograd) j = NAMED(forward_correlation)(p, r);
+    j.w = w;
+    j.bias = bias;
     return NAMED(run_winograd)(&j, 1, x, y, p->batch);
 }
 
@@ -359,13 +426,28 @@ static bool NAMED(data_winograd)(const cr_convolution *p, const T *y, const T *w
         for (int64_t f2 = 0; f2 < s; f2++) {
             const phase_range rows = range_of_phase(p, 1, f1), columns = range_of_phase(p, 2, f2);
             if (!rows.count || !columns.count) continue;
-            all[count++] = (NAMED(winograd)){
-                .r = r, .rows = p->channels, .depth = p->features, .split = 1, .all_channels = p->features, .channels = p->features,
-                .pad = {.item_source = cr_product3(p->out), .in = {1, p->out[1], p->out[2]}, .padding = {0, r - 1 - least[0], r - 1 - least[1]}},
-                .w = w, .weight_row = taps, .weight_channel = p->channels * taps, .kernel_width = p->kernel[2], .tap_step = s,
-                .tap_start = {f1, f2}, .flipped = true, .bias = bias, .shift = {rows.first - least[0], columns.first - least[1]},
-                .target_start = rows.start * p->in[2] + columns.start, .target_image = p->channels * cr_product3(p->in),
-                .target_row = cr_product3(p->in), .target_step = {s * p->in[2], s}, .size = {rows.count, columns.count}};
+            all[count++] = (NAMED(winograd)){.r = r,
+                                             .rows = p->channels,
+                                             .depth = p->features,
+                                             .split = 1,
+                                             .all_channels = p->features,
+                                             .pad = {.item_source = cr_product3(p->out),
+                                                     .in = {1, p->out[1], p->out[2]},
+                                                     .padding = {0, r - 1 - least[0], r - 1 - least[1]}},
+                                             .w = w,
+                                             .weight_row = taps,
+                                             .weight_channel = p->channels * taps,
+                                             .kernel_width = p->kernel[2],
+                                             .tap_step = s,
+                                             .tap_start = {f1, f2},
+                                             .flipped = true,
+                                             .bias = bias,
+                                             .shift = {rows.first - least[0], columns.first - least[1]},
+                                             .target_start = rows.start * p->in[2] + columns.start,
+                                             .target_image = p->channels * cr_product3(p->in),
+                                             .target_row = cr_product3(p->in),
+                                             .target_step = {s * p->in[2], s},
+                                             .size = {rows.count, columns.count}};
         }
     return count == 0 || NAMED(run_winograd)(all, count, y, x, p->batch);
 }
