@@ -176,7 +176,7 @@ static bool add_gradient(const run *r, cr_tensor **sum, cr_tensor *gradient) {
         *sum = cr_retain(gradient);
         return true;
     }
-    if (!r->create_graph && is_ours_alone(*sum)) return cr_add_(*sum, gradient) != NULL;
+    if (!r->create_graph && is_ours_alone(*sum) && !cr_tensor_self_overlaps(*sum)) return cr_add_(*sum, gradient) != NULL;
     cr_tensor *total = cr_add(*sum, gradient);
     if (!total) return false;
     cr_release(*sum);
@@ -277,7 +277,8 @@ static bool check_result_nan(const cr_node *node, cr_tensor *const *results, int
 static bool fill_missing(const cr_node *node, cr_tensor **gradients) {
     for (int i = 0; i < node->output_count; i++) {
         const cr_spec *spec = &node->output_specs[i];
-        if (gradients[i] || !cr_dtype_is_floating(spec->dtype)) continue;
+        const bool is_constant = node->op && (node->op->constant_outputs >> i & 1);
+        if (gradients[i] || is_constant || !cr_dtype_is_floating(spec->dtype)) continue;
         cr_tensor *zeros = cr_zeros(spec->dtype, spec->shape, node->output_device);
         if (!zeros) return false;
         gradients[i] = cr_retain(zeros);

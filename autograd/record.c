@@ -164,7 +164,8 @@ static bool autograd_after(cr_call *call) {
         bool recorded = true;
         if (call->in_place) recorded = cr_record_in_place(call->outputs[0], node);
         for (int i = 0; !call->in_place && recorded && i < call->output_count; i++)
-            if (cr_dtype_is_floating((cr_dtype)call->outputs[i]->dtype)) recorded = cr_record_set_node(call->outputs[i], node, i);
+            if (cr_dtype_is_floating((cr_dtype)call->outputs[i]->dtype) && !(call->op->constant_outputs >> i & 1))
+                recorded = cr_record_set_node(call->outputs[i], node, i);
         cr_node_release(node);
         if (!recorded) return false;
     }

@@ -114,6 +114,7 @@ typedef struct cr_op {
     size_t attribute_bytes;
     unsigned flags;
     unsigned saves;   /* CR_SAVE_*: what the gradient rule reads */
+    unsigned constant_outputs; /* bit i: outputs[i] carries no gradient (statistics kept for backward) */
     unsigned mutates; /* bit i: inputs[i] is written in place (running statistics, optimizer updates) */
 
     bool (*infer)(cr_call *call); /* checks the call, fills specs; for view ops may be NULL */

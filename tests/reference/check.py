@@ -160,8 +160,13 @@ def check(totals, key, text, tensors, missing):
     wanted = [i for i, want in enumerate(wants) if want]
     if not roots or not wanted:
         return
-    found = torch.autograd.grad([r for r, _ in roots], [leaves[i] for i in wanted], [c.to(r.dtype) for r, c in roots],
-                                allow_unused=True)
+    try:
+        found = torch.autograd.grad([r for r, _ in roots], [leaves[i] for i in wanted], [c.to(r.dtype) for r, c in roots],
+                                    allow_unused=True)
+    except RuntimeError as problem:
+        totals.failed += 1
+        print(f"FAILED {where}: PyTorch's gradient raised {problem}")
+        return
     for i, theirs in zip(wanted, found):
         mine = tensors[f"{key}.grad{i}"]
         if theirs is None:

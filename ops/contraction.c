@@ -1,0 +1,149 @@
+/* matmul and linear: rows, gradients; the named products; attention. */
+#include "ops/op.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- matmul: at least two dims on both sides */
+static bool infer_matmul(cr_call *call) {
+    const cr_tensor *a = call->inputs[0], *b = call->inputs[1];
+    cr_shape batch_a = cr_tensor_shape(a), batch_b = cr_tensor_shape(b), shape;
+    if (a->ndim < 2 || b->ndim < 2) return cr_fail_call(call, CR_ERROR_SHAPE, "operands need at least 2 dims here; cr_matmul takes vectors too");
+    if (a->sizes[a->ndim - 1] != b->sizes[b->ndim - 2])
+        return cr_fail_call(call, CR_ERROR_SHAPE, "inner sizes differ: a's last size %lld must equal b's second to last %lld",
+                            (long long)a->sizes[a->ndim - 1], (long long)b->sizes[b->ndim - 2]);
+    const cr_dtype dtype = cr_dtype_promote((cr_dtype)a->dtype, (cr_dtype)b->dtype);
+    if (dtype == CR_BOOL) return cr_fail_call(call, CR_ERROR_DTYPE, "does not take bool; cast the operands");
+    batch_a.count -= 2;
+    batch_b.count -= 2;
+    if (!cr_shape_broadcast(batch_a, batch_b, &shape)) return false;
+    shape.at[shape.count++] = a->sizes[a->ndim - 2];
+    shape.at[shape.count++] = b->sizes[b->ndim - 1];
+    cr_spec_set(call, 0, dtype, shape);
+    return true;
+}
+static bool vjp_matmul(cr_vjp *v) {
+    cr_tensor *a = v->inputs[0], *b = v->inputs[1], *g = v->grads[0];
+    if (v->needs[0] && !cr_vjp_set(v, 0, cr_matmul(g, cr_transpose(b, -1, -2)))) return false;
+    return !v->needs[1] || cr_vjp_set(v, 1, cr_matmul(cr_transpose(a, -1, -2), g));
+}
+CR_OP(matmul, .inputs = "a b", .infer = infer_matmul, .vjp = vjp_matmul, .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1),
+      .doc = "The product of two (batches of) matrices.")
+
+cr_tensor *cr_matmul(cr_tensor *a, cr_tensor *b) {
+    if (!a || !b || !cr_tensor_check(a, "matmul") || !cr_tensor_check(b, "matmul")) return CR_RUN(matmul, NULL, a, b);
+    if (a->ndim == 0 || b->ndim == 0) {
+        cr_record_error(CR_ERROR_SHAPE, "matmul: takes operands of at least one dim; multiply by a number with cr_mul");
+        return NULL;
+    }
+    cr_tensor *left = a->ndim == 1 ? cr_unsqueeze(a, 0) : a, *right = b->ndim == 1 ? cr_unsqueeze(b, 1) : b;
+    /* [*, m, k] · [k, n] as one matrix */
+    if (left && right && a->ndim > 2 && right->ndim == 2 && cr_is_contiguous(a)) {
+        cr_shape shape = cr_tensor_shape(a);
+        cr_tensor *flat = CR_RUN(matmul, NULL, cr_flatten(a, 0, -2), right);
+        shape.at[shape.count - 1] = right->sizes[1];
+        if (b->ndim == 1) shape.count--;
+        return cr_reshape(flat, shape);
+    }
+    cr_tensor *product = CR_RUN(matmul, NULL, left, right);
+    if (b->ndim == 1) product = cr_squeeze(product, CR_DIMS(-1));
+    if (a->ndim == 1) product = cr_squeeze(product, CR_DIMS(b->ndim == 1 ? -1 : -2));
+    return product;
+}
+
+/* ---------------------------------------------------------------- linear */
+static bool infer_linear(cr_call *call) {
+    const cr_tensor *x = call->inputs[0], *weight = call->inputs[1], *bias = call->inputs[2];
+    if (weight->ndim != 2 || x->ndim < 1 || x->sizes[x->ndim - 1] != weight->sizes[1])
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the input is [*, in] and the weight [out, in]");
+    if (bias && (bias->ndim != 1 || bias->sizes[0] != weight->sizes[0])) return cr_fail_call(call, CR_ERROR_SHAPE, "the bias is [out]");
+    if (x->dtype != weight->dtype || (bias && bias->dtype != x->dtype) || !cr_dtype_is_floating((cr_dtype)x->dtype))
+        return cr_fail_call(call, CR_ERROR_DTYPE, "input, weight and bias have one floating dtype");
+    cr_shape shape = cr_tensor_shape(x);
+    shape.at[shape.count - 1] = weight->sizes[0];
+    cr_spec_set(call, 0, (cr_dtype)x->dtype, shape);
+    return true;
+}
+static bool decompose_linear(cr_call *call) {
+    cr_tensor *product = cr_matmul(call->inputs[0], cr_transpose(call->inputs[1], 0, 1));
+    return (call->outputs[0] = call->inputs[2] ? cr_add(product, call->inputs[2]) : product) != NULL;
+}
+static bool vjp_linear(cr_vjp *v) {
+    cr_tensor *g = v->grads[0];
+    if (v->needs[0] && !cr_vjp_set(v, 0, cr_matmul(g, v->inputs[1]))) return false;
+    const int last = cr_ndim(g) - 1;
+    cr_tensor *rows = last > 0 ? cr_flatten(g, 0, -2) : cr_unsqueeze(g, 0);
+    if (v->needs[1]) {
+        cr_tensor *x = last > 0 ? cr_flatten(v->inputs[0], 0, -2) : cr_unsqueeze(v->inputs[0], 0);
+        if (!cr_vjp_set(v, 1, cr_matmul(cr_transpose(rows, 0, 1), x))) return false;
+    }
+    return v->input_count < 3 || !v->needs[2] || cr_vjp_set(v, 2, cr_sum(rows, .dims = CR_DIMS(0)));
+}
+CR_OP(linear, .inputs = "input weight bias?", .infer = infer_linear, .decompose = decompose_linear, .vjp = vjp_linear,
+      .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .doc = "input · weightᵀ + bias.")
+cr_tensor *cr_linear(cr_tensor *x, cr_tensor *weight, cr_tensor *bias) { return CR_RUN(linear, NULL, x, weight, bias); }
+
+/* ---------------------------------------------------------------- products of exact shapes */
+static cr_tensor *exactly(const char *name, cr_tensor *a, int dims_a, cr_tensor *b, int dims_b) {
+    if (a && b && (a->ndim != dims_a || b->ndim != dims_b)) {
+        char x[224], y[224];
+        cr_record_error(CR_ERROR_SHAPE, "%s: takes operands of %d and %d dims, got %s and %s", name, dims_a, dims_b, cr_describe(a, x), cr_describe(b, y));
+        return NULL;
+    }
+    return cr_matmul(a, b);
+}
+cr_tensor *cr_mm(cr_tensor *a, cr_tensor *b) { return exactly("mm", a, 2, b, 2); }
+cr_tensor *cr_mv(cr_tensor *matrix, cr_tensor *vector) { return exactly("mv", matrix, 2, vector, 1); }
+cr_tensor *cr_dot(cr_tensor *a, cr_tensor *b) { return exactly("dot", a, 1, b, 1); }
+cr_tensor *cr_bmm(cr_tensor *a, cr_tensor *b) { return exactly("bmm", a, 3, b, 3); }
+cr_tensor *cr_outer(cr_tensor *a, cr_tensor *b) {
+    return a && b && a->ndim == 1 && b->ndim == 1 ? cr_mul(cr_unsqueeze(a, 1), b) : exactly("outer", a, 1, b, 1);
+}
+cr_tensor *cr_addmm(cr_tensor *c, cr_tensor *a, cr_tensor *b, double beta, double alpha) {
+    cr_tensor *product = cr_mm(a, b);
+    if (alpha != 1) product = cr_mul_scalar(product, alpha);
+    if (beta == 0) return c ? product : NULL;
+    return cr_add(beta == 1 ? c : cr_mul_scalar(c, beta), product);
+}
+
+/* ---------------------------------------------------------------- attention */
+CR_ATTRIBUTES(attention, CR_ATTENTION_ATTRIBUTES)
+
+static bool infer_attention(cr_call *call) {
+    const cr_tensor *q = call->inputs[0], *k = call->inputs[1], *v = call->inputs[2];
+    if (q->ndim < 2 || k->ndim != q->ndim || v->ndim != q->ndim || q->sizes[q->ndim - 1] != k->sizes[k->ndim - 1] ||
+        k->sizes[k->ndim - 2] != v->sizes[v->ndim - 2])
+        return cr_fail_call(call, CR_ERROR_SHAPE, "takes q [*, L, E], k [*, S, E] and v [*, S, Ev]");
+    if (!cr_dtype_is_floating((cr_dtype)q->dtype) || k->dtype != q->dtype || v->dtype != q->dtype)
+        return cr_fail_call(call, CR_ERROR_DTYPE, "q, k and v have one floating dtype");
+    cr_shape shape = cr_tensor_shape(q);
+    for (int d = 0; d < q->ndim - 2; d++)
+        if (k->sizes[d] != q->sizes[d] || v->sizes[d] != q->sizes[d]) return cr_fail_call(call, CR_ERROR_SHAPE, "batch sizes must be equal");
+    shape.at[shape.count - 1] = v->sizes[v->ndim - 1];
+    cr_spec_set(call, 0, (cr_dtype)q->dtype, shape);
+    return true;
+}
+
+static bool decompose_attention(cr_call *call) {
+    const cr_attention_options *o = call->attributes;
+    cr_tensor *q = call->inputs[0], *k = call->inputs[1], *v = call->inputs[2], *mask = call->inputs[3];
+    const int64_t rows = cr_size(q, -2), columns = cr_size(k, -2);
+    const double scale = o->scale != 0 ? o->scale : 1 / sqrt((double)cr_size(q, -1));
+    cr_tensor *scores = cr_mul_scalar(cr_matmul(q, cr_transpose(k, -1, -2)), scale);
+    if (o->is_causal) {
+        cr_tensor *seen = cr_tril(cr_ones(CR_BOOL, CR_SHAPE(rows, columns), cr_device_of(q)), 0);
+        scores = cr_masked_fill(scores, cr_logical_not(seen), -INFINITY);
+    }
+    if (mask && cr_dtype_of(mask) == CR_BOOL) scores = cr_masked_fill(scores, cr_logical_not(mask), -INFINITY);
+    else if (mask) scores = cr_add(scores, mask);
+    cr_tensor *weights = cr_softmax(scores, -1);
+    if (o->dropout_p > 0) weights = cr_dropout(weights, o->dropout_p, true);
+    return (call->outputs[0] = cr_matmul(weights, v)) != NULL;
+}
+CR_OP(attention, .inputs = "q k v mask?", CR_ROW_ATTRIBUTES(attention), .infer = infer_attention, .decompose = decompose_attention,
+      .doc = "Scaled dot-product attention.")
+
+cr_tensor *cr_scaled_dot_product_attention_with(cr_tensor *q, cr_tensor *k, cr_tensor *v, cr_tensor *mask, const cr_attention_options *options) {
+    cr_attention_options storage;
+    return CR_RUN(attention, cr_options_complete(&cr_op_attention, options, &storage), q, k, v, mask);
+}

@@ -1,0 +1,19 @@
+"""PyTorch's counterparts of the contractions."""
+import torch
+import torch.nn.functional as F
+
+from registry import op
+
+op("matmul")(lambda a, b: torch.matmul(a, b))
+op("linear")(lambda x, weight, bias: F.linear(x, weight, bias))
+op("einsum")(lambda *operands, equation: torch.einsum(equation, *operands))
+
+
+@op("attention")
+def _(q, k, v, mask, is_causal=False, scale=0, dropout_p=0):
+    scores = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)
+    if is_causal:
+        scores = scores + torch.full(scores.shape[-2:], float("-inf"), dtype=q.dtype).triu(1)
+    if mask is not None:
+        scores = scores + mask
+    return torch.softmax(scores, -1) @ v
