@@ -17,7 +17,7 @@ except ImportError:
     sys.exit(77)
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from registry import OPS  # noqa: E402
+from registry import DETACHED, OPS  # noqa: E402
 
 NOT_MAPPINGS = {"check", "registry"}
 DTYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -135,7 +135,7 @@ def check(totals, key, text, tensors, missing):
         totals.unmapped += 1
         return
     inputs = [tensors.get(f"{key}.in{i}") for i in range(int(count))]
-    wants = [f"{key}.grad{i}" in tensors for i in range(int(count))]
+    wants = [f"{key}.grad{i}" in tensors and i not in DETACHED[name] for i in range(int(count))]
     leaves = [t.clone().requires_grad_(True) if t is not None and want else t for t, want in zip(inputs, wants)]
     try:
         results = run(OPS[name], leaves, read_attributes(attributes_text))

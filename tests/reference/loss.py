@@ -14,24 +14,24 @@ op("smooth_l1_loss")(lambda x, y, reduction=1, beta=1, **_: F.smooth_l1_loss(x, 
 op("huber_loss")(lambda x, y, reduction=1, beta=1, **_: F.huber_loss(x, y, reduction=named(reduction), delta=beta))
 
 
-@op("bce")
+@op("bce", detached=(1, 2))
 def _(x, y, weight, reduction=1, **_):
-    return F.binary_cross_entropy(x, y.detach(), weight.detach() if weight is not None else None, reduction=named(reduction))
+    return F.binary_cross_entropy(x, y, weight, reduction=named(reduction))
 
 
-@op("bce_with_logits")
+@op("bce_with_logits", detached=(2, 3))
 def _(x, y, weight, positive, reduction=1, **_):
     return F.binary_cross_entropy_with_logits(x, y, weight, pos_weight=positive, reduction=named(reduction))
 
 
-@op("nll_loss")
+@op("nll_loss", detached=(2,))
 def _(x, target, weight, reduction=1, ignore_index=-100, **_):
-    return F.nll_loss(x, target, weight.detach() if weight is not None else None, ignore_index=ignore_index, reduction=named(reduction))
+    return F.nll_loss(x, target, weight, ignore_index=ignore_index, reduction=named(reduction))
 
 
-@op("cross_entropy")
+@op("cross_entropy", detached=(2,))
 def _(x, target, weight, reduction=1, ignore_index=-100, label_smoothing=0, **_):
-    return F.cross_entropy(x, target, weight.detach() if weight is not None else None, ignore_index=ignore_index,
+    return F.cross_entropy(x, target, weight, ignore_index=ignore_index,
                            reduction=named(reduction), label_smoothing=label_smoothing)
 
 

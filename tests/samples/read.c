@@ -56,6 +56,7 @@ static void read_flags(char *text, sample *s) {
     for (char *state, *word = strtok_r(text, " ", &state); word; word = strtok_r(NULL, " ", &state)) {
         if (!strcmp(word, "nograd")) s->no_gradient = true;
         if (!strcmp(word, "nogradgrad")) s->no_second = true;
+        if (!strcmp(word, "nospecial")) s->no_special = true;
         if (!strcmp(word, "dense")) s->only_dense = true;
         if (!strcmp(word, "exact")) s->is_exact = true;
         if (!strncmp(word, "tol=", 4)) s->tolerance = strtod(word + 4, NULL);
@@ -102,7 +103,7 @@ static bool expand(const sample *base, const char *words[3], sample_visitor visi
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (size_t d = 0; d < 4; d++) {
             for (int special = 0; special < 2; special++) {
-                if ((d > 1 && i > 4) || (special && (i != 7 || d > 1))) continue;
+                if ((d > 1 && i > 4) || (special && (i != 7 || d > 1 || base->no_special))) continue;
                 sample s = *base;
                 int used = snprintf(s.line, sizeof s.line, "%s", s.op);
                 for (int k = 0; k < operands; k++) {

@@ -38,7 +38,7 @@ typedef struct sample {
     char attributes[SAMPLE_TEXT];
     bool expects_error;
     char error_code[32], error_part[256];
-    bool no_gradient, is_exact, no_second, only_dense; /* flags nograd, exact, nogradgrad, dense */
+    bool no_gradient, is_exact, no_second, only_dense, no_special; /* flags nograd, exact, nogradgrad, dense, nospecial */
     double tolerance;                      /* flag tol=…; 0: the dtype's own */
 } sample;
 
