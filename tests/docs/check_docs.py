@@ -1,8 +1,12 @@
-"""Compiles and runs the C that stands in README.md and docs/, as a reader who copies it would.
+"""Compiles and runs the C that stands in README.md and docs/, as a reader who copies it would, and looks up the names that
+the pages mention.
 
     ```c            a whole program where it has `int main`: compiled and run; else it is only shown
     ```c norun      a whole program: compiled, not run (it needs data, or minutes)
     ```c body       statements: compiled as the body of a function
+    ```c internal   a source file of the library or of a plug-in: compiled, with the library's own headers
+    ```def          lines that stand in pointwise.def
+    `cr_name`       a function, macro or type that a header declares
 
 The environment gives SOURCE, CC, CFLAGS and LIBRARY (the shared library's path).
 """
@@ -15,10 +19,13 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
+DEF_FENCE = re.compile(r"^```def\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAME = re.compile(r"\b(?:cr|CR)_\w+\b")
 FENCE = re.compile(r"^( *)```c( [a-z ]+)?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 SOURCE = pathlib.Path(os.environ["SOURCE"])
 LIBRARY = pathlib.Path(os.environ["LIBRARY"])
 TIMEOUT = 120  # seconds for one program
+PLACEHOLDERS = {"cr_op", "cr_op_scalar", "cr_op_"}  # docs write them for any op
 BODY = """#include <cresset.h>
 #include <math.h>
 #include <stdio.h>
@@ -38,8 +45,8 @@ def blocks_of(page):
         kind = (match.group(2) or "").strip()
         code = re.sub(rf"^{match.group(1)}", "", match.group(3), flags=re.MULTILINE)
         place = f"{page.relative_to(SOURCE)}:{text.count(chr(10), 0, match.start()) + 1}"
-        if kind not in ("", "norun", "body"):
-            sys.exit(f"{place}: ```c {kind} is none of c, c norun, c body")
+        if kind not in ("", "norun", "body", "internal"):
+            sys.exit(f"{place}: ```c {kind} is none of c, c norun, c body, c internal")
         if kind or "int main" in code:
             yield place, kind, code
 
@@ -53,7 +60,9 @@ def check(block):
         command = [os.environ["CC"], "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable",
                    "-Wno-unused-function", *shlex.split(os.environ.get("CFLAGS", "")), "-isystem",
                    str(SOURCE / "include"), source]
-        if kind == "body":
+        if kind == "internal":
+            command += ["-I", str(SOURCE)]
+        if kind in ("body", "internal"):
             command += ["-c", "-o", program]
         else:
             command += ["-o", program, str(LIBRARY), f"-Wl,-rpath,{LIBRARY.parent}", "-lm"]
@@ -70,14 +79,39 @@ def check(block):
         return f"{place}: exit status {run.returncode}\n{run.stdout}{run.stderr}" if run.returncode else None
 
 
+def declared_names():
+    """Every word of the headers, and what pointwise.def's lines declare."""
+    headers = [*SOURCE.glob("include/**/*.h"), *SOURCE.glob("core/*.h"), *SOURCE.glob("ops/**/*.h")]
+    names = {name for header in headers for name in NAME.findall(header.read_text())}
+    table = (SOURCE / "include/cresset/pointwise.def").read_text()
+    for operands, op in re.findall(r"^CR_POINTWISE_(\d)\w*\((\w+)", table, re.MULTILINE):
+        names |= {f"cr_{op}", f"cr_{op}_"} | ({f"cr_{op}_scalar", f"cr_{op}_scalar_"} if operands == "2" else set())
+    return names
+
+
+def check_words(page, names, rows):
+    """Problems with the names in a page's prose, and with the table's lines that it shows."""
+    text = page.read_text()
+    for line in "".join(DEF_FENCE.findall(text)).splitlines():
+        if line not in rows:
+            yield f"{page.name}: pointwise.def has no such line: {line}"
+    prose = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    for span in re.findall(r"`([^`]+)`", prose):
+        for name in NAME.findall(span):
+            if name not in names and name not in PLACEHOLDERS:
+                yield f"{page.name}: no header declares {name}"
+
+
 def main():
-    pages = [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))]
-    blocks = [block for page in pages if page.exists() for block in blocks_of(page)]
+    pages = [page for page in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))] if page.exists()]
+    names, rows = declared_names(), set((SOURCE / "include/cresset/pointwise.def").read_text().splitlines())
+    words = [problem for page in pages for problem in check_words(page, names, rows)]
+    blocks = [block for page in pages for block in blocks_of(page)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = [problem for problem in pool.map(check, blocks) if problem]
-    print("\n".join(problems))
-    print(f"{len(blocks) - len(problems)} passed, {len(problems)} failed")
-    return 1 if problems or not blocks else 0
+    print("\n".join(problems + words))
+    print(f"{len(blocks) - len(problems)} passed, {len(problems) + len(words)} failed")
+    return 1 if problems or words or not blocks else 0
 
 
 sys.exit(main())
