@@ -192,11 +192,11 @@ static void NAMED(multiply_points)(void *context, int64_t begin, int64_t end) {
             for (int64_t row = row_block * 16; row < row_end; row++)
                 for (int64_t c = first; c < last; c++)
                     NAMED(multiply)
-                    (ROWS, j->depth - k < DEPTH ? j->depth - k : DEPTH,
-                     j->weights + ((point * j->row_panels + row) * j->depth + k) * ROWS,
-                     j->right + point * j->right_point + (c * j->depth + k) * COLUMNS, NULL,
-                     j->products + point * j->product_point + (row * j->column_panels + c) * ROWS * COLUMNS,
-                     k > 0 || j->accumulate);
+        (ROWS, j->depth - k < DEPTH ? j->depth - k : DEPTH,
+         j->weights + ((point * j->row_panels + row) * j->depth + k) * ROWS,
+         j->right + point * j->right_point + (c * j->depth + k) * COLUMNS, NULL,
+         j->products + point * j->product_point + (row * j->column_panels + c) * ROWS * COLUMNS,
+         k > 0 || j->accumulate);
     }
 }
 
@@ -320,31 +320,66 @@ static void NAMED(run_correlation)(NAMED(winograd) * j, int64_t images, T *targe
                     NAMED(transform_outputs), j);
 }
 
+/* One range of images after the other, each slot by itself: threads meet once and not after every step. A single slot
+ * shares each step out instead. */
+typedef struct NAMED(winograd_slots) {
+    const NAMED(winograd) * correlations;
+    int count;
+    const T *source;
+    T *target;
+    int64_t batch, slots, chunk, right_elements, product_elements, copy_elements; /* the last three: of a slot */
+} NAMED(winograd_slots);
+
+static void NAMED(run_winograd_slots)(void *context, int64_t begin, int64_t end) {
+    const NAMED(winograd_slots) *all = context;
+    NAMED(winograd) j[16];
+    for (int64_t slot = begin; slot < end; slot++) {
+        memcpy(j, all->correlations, (size_t)all->count * sizeof j[0]);
+        j->pad.target += slot * all->copy_elements;
+        for (int i = 0; i < all->count; i++) {
+            j[i].pad = j->pad;
+            j[i].right += slot * all->right_elements;
+            j[i].products += slot * all->product_elements;
+        }
+        const int64_t last = (slot + 1) * all->batch / all->slots;
+        for (int64_t first = slot * all->batch / all->slots; first < last; first += all->chunk) {
+            const int64_t images = last - first < all->chunk ? last - first : all->chunk;
+            j->pad.items = images * j->all_channels;
+            j->pad.source = all->source + first * j->all_channels * j->pad.item_source;
+            NAMED(pad)(&j->pad);
+            for (int i = 0; i < all->count; i++)
+                NAMED(run_correlation)(&j[i], images, all->target + first * j->target_image);
+        }
+    }
+}
+
 /* Correlations of one source that differ in weights, shift and target. */
 static bool NAMED(run_winograd)(NAMED(winograd) * j, int count, const T *source, T *target, int64_t batch) {
-    enum { CHUNK_BYTES = 12 << 20 };
-    const int64_t phases[] = {0, 1, 2, 3, 4, 5, 6, 7}, points = (j->r + 1) * (j->r + 1);
+    enum { CHUNK_BYTES = 12 << 20, SLOT_TILES = 96 }; /* fewer tiles than that do not use what a product reads */
+    const int64_t phases[] = {0, 1, 2, 3, 4, 5, 6, 7}, points = (j->r + 1) * (j->r + 1), threads = cr_num_threads();
     NAMED(lay_out)(j, count, phases);
     const int64_t row_panels = (j->rows + ROWS - 1) / ROWS, weight_elements = points * row_panels * ROWS * j->depth;
     int64_t tiles = 1;
     for (int i = 0; i < count; i++)
         if (j[i].tiles[0] * j[i].tiles[1] > tiles) tiles = j[i].tiles[0] * j[i].tiles[1];
-    const int64_t column_bytes = points * (j->depth + row_panels * ROWS) * (int64_t)sizeof(T),
-                  fitting = CHUNK_BYTES / (column_bytes * tiles);
-    const int64_t chunk = fitting < 1       ? 1
-                          : fitting < batch ? fitting
-                                            : batch,
-                  panels = (chunk * tiles + COLUMNS - 1) / COLUMNS;
+    NAMED(winograd_slots) all = {.correlations = j, .count = count, .source = source, .target = target, .batch = batch};
+    all.slots = batch * tiles >= threads * SLOT_TILES && batch >= threads ? threads : 1;
+    const int64_t image_bytes = points * (j->depth + row_panels * ROWS) * tiles * (int64_t)sizeof(T);
+    const int64_t fitting = CHUNK_BYTES / all.slots / image_bytes, share = (batch + all.slots - 1) / all.slots;
+    const int64_t enough = all.slots > 1 ? (SLOT_TILES + tiles - 1) / tiles : 1,
+                  wanted = fitting > enough ? fitting : enough;
+    all.chunk = wanted < share ? wanted : share;
+    const int64_t panels = (all.chunk * tiles + COLUMNS - 1) / COLUMNS;
+    all.right_elements = points * NAMED(odd_lines)(panels * j->depth * COLUMNS);
+    all.product_elements = points * NAMED(odd_lines)(panels * row_panels * ROWS * COLUMNS);
+    all.copy_elements = NAMED(odd_lines)(all.chunk * j->all_channels * j->pad.item_target + 2 * COLUMNS);
     scratch memory = {0};
     T *weights = scratch_take(&memory, (size_t)(count * weight_elements) * sizeof(T));
-    T *right = scratch_take(&memory, (size_t)(points * NAMED(odd_lines)(panels * j->depth * COLUMNS)) * sizeof(T));
-    T *products =
-        scratch_take(&memory, (size_t)(points * NAMED(odd_lines)(panels * row_panels * ROWS * COLUMNS)) * sizeof(T));
-    T *copy = scratch_take(&memory, (size_t)(chunk * j->all_channels * j->pad.item_target + 2 * COLUMNS) * sizeof(T));
-    if (!weights || !right || !products || !copy) return scratch_drop(&memory);
-    j->pad.target = copy;
+    T *right = scratch_take(&memory, (size_t)(all.slots * all.right_elements) * sizeof(T));
+    T *products = scratch_take(&memory, (size_t)(all.slots * all.product_elements) * sizeof(T));
+    j->pad.target = scratch_take(&memory, (size_t)(all.slots * all.copy_elements) * sizeof(T));
+    if (!weights || !right || !products || !j->pad.target) return scratch_drop(&memory);
     for (int i = 0; i < count; i++) {
-        j[i].pad = j->pad;
         j[i].row_panels = row_panels;
         j[i].weights = weights + i * weight_elements;
         j[i].right = right;
@@ -352,14 +387,7 @@ static bool NAMED(run_winograd)(NAMED(winograd) * j, int count, const T *source,
         cr_parallel_for(row_panels * j->depth, 1 + CR_GRAIN_ELEMENTS / (points * ROWS * 4), NAMED(transform_weights),
                         &j[i]);
     }
-    for (int64_t first = 0; first < batch; first += chunk) {
-        const int64_t images = batch - first < chunk ? batch - first : chunk;
-        j->pad.items = images * j->all_channels;
-        j->pad.source = source + first * j->all_channels * j->pad.item_source;
-        NAMED(pad)(&j->pad);
-        for (int i = 0; i < count; i++)
-            NAMED(run_correlation)(&j[i], images, target + first * j->target_image);
-    }
+    cr_parallel_for(all.slots, 1, NAMED(run_winograd_slots), &all);
     scratch_drop(&memory);
     return true;
 }
