@@ -136,6 +136,20 @@ cr_tensor *cr_view_raw(const cr_tensor *t, cr_shape shape, cr_shape strides, int
     return view;
 }
 
+void cr_tensor_set_data(cr_tensor *t, const cr_tensor *source) {
+    cr_storage *old = t->storage;
+    atomic_fetch_add_explicit(&source->storage->references, 1, memory_order_relaxed);
+    t->storage = source->storage;
+    t->offset = source->offset;
+    t->numel = source->numel;
+    t->device = source->device;
+    t->dtype = source->dtype;
+    t->ndim = source->ndim;
+    memcpy(t->sizes, source->sizes, sizeof t->sizes);
+    memcpy(t->strides, source->strides, sizeof t->strides);
+    cr_storage_release(old);
+}
+
 /* ---------------------------------------------------------------- asking */
 cr_dtype cr_dtype_of(const cr_tensor *t) { return t ? (cr_dtype)t->dtype : CR_DTYPE_DEFAULT; }
 cr_device cr_device_of(const cr_tensor *t) { return t ? t->device : CR_CPU; }

@@ -53,6 +53,8 @@ void cr_storage_release(cr_storage *storage);
 cr_tensor *cr_view_of_storage(cr_storage *storage, cr_dtype dtype, cr_shape shape, cr_shape strides, int64_t offset);
 /* A view of t's storage with another geometry; not seen by autograd or the tracer: ops only. */
 cr_tensor *cr_view_raw(const cr_tensor *t, cr_shape shape, cr_shape strides, int64_t offset);
+/* t keeps its identity and looks at source's storage, geometry, dtype and device from now on. */
+void cr_tensor_set_data(cr_tensor *t, const cr_tensor *source);
 /* False and an error where t is NULL, its scope has closed (as far as that can be told), or it is not a tensor. */
 bool cr_tensor_check(const cr_tensor *t, const char *name);
 

@@ -45,6 +45,7 @@ extern "C" {
 #include <cresset/ops/recurrent.h>
 #include <cresset/ops/loss.h>
 #include <cresset/ops/random.h>
+#include <cresset/ops/update.h>
 
 #ifdef __cplusplus
 }
