@@ -8,11 +8,11 @@
 
 #include "ops/op.h"
 
-CR_ATTRIBUTES(nn_linear, CR_NN_LINEAR_OPTIONS)
-CR_ATTRIBUTES(nn_conv, CR_NN_CONV_OPTIONS)
-CR_ATTRIBUTES(nn_batch_norm, CR_NN_BATCH_NORM_OPTIONS)
-CR_ATTRIBUTES(nn_norm, CR_NN_NORM_OPTIONS)
-CR_ATTRIBUTES(nn_embedding, CR_NN_EMBEDDING_OPTIONS)
+CR_OPTION_DEFAULTS(nn_linear, CR_NN_LINEAR_OPTIONS)
+CR_OPTION_DEFAULTS(nn_conv, CR_NN_CONV_OPTIONS)
+CR_OPTION_DEFAULTS(nn_batch_norm, CR_NN_BATCH_NORM_OPTIONS)
+CR_OPTION_DEFAULTS(nn_norm, CR_NN_NORM_OPTIONS)
+CR_OPTION_DEFAULTS(nn_embedding, CR_NN_EMBEDDING_OPTIONS)
 
 /* The caller's options over the defaults. */
 #define COMPLETE(name, options)                                                                                        \

@@ -6,7 +6,7 @@
 
 #include "ops/op.h"
 
-CR_ATTRIBUTES(nn_lstm, CR_NN_LSTM_OPTIONS)
+CR_OPTION_DEFAULTS(nn_lstm, CR_NN_LSTM_OPTIONS)
 
 typedef struct lstm_module {
     int64_t layers, directions, hidden;

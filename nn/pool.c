@@ -5,7 +5,7 @@
 
 #include "ops/op.h"
 
-CR_ATTRIBUTES(nn_pool, CR_NN_POOL_OPTIONS)
+CR_OPTION_DEFAULTS(nn_pool, CR_NN_POOL_OPTIONS)
 
 /* ---------------------------------------------------------------- pooling */
 typedef struct pool_module {

@@ -55,7 +55,6 @@ static cr_tensor *print_row(cr_nn_module *module, cr_tensor *input, cr_tensor *o
     path_of(module, path, sizeof path);
     snprintf(name, sizeof name, "%s (%s)", *path ? path : "all", module->type);
     fprintf(t->out, "  %-40s %-22s %12lld\n", name, cr_shape_format(cr_shape_of(output), shape), (long long)own_parameters(module));
-    t->total += own_parameters(module);
     return output;
 }
 

@@ -37,6 +37,9 @@ typedef struct cr_attribute {
 #define CR_ATTRIBUTES(op, LIST)                                                                                        \
     static const cr_attribute op##_attributes[] = {LIST(CR_ATTRIBUTE_ROW_, op)};                                       \
     static const cr_##op##_options op##_defaults = {.size = sizeof(cr_##op##_options), LIST(CR_DEFAULT_, op)};
+/* The defaults alone, for options that belong to no row. */
+#define CR_OPTION_DEFAULTS(op, LIST)                                                                                   \
+    static const cr_##op##_options op##_defaults = {.size = sizeof(cr_##op##_options), LIST(CR_DEFAULT_, op)};
 #define CR_ROW_ATTRIBUTES(op)                                                                                          \
     .attributes = op##_attributes, .attribute_count = (int)(sizeof op##_attributes / sizeof op##_attributes[0]),       \
     .defaults = &op##_defaults, .attribute_bytes = sizeof op##_defaults

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-CR_ATTRIBUTES(optim_plateau, CR_OPTIM_PLATEAU_OPTIONS)
+CR_OPTION_DEFAULTS(optim_plateau, CR_OPTIM_PLATEAU_OPTIONS)
 
 typedef struct rates {
     int64_t position;    /* steps so far */
