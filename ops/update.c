@@ -57,7 +57,8 @@ static bool decompose_sgd(cr_call *call) {
     cr_tensor *step = cr_add_scalar_(call->inputs[3], 1);
     cr_tensor *g = effective_gradient(call->inputs[1], parameter, o->weight_decay, o->maximize);
     if (buffer) { /* the first step takes the gradient whole */
-        cr_tensor *share = cr_where(cr_le_scalar(step, 1), cr_ones_like(step), cr_full_like(step, 1 - o->dampening));
+        cr_tensor *count = cr_cast(step, CR_F64); /* a number: it leaves the gradient's dtype alone */
+        cr_tensor *share = cr_where(cr_le_scalar(count, 1), cr_ones_like(count), cr_full_like(count, 1 - o->dampening));
         cr_add_(cr_mul_scalar_(buffer, o->momentum), cr_mul(g, share));
         g = o->nesterov ? cr_add(g, cr_mul_scalar(buffer, o->momentum)) : buffer;
     }
