@@ -18,13 +18,16 @@ enum {
     LINEAR_LIMIT = 512,
     LINEAR_CLASSES = LINEAR_LIMIT / ALIGNMENT,
     CLASS_COUNT = LINEAR_CLASSES + 4 * 40,
-    THREAD_CACHE_BLOCKS = 64,       /* per class */
+    THREAD_CACHE_BLOCKS = 512,      /* per class */
     THREAD_CACHE_BYTES = 1 << 20,   /* per thread */
+    SETTLE_BYTES = 64 << 10,        /* the peak may be off by this much for each thread but one */
     HUGE_PAGE = 2 << 20,
     CACHE_FLOOR = 64 << 20          /* the shared cache may always hold this much */
 };
 static const size_t MOST_BYTES = (size_t)1 << 48; /* the address space; the classes reach further */
 
+/* What threads have settled; the rest stands with each thread (cr_thread_account), so that small blocks cost no locked
+ * instruction. */
 static struct {
     atomic_int_fast64_t live_bytes, live_blocks, peak_bytes, cached_bytes, allocations, system_allocations;
     atomic_int_fast64_t limit, fail_countdown, fail_seen;
@@ -33,6 +36,8 @@ static struct {
 
 static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
 static cr_free_list shared_lists[CLASS_COUNT];
+static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
+static cr_thread *threads; /* all that have an account */
 
 #define COUNT(counter, amount) atomic_fetch_add_explicit(&counters.counter, amount, memory_order_relaxed)
 #define READ(counter) atomic_load_explicit(&counters.counter, memory_order_relaxed)
@@ -52,9 +57,71 @@ static size_t class_bytes(int size_class) {
 }
 
 /* ---------------------------------------------------------------- accounting */
+/* A thread's own counters: only it writes them, others may look. */
+#define OWN(counter) atomic_load_explicit(&(counter), memory_order_relaxed)
+#define OWN_SET(counter, value) atomic_store_explicit(&(counter), value, memory_order_relaxed)
+#define OWN_ADD(counter, amount) OWN_SET(counter, OWN(counter) + (amount))
+
+static void raise_peak(int64_t live) {
+    int64_t peak = READ(peak_bytes);
+    while (live > peak && !atomic_compare_exchange_weak(&counters.peak_bytes, &peak, live)) {}
+}
+
+/* Moves this thread's account to the common one. */
+static void settle(cr_thread_account *account) {
+    const int64_t bytes = OWN(account->live_bytes), high = OWN(account->high_bytes);
+    OWN_SET(account->live_bytes, 0);
+    OWN_SET(account->high_bytes, 0);
+    const int64_t before = COUNT(live_bytes, bytes);
+    raise_peak(before + (high > bytes ? high : bytes));
+    COUNT(live_blocks, OWN(account->live_blocks));
+    OWN_SET(account->live_blocks, 0);
+    COUNT(allocations, OWN(account->allocations));
+    OWN_SET(account->allocations, 0);
+}
+
+static void settle_where_much(cr_thread_account *account) {
+    const int64_t bytes = OWN(account->live_bytes);
+    if (__builtin_expect(bytes > SETTLE_BYTES || bytes < -SETTLE_BYTES, 0)) settle(account);
+}
+
+cr_memory_stats_t cr_memory_stats(void) {
+    settle(&cr_thread_self()->account);
+    pthread_mutex_lock(&threads_lock);
+    cr_memory_stats_t stats = {READ(live_bytes),   READ(live_blocks), 0,
+                               READ(cached_bytes), READ(allocations), READ(system_allocations)};
+    for (cr_thread *thread = threads; thread; thread = thread->next) {
+        stats.live_bytes += OWN(thread->account.live_bytes);
+        stats.live_blocks += OWN(thread->account.live_blocks);
+        stats.allocations += OWN(thread->account.allocations);
+        stats.cached_bytes += OWN(thread->cache_bytes);
+    }
+    pthread_mutex_unlock(&threads_lock);
+    raise_peak(stats.live_bytes);
+    stats.peak_bytes = READ(peak_bytes);
+    return stats;
+}
+
+void cr_allocator_thread_enter(cr_thread *thread) {
+    pthread_mutex_lock(&threads_lock);
+    thread->next = threads;
+    threads = thread;
+    pthread_mutex_unlock(&threads_lock);
+}
+
+static void leave(cr_thread *thread) {
+    pthread_mutex_lock(&threads_lock);
+    cr_thread **link = &threads;
+    while (*link && *link != thread) link = &(*link)->next;
+    if (*link) *link = thread->next;
+    settle(&thread->account);
+    pthread_mutex_unlock(&threads_lock);
+}
+
 static bool out_of_memory(size_t bytes, const char *why) {
+    const cr_memory_stats_t stats = cr_memory_stats();
     return cr_fail(CR_ERROR_MEMORY, "cannot allocate %zu bytes: %s (live %lld, cached %lld)", bytes, why,
-                   (long long)READ(live_bytes), (long long)READ(cached_bytes));
+                   (long long)stats.live_bytes, (long long)stats.cached_bytes);
 }
 
 static bool fault_injected(void) {
@@ -62,35 +129,38 @@ static bool fault_injected(void) {
     return atomic_fetch_sub_explicit(&counters.fail_countdown, 1, memory_order_relaxed) == 1;
 }
 
-bool cr_account_allocate(size_t bytes) {
-    if (__builtin_expect(READ(fail_armed), 0) && fault_injected()) return out_of_memory(bytes, "made to fail by a test");
-    const int64_t live = COUNT(live_bytes, (int64_t)bytes) + (int64_t)bytes;
-    const int64_t limit = READ(limit);
-    if (__builtin_expect(limit > 0 && live > limit, 0)) {
-        COUNT(live_bytes, -(int64_t)bytes);
-        char why[64];
-        snprintf(why, sizeof why, "the limit is %lld bytes", (long long)limit);
-        return out_of_memory(bytes, why);
-    }
-    COUNT(live_blocks, 1);
-    COUNT(allocations, 1);
+static bool is_past_limit(size_t bytes, int64_t limit) {
+    if (cr_memory_stats().live_bytes + (int64_t)bytes <= limit) return false;
+    char why[64];
+    snprintf(why, sizeof why, "the limit is %lld bytes", (long long)limit);
+    out_of_memory(bytes, why);
     return true;
 }
 
-/* Live bytes have a peak where they are about to fall, so it is enough to look then (and when someone asks). */
-static void note_peak(void) {
-    const int64_t live = READ(live_bytes);
-    int64_t peak = READ(peak_bytes);
-    while (live > peak && !atomic_compare_exchange_weak(&counters.peak_bytes, &peak, live)) {}
+bool cr_account_allocate(size_t bytes) {
+    if (__builtin_expect(READ(fail_armed), 0) && fault_injected()) return out_of_memory(bytes, "made to fail by a test");
+    const int64_t limit = READ(limit);
+    if (__builtin_expect(limit > 0, 0) && is_past_limit(bytes, limit)) return false;
+    cr_thread_account *account = &cr_thread_self()->account;
+    OWN_ADD(account->live_bytes, (int64_t)bytes);
+    OWN_ADD(account->live_blocks, 1);
+    OWN_ADD(account->allocations, 1);
+    settle_where_much(account);
+    return true;
 }
 
 void cr_account_cancel(size_t bytes) {
-    COUNT(live_bytes, -(int64_t)bytes);
-    COUNT(live_blocks, -1);
+    cr_thread_account *account = &cr_thread_self()->account;
+    OWN_ADD(account->live_bytes, -(int64_t)bytes);
+    OWN_ADD(account->live_blocks, -1);
+    settle_where_much(account);
 }
 
+/* Live bytes have a peak where they are about to fall, so it is enough to look then (and when someone asks). */
 void cr_account_release(size_t bytes) {
-    note_peak();
+    cr_thread_account *account = &cr_thread_self()->account;
+    const int64_t live = OWN(account->live_bytes);
+    if (live > OWN(account->high_bytes)) OWN_SET(account->high_bytes, live);
     cr_account_cancel(bytes);
 }
 
@@ -119,6 +189,12 @@ static void *system_allocate(size_t bytes) {
     return block;
 }
 
+static void drop_cache(cr_thread *thread) {
+    for (int c = 0; c < CR_CACHE_CLASSES; c++)
+        for (void *block; (block = list_pop(&thread->cache[c]));) free(block);
+    OWN_SET(thread->cache_bytes, 0);
+}
+
 void cr_memory_trim(void) {
     pthread_mutex_lock(&shared_lock);
     for (int c = 0; c < CLASS_COUNT; c++) {
@@ -128,7 +204,7 @@ void cr_memory_trim(void) {
         }
     }
     pthread_mutex_unlock(&shared_lock);
-    cr_allocator_thread_exit(cr_thread_self());
+    drop_cache(cr_thread_self());
 }
 
 void *cr_block_allocate(size_t bytes) {
@@ -142,8 +218,7 @@ void *cr_block_allocate(size_t bytes) {
     cr_thread *thread = cr_thread_self();
     void *block = NULL;
     if (size_class < CR_CACHE_CLASSES && (block = list_pop(&thread->cache[size_class]))) {
-        thread->cache_bytes -= (int64_t)rounded;
-        COUNT(cached_bytes, -(int64_t)rounded);
+        OWN_ADD(thread->cache_bytes, -(int64_t)rounded);
         return block;
     }
     pthread_mutex_lock(&shared_lock);
@@ -176,10 +251,9 @@ void cr_block_recycle(void *block, size_t bytes) {
     const size_t rounded = class_bytes(size_class);
     cr_thread *thread = cr_thread_self();
     if (size_class < CR_CACHE_CLASSES && thread->cache[size_class].count < THREAD_CACHE_BLOCKS &&
-        thread->cache_bytes + (int64_t)rounded <= THREAD_CACHE_BYTES) {
+        OWN(thread->cache_bytes) + (int64_t)rounded <= THREAD_CACHE_BYTES) {
         list_push(&thread->cache[size_class], block);
-        thread->cache_bytes += (int64_t)rounded;
-        COUNT(cached_bytes, (int64_t)rounded);
+        OWN_ADD(thread->cache_bytes, (int64_t)rounded);
         return;
     }
     const int64_t peak = READ(peak_bytes), allowance = peak > CACHE_FLOOR ? peak : CACHE_FLOOR;
@@ -194,13 +268,8 @@ void cr_block_recycle(void *block, size_t bytes) {
 }
 
 void cr_allocator_thread_exit(cr_thread *thread) {
-    for (int c = 0; c < CR_CACHE_CLASSES; c++) {
-        for (void *block; (block = list_pop(&thread->cache[c]));) {
-            COUNT(cached_bytes, -(int64_t)class_bytes(c));
-            free(block);
-        }
-    }
-    thread->cache_bytes = 0;
+    drop_cache(thread);
+    leave(thread);
 }
 
 /* ---------------------------------------------------------------- malloc's family: the size stands before the block */
@@ -256,14 +325,8 @@ void cr_free(void *block) {
     if (block) cr_block_free((char *)block - ALIGNMENT, size_of_block(block) + ALIGNMENT);
 }
 
-/* ---------------------------------------------------------------- statistics, limit, fault hook */
-cr_memory_stats_t cr_memory_stats(void) {
-    note_peak();
-    return (cr_memory_stats_t){READ(live_bytes),   READ(live_blocks), READ(peak_bytes),
-                               READ(cached_bytes), READ(allocations), READ(system_allocations)};
-}
-
-void cr_memory_reset_peak(void) { atomic_store(&counters.peak_bytes, READ(live_bytes)); }
+/* ---------------------------------------------------------------- peak, limit, fault hook */
+void cr_memory_reset_peak(void) { atomic_store(&counters.peak_bytes, cr_memory_stats().live_bytes); }
 
 void cr_memory_set_limit(int64_t bytes) { atomic_store(&counters.limit, bytes > 0 ? bytes : 0); }
 

@@ -58,12 +58,8 @@ char *cr_shape_format(cr_shape shape, char text[192]) {
 }
 
 void cr_contiguous_strides(cr_shape shape, cr_shape *strides) {
-    int64_t step = 1;
     strides->count = shape.count;
-    for (int i = shape.count - 1; i >= 0; i--) {
-        strides->at[i] = step;
-        step *= shape.at[i] > 1 ? shape.at[i] : 1;
-    }
+    cr_fill_contiguous(&shape, strides->at);
 }
 
 void cr_channels_last_strides(cr_shape shape, cr_shape *strides) {

@@ -10,7 +10,7 @@
 void (*cr_tensor_autograd_free)(cr_tensor *t) = NULL;
 
 /* ---------------------------------------------------------------- making */
-/* Fills a header; takes over the caller's reference to `storage`. */
+/* Fills a header; takes over the caller's reference to `storage`. strides NULL: contiguous. */
 static cr_tensor *tensor_new(cr_storage *storage, cr_dtype dtype, const cr_shape *shape, const cr_shape *strides,
                              int64_t offset, int64_t numel) {
     cr_tensor *t = cr_block_allocate(sizeof *t);
@@ -29,8 +29,11 @@ static cr_tensor *tensor_new(cr_storage *storage, cr_dtype dtype, const cr_shape
     t->requires_grad = false;
     cr_thread *thread = cr_thread_self();
     t->is_inference = thread->inference;
-    memcpy(t->sizes, shape->at, (size_t)shape->count * sizeof shape->at[0]);
-    memcpy(t->strides, strides->at, (size_t)shape->count * sizeof strides->at[0]);
+    memcpy(t->sizes, shape->at, sizeof t->sizes);
+    if (strides)
+        memcpy(t->strides, strides->at, (size_t)shape->count * sizeof strides->at[0]);
+    else
+        cr_fill_contiguous(shape, t->strides);
     t->autograd = NULL;
     return cr_scope_adopt(thread, t);
 }
@@ -58,10 +61,8 @@ static cr_tensor *on_new_storage(cr_dtype dtype, const cr_shape *shape, const cr
 
 cr_tensor *cr_empty(cr_dtype dtype, cr_shape shape, cr_device device) {
     int64_t numel;
-    cr_shape strides;
     if (!check_dtype(dtype) || !cr_shape_numel(shape, &numel)) return NULL;
-    cr_contiguous_strides(shape, &strides);
-    return on_new_storage(dtype, &shape, &strides, numel, numel, device);
+    return on_new_storage(dtype, &shape, NULL, numel, numel, device);
 }
 
 /* Elements from the first to the last that sizes and strides reach. */
@@ -103,7 +104,6 @@ cr_tensor *cr_from_data(cr_dtype dtype, cr_shape shape, const void *data) {
 cr_tensor *cr_from_blob(cr_dtype dtype, cr_shape shape, void *data, void (*release)(void *), void *context) {
     int64_t numel;
     size_t bytes;
-    cr_shape strides;
     if (!check_dtype(dtype) || !cr_shape_numel(shape, &numel) || !bytes_of(numel, dtype, &bytes)) return NULL;
     if (!data && numel > 0) {
         cr_record_error(CR_ERROR_ARGUMENT, "from_blob: NULL data for %lld elements", (long long)numel);
@@ -111,8 +111,7 @@ cr_tensor *cr_from_blob(cr_dtype dtype, cr_shape shape, void *data, void (*relea
     }
     cr_storage *storage = cr_storage_wrap(data, bytes, NULL, NULL);
     if (!storage) return NULL;
-    cr_contiguous_strides(shape, &strides);
-    cr_tensor *t = tensor_new(storage, dtype, &shape, &strides, 0, numel);
+    cr_tensor *t = tensor_new(storage, dtype, &shape, NULL, 0, numel);
     if (t) { /* only now: a failure leaves the data with the caller */
         storage->release = release;
         storage->context = context;

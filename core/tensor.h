@@ -5,6 +5,7 @@
 #include "core/thread.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 /* A block of memory on a device that any number of tensors look into. */
 typedef struct cr_storage {
@@ -35,7 +36,7 @@ struct cr_tensor {
     int8_t ndim;
     bool requires_grad; /* autograd follows it */
     bool is_inference;  /* made in inference mode: autograd refuses it */
-    int64_t sizes[CR_MAX_DIMS];
+    int64_t sizes[CR_MAX_DIMS]; /* those past ndim hold anything */
     int64_t strides[CR_MAX_DIMS]; /* in elements */
     atomic_size_t scope_slot;     /* where a thread's scopes hold it (a hint, checked before use) */
     void *autograd;               /* autograd's record, or NULL */
@@ -63,9 +64,16 @@ static inline void *cr_tensor_address(const cr_tensor *t) {
     return (char *)t->storage->data + t->offset * sizes[t->dtype];
 }
 static inline cr_shape cr_tensor_shape(const cr_tensor *t) {
-    cr_shape shape = {.count = t->ndim};
-    for (int i = 0; i < t->ndim; i++) shape.at[i] = t->sizes[i];
+    cr_shape shape;
+    shape.count = t->ndim;
+    memcpy(shape.at, t->sizes, sizeof shape.at); /* whole: copies of short, unknown length cost more */
     return shape;
+}
+static inline bool cr_tensor_same_sizes(const cr_tensor *a, const cr_tensor *b) {
+    if (a->ndim != b->ndim) return false;
+    for (int i = 0; i < a->ndim; i++)
+        if (a->sizes[i] != b->sizes[i]) return false;
+    return true;
 }
 static inline void cr_tensor_bump_version(cr_tensor *t) {
     atomic_fetch_add_explicit(&t->storage->version, 1, memory_order_release);
@@ -86,6 +94,13 @@ typedef struct cr_element {
 cr_element cr_element_decode(const void *bytes, cr_dtype dtype);
 
 /* --- shapes */
+static inline void cr_fill_contiguous(const cr_shape *shape, int64_t strides[CR_MAX_DIMS]) {
+    int64_t step = 1;
+    for (int i = shape->count - 1; i >= 0; i--) {
+        strides[i] = step;
+        step *= shape->at[i] > 1 ? shape->at[i] : 1;
+    }
+}
 void cr_contiguous_strides(cr_shape shape, cr_shape *strides);
 void cr_channels_last_strides(cr_shape shape, cr_shape *strides); /* shape.count is 4 or 5 */
 /* Negative dims count from the end; an error outside. A 0-d tensor takes 0 and -1. */

@@ -5,6 +5,8 @@
 
 #include <cresset/core.h>
 
+#include <stdatomic.h>
+
 enum { CR_MESSAGE_BYTES = 1024, CR_CHAIN_BYTES = 512, CR_CACHE_CLASSES = 40 };
 
 /* One link of the call chain; lives on the C stack of the function that pushed it. */
@@ -20,6 +22,12 @@ typedef struct cr_free_list {
     int count;
 } cr_free_list;
 
+/* Memory that a thread has asked for and given back since it last settled with the common counters. */
+typedef struct cr_thread_account {
+    atomic_int_fast64_t live_bytes, live_blocks, allocations;
+    atomic_int_fast64_t high_bytes; /* the highest live_bytes */
+} cr_thread_account;
+
 typedef struct cr_thread {
     cr_error error;
     char message[CR_MESSAGE_BYTES];
@@ -31,7 +39,9 @@ typedef struct cr_thread {
     size_t scope_start; /* where the innermost scope's tensors begin */
 
     cr_free_list cache[CR_CACHE_CLASSES];
-    int64_t cache_bytes;
+    atomic_int_fast64_t cache_bytes;
+    cr_thread_account account;
+    struct cr_thread *next; /* in the allocator's list */
 
     int num_threads;        /* > 0: this thread's own limit (loader workers: 1) */
     bool in_parallel;       /* inside a parallel-for body: nested ones run serially */
@@ -61,6 +71,7 @@ static inline void cr_frame_pop(cr_thread *thread, cr_frame *frame) { thread->fr
 
 /* Called by cr_thread's destructor. */
 void cr_scope_thread_exit(cr_thread *thread);
+void cr_allocator_thread_enter(cr_thread *thread); /* when it is made */
 void cr_allocator_thread_exit(cr_thread *thread);
 
 #endif

@@ -27,12 +27,13 @@ cr_dtype cr_pointwise_promote(const cr_call *call) {
 }
 
 static bool infer_shape(cr_call *call, cr_shape *shape) {
+    bool same_as_first = true;
     *shape = cr_tensor_shape(call->inputs[0]);
     for (int i = 1; i < call->input_count; i++) {
         const cr_tensor *t = call->inputs[i];
-        if (t->ndim == shape->count && memcmp(t->sizes, shape->at, (size_t)t->ndim * sizeof t->sizes[0]) == 0) continue;
+        if (same_as_first && cr_tensor_same_sizes(t, call->inputs[0])) continue;
         cr_shape joined;
-        if (!cr_ok()) return false;
+        same_as_first = false;
         if (!cr_shape_broadcast(*shape, cr_tensor_shape(t), &joined)) return false;
         *shape = joined;
     }

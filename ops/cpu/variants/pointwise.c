@@ -3,6 +3,7 @@
 #include "ops/cpu/variants/tile.h"
 #include "ops/math.h"
 
+
 typedef void (*pointwise_loop)(const void *const *operands, void *result, const double *numbers, int64_t count);
 
 /* ---------------------------------------------------------------- loops: loop_add_f32, loop_add_f64, loop_add_i64 */
@@ -143,12 +144,43 @@ static void run_range(void *context, int64_t begin, int64_t end) {
         run_tiles(job, begin, end);
 }
 
+/* Operands laid out as the output is, without gaps: one run, whatever their dims. */
+static bool is_alike(const cr_call *call) {
+    const cr_tensor *out = call->outputs[0];
+    if (!cr_is_contiguous(out)) return false;
+    for (int i = 0; i < call->input_count; i++) {
+        const cr_tensor *t = call->inputs[i];
+        if (!cr_tensor_same_sizes(t, out)) return false;
+        for (int d = 0; d < t->ndim; d++)
+            if (t->strides[d] != out->strides[d]) return false;
+    }
+    return true;
+}
+
+static void set_run(cr_iteration *it, int index, const cr_tensor *t) {
+    it->operands[index].data = cr_tensor_address(t);
+    it->operands[index].dtype = (cr_dtype)t->dtype;
+    it->operands[index].strides[0] = 1;
+}
+
+static void begin_alike(cr_iteration *it, const cr_call *call) {
+    it->ndim = 1;
+    it->sizes[0] = it->numel = call->outputs[0]->numel;
+    it->operand_count = 1 + call->input_count;
+    set_run(it, 0, call->outputs[0]);
+    for (int i = 0; i < call->input_count; i++) set_run(it, i + 1, call->inputs[i]);
+}
+
 static bool run_loop(cr_call *call, pointwise_job *job) {
     cr_iteration *it = &job->iteration;
     if (call->outputs[0]->numel == 0) return true;
-    cr_iteration_begin(it, call->outputs[0]);
-    for (int i = 0; i < call->input_count; i++) cr_iteration_add(it, call->inputs[i]);
-    cr_iteration_merge(it);
+    if (is_alike(call)) {
+        begin_alike(it, call);
+    } else {
+        cr_iteration_begin(it, call->outputs[0]);
+        for (int i = 0; i < call->input_count; i++) cr_iteration_add(it, call->inputs[i]);
+        cr_iteration_merge(it);
+    }
     job->one_run = is_one_run(job);
     if (it->numel <= CR_GRAIN_ELEMENTS)
         run_range(job, 0, it->numel);
