@@ -1,5 +1,6 @@
 /* The loops of every pointwise op, made from pointwise.def, and the one kernel that drives them tile by tile. */
 #include "core/parallel.h"
+#include "ops/cpu/variants/copy.h"
 #include "ops/cpu/variants/tile.h"
 #include "ops/math.h"
 
@@ -96,6 +97,7 @@ typedef struct pointwise_job {
     const double *numbers;
     bool low_bit; /* integers that go to bool: their lowest bit */
     bool one_run; /* everything dense and of the compute type: no tiles */
+    bool copies;  /* the identity: elements of one dtype are moved as they are */
 } pointwise_job;
 
 static bool is_one_run(const pointwise_job *job) {
@@ -181,6 +183,10 @@ static bool run_loop(cr_call *call, pointwise_job *job) {
         for (int i = 0; i < call->input_count; i++) cr_iteration_add(it, call->inputs[i]);
         cr_iteration_merge(it);
     }
+    if (job->copies && it->operands[0].dtype == it->operands[1].dtype) {
+        cr_copy_elements(it);
+        return true;
+    }
     job->one_run = is_one_run(job);
     if (it->numel <= CR_GRAIN_ELEMENTS)
         run_range(job, 0, it->numel);
@@ -200,6 +206,7 @@ bool CR_NAME(cr_pointwise_kernel)(cr_call *call) {
     job.loop = loops[info->index][job.compute];
     job.low_bit = info->class == CR_CLASS_INTEGER && dtype == CR_BOOL;
     job.numbers = ((const cr_pointwise_attributes *)call->attributes)->value;
+    job.copies = info->index == CR_POINTWISE_INDEX_identity;
     if (!job.loop) return cr_fail_call(call, CR_ERROR_DTYPE, "does not take %s", cr_dtype_name(dtype));
     return run_loop(call, &job);
 }
@@ -214,5 +221,6 @@ CR_KERNEL(cast) {
     job.loop = loops[CR_POINTWISE_INDEX_identity][job.compute];
     job.low_bit = false;
     job.numbers = NULL;
+    job.copies = true;
     return run_loop(call, &job);
 }
