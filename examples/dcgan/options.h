@@ -1,0 +1,20 @@
+/* What can be chosen on the command line, or by SageMaker's variables. */
+#ifndef DCGAN_OPTIONS_H
+#define DCGAN_OPTIONS_H
+
+#include <cresset.h>
+
+typedef struct options {
+    const char *data;  /* folder of images; NULL: emoji */
+    const char *out;   /* where pictures, events and checkpoints go */
+    const char *model; /* where the last checkpoint goes too (SM_MODEL_DIR), or NULL */
+    cr_device device;
+    int image_size, epochs, batch, features, latent, workers, steps;
+    unsigned long seed;
+    bool resume;
+} options;
+
+/* Fills o. Returns -1 to go on, else the status to exit with (help: 0, bad usage: 2). */
+int options_read(options *o, int argc, char **argv);
+
+#endif

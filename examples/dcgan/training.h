@@ -1,0 +1,30 @@
+/* All that a run holds, and the checkpoint that it can go on from. */
+#ifndef DCGAN_TRAINING_H
+#define DCGAN_TRAINING_H
+
+#include "options.h"
+
+typedef struct training {
+    const options *options;
+    cr_nn_module *generator, *discriminator;
+    cr_optim *generator_optim, *discriminator_optim;
+    cr_data_loader *loader;
+    cr_tensor *fixed_noise; /* the same in every grid */
+    cr_summary_writer *events;
+    cr_history *history;
+    cr_vision_gif *gif;
+    int64_t step; /* in all epochs */
+} training;
+
+/* Makes everything, or reads it from the checkpoint with options->resume. */
+bool training_begin(training *t, const options *o);
+void training_end(training *t);
+/* Weights, both optimizers, the random state and the place in the data: written whole or not at all. */
+bool training_save(training *t);
+bool training_load(training *t, const char *path);
+/* One update of both networks on a batch of real images. */
+bool training_step(training *t, cr_tensor *real, double *loss_d, double *loss_g);
+/* A grid of what the generator draws from the fixed noise: a PNG, a frame of the GIF, an image in TensorBoard. */
+bool training_show(training *t, int64_t epoch);
+
+#endif
