@@ -48,7 +48,7 @@ docs: ## Write the reference manual to build/docs/html (Doxygen)
 	@scripts/docs
 
 bench: all ## Measure: ns per small op, MLP, DCGAN, ResNet-18, beside PyTorch where it is installed
-	@for program in $(BUILD)/benchmarks/bench_*; do test -x "$$program" && test -f "$$program" && "$$program"; done
+	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager
 
 mutants: ## Break kernels and gradient rules one at a time and count what the tests notice (COUNT=, SEED=)
 	@scripts/setup test

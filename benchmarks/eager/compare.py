@@ -1,0 +1,177 @@
+"""Runs benchmark_eager and the same work in PyTorch in turns, A B A B, and prints a table.
+
+    compare.py BENCHMARK_EAGER [--rounds 3] [--threads 1,2] [--part all|small|models] [--markdown]
+
+Each turn is a process of its own. A cell is the median over rounds with the lowest and highest; ratio is PyTorch's median
+over ours. Small ops are processor time, best of seven inside a turn; models are wall time, median inside a turn. floor is
+the share of the measured peak of multiply-adds that our time means. Without PyTorch, our column stands alone.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+
+def report(name, seconds):
+    print(json.dumps({"name": name, "seconds": seconds}), flush=True)
+
+
+def torch_small_ops(torch):
+    a, b = torch.randn(8), torch.randn(8)
+    for suffix in ("", ", recorded"):
+        a.requires_grad_(bool(suffix))
+        for name, op in (("add", lambda: torch.add(a, b)), ("mul", lambda: torch.mul(a, b)), ("exp", lambda: torch.exp(a))):
+            best = 1.0
+            for _ in range(7):
+                start = time.thread_time()
+                for _ in range(10000):
+                    op()
+                best = min(best, (time.thread_time() - start) / 10000)
+            start = time.thread_time()
+            for _ in range(10000):
+                pass
+            report(name + suffix, best - (time.thread_time() - start) / 10000)
+
+
+def measure(name, step, budget):
+    begin, times = time.perf_counter(), []
+    step()
+    while len(times) < 500 and (len(times) < 3 or time.perf_counter() - begin < budget):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    report(name, sorted(times)[len(times) // 2])
+
+
+def torch_models(torch):
+    nn, functional = torch.nn, torch.nn.functional
+
+    def classifier_step(net, x, y, optim=None):
+        def step():
+            loss = functional.cross_entropy(net(x), y)
+            net.zero_grad(set_to_none=True)
+            loss.backward()
+            if optim:
+                optim.step()
+        return step
+
+    mlp = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    measure("MLP step", classifier_step(mlp, torch.randn(32, 64), torch.randint(10, (32,)), torch.optim.SGD(mlp.parameters(), 1e-3)), 0.5)
+
+    def up(i, o, stride=2, padding=1):
+        return nn.ConvTranspose2d(i, o, 4, stride, padding, bias=False)
+
+    def down(i, o, stride=2, padding=1):
+        return nn.Conv2d(i, o, 4, stride, padding, bias=False)
+
+    generator = nn.Sequential(up(100, 512, 1, 0), nn.BatchNorm2d(512), nn.ReLU(True), up(512, 256), nn.BatchNorm2d(256), nn.ReLU(True),
+                              up(256, 128), nn.BatchNorm2d(128), nn.ReLU(True), up(128, 64), nn.BatchNorm2d(64), nn.ReLU(True),
+                              up(64, 3), nn.Tanh())
+    discriminator = nn.Sequential(down(3, 64), nn.LeakyReLU(0.2, True), down(64, 128), nn.BatchNorm2d(128), nn.LeakyReLU(0.2, True),
+                                  down(128, 256), nn.BatchNorm2d(256), nn.LeakyReLU(0.2, True), down(256, 512), nn.BatchNorm2d(512),
+                                  nn.LeakyReLU(0.2, True), down(512, 1, 1, 0))
+    optim_g = torch.optim.Adam(generator.parameters(), 2e-4, (0.5, 0.999))
+    optim_d = torch.optim.Adam(discriminator.parameters(), 2e-4, (0.5, 0.999))
+    real, ones, zeros = torch.randn(64, 3, 64, 64), torch.ones(64), torch.zeros(64)
+
+    def verdict(images, truth):
+        return functional.binary_cross_entropy_with_logits(discriminator(images).reshape(64), truth)
+
+    def dcgan_step():
+        fake = generator(torch.randn(64, 100, 1, 1))
+        discriminator.zero_grad(set_to_none=True)
+        verdict(real, ones).backward()
+        verdict(fake.detach(), zeros).backward()
+        optim_d.step()
+        generator.zero_grad(set_to_none=True)
+        verdict(fake, ones).backward()
+        optim_g.step()
+
+    measure("DCGAN step", dcgan_step, 10)
+
+    class Block(nn.Module):
+        def __init__(self, i, o, stride):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
+            self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+            plain = stride == 1 and i == o
+            self.downsample = None if plain else nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
+
+        def forward(self, x):
+            y = functional.relu_(self.bn1(self.conv1(x)))
+            y = self.bn2(self.conv2(y))
+            y += self.downsample(x) if self.downsample else x
+            return functional.relu_(y)
+
+    resnet = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(True), nn.MaxPool2d(3, 2, 1),
+                           Block(64, 64, 1), Block(64, 64, 1), Block(64, 128, 2), Block(128, 128, 1), Block(128, 256, 2),
+                           Block(256, 256, 1), Block(256, 512, 2), Block(512, 512, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                           nn.Linear(512, 1000))
+    measure("ResNet-18 forward and backward", classifier_step(resnet, torch.randn(8, 3, 224, 224), torch.randint(1000, (8,))), 8)
+
+
+def run_torch(threads, part):
+    import torch
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    if part != "models":
+        torch_small_ops(torch)
+    if part != "small":
+        torch_models(torch)
+
+
+def lines_of(command):
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if run.returncode:
+        sys.exit(f"{command[0]} ended with {run.returncode}")
+    return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+
+
+def cell(times):
+    if not times:
+        return "-"
+    scale, unit = (1e9, "ns") if statistics.median(times) < 1e-5 else (1e6, "µs") if statistics.median(times) < 1e-2 else (1e3, "ms")
+    return f"{statistics.median(times) * scale:.0f} ({min(times) * scale:.0f}-{max(times) * scale:.0f}) {unit}"
+
+
+def table(ours, theirs, work, threads):
+    peak = 1 / min(ours.pop("peak_flops", [float("inf")]))
+    bandwidth = 1 / min(ours.pop("peak_bandwidth", [float("inf")]))
+    print(f"\n{threads} thread{'s' if threads > 1 else ''}", end="")
+    print(f"; measured peak {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s\n" if peak else "\n")
+    print("| | Cresset | PyTorch | ratio | floor |\n| --- | --- | --- | --- | --- |")
+    for name, times in ours.items():
+        ratio = f"{statistics.median(theirs[name]) / statistics.median(times):.2f}" if name in theirs else "-"
+        floor = f"{work[name] / peak / statistics.median(times):.0%} of peak" if work[name] and peak else "-"
+        print(f"| {name} | {cell(times)} | {cell(theirs.get(name))} | {ratio} | {floor} |")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--part", choices=["all", "small", "models"], default="all")
+    parser.add_argument("--torch", type=int, help=argparse.SUPPRESS)  # a turn of PyTorch's
+    arguments = parser.parse_args()
+    if arguments.torch:
+        return run_torch(arguments.torch, arguments.part)
+    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
+    for threads in map(int, arguments.threads.split(",")):
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        ours, theirs, work = {}, {}, {}
+        for _ in range(arguments.rounds):
+            for line in lines_of([arguments.program, str(threads), arguments.part]):
+                ours.setdefault(line["name"], []).append(line["seconds"])
+                work[line["name"]] = line["flops"]
+            if has_torch:
+                for line in lines_of([python, __file__, "", "--torch", str(threads), "--part", arguments.part]):
+                    theirs.setdefault(line["name"], []).append(line["seconds"])
+        table(ours, theirs, work, threads)
+
+
+main()
