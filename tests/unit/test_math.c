@@ -24,6 +24,7 @@ static double sigmoid_f64(double x) { return 1 / (1 + exp(-x)); }
 static const function functions[] = {
     FUNCTION(exp, exp, 2),     FUNCTION(log, log, 2),   FUNCTION(expm1, expm1, 2),
     FUNCTION(log1p, log1p, 2), FUNCTION(tanh, tanh, 4), FUNCTION(sigmoid, sigmoid_f64, 2),
+    FUNCTION(erf, erf, 2),
 };
 
 /* Distance in steps of f32 at the truth's size (of the smallest denormal near zero). */
