@@ -9,6 +9,7 @@
 #include <cresset/optim.h>
 #include <cresset/data.h>
 #include <cresset/vision.h>
+#include <cresset/models.h>
 #include <cresset/summary.h>
 
 #endif
