@@ -1,9 +1,12 @@
-/* Indexing: rows, gradients, public functions. gather, scatter and sort have kernels; the rest is made of them. */
-#include "ops/op.h"
+/* Indexing: rows, gradients, public functions. */
+#include "ops/indexing.h"
 
-#define DIM_ATTRIBUTES(A, op) A(op, INT, dim, 0)
-CR_OPTIONS(gather, DIM_ATTRIBUTES)
-CR_ATTRIBUTES(gather, DIM_ATTRIBUTES)
+CR_ATTRIBUTES(gather, CR_GATHER_ATTRIBUTES)
+CR_ATTRIBUTES(sort, CR_SORT_ATTRIBUTES)
+CR_ATTRIBUTES(topk, CR_TOPK_ATTRIBUTES)
+CR_ATTRIBUTES(embedding, CR_EMBEDDING_ATTRIBUTES)
+CR_ATTRIBUTES(embedding_grad, CR_EMBEDDING_GRAD_ATTRIBUTES)
+CR_ATTRIBUTES(one_hot, CR_ONE_HOT_ATTRIBUTES)
 
 static bool check_index(const cr_call *call, int position) {
     const cr_dtype dtype = (cr_dtype)call->inputs[position]->dtype;
@@ -99,9 +102,7 @@ static bool infer_index_select(cr_call *call) {
 static bool vjp_index_select(cr_vjp *v) {
     const int dim = dim_of(v->attributes, v->input_specs[0].shape.count);
     cr_tensor *zeros = cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, cr_device_of(v->grads[0]));
-    const cr_gather_options options = {sizeof options, dim};
-    extern cr_op cr_op_index_add;
-    return cr_vjp_set(v, 0, CR_RUN(index_add, &options, zeros, v->inputs[1], v->grads[0]));
+    return cr_vjp_set(v, 0, cr_index_add(zeros, dim, v->inputs[1], v->grads[0]));
 }
 CR_OP(index_select, .inputs = "input index", CR_ROW_ATTRIBUTES(gather), .infer = infer_index_select, .vjp = vjp_index_select,
       .saves = CR_SAVE_INPUT(1), .doc = "Positions of a dim in a given order.")
@@ -127,12 +128,9 @@ CR_OP(index_add, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .inf
       .saves = CR_SAVE_INPUT(1), .doc = "A copy with slices added at positions of a dim.")
 
 cr_tensor *cr_index_select(cr_tensor *x, int dim, cr_tensor *index) { WITH_DIM(index_select, x, index); }
+cr_tensor *cr_index_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source) { WITH_DIM(index_add, x, index, source); }
 
 /* ---------------------------------------------------------------- embedding */
-#define EMBEDDING_ATTRIBUTES(A, op) A(op, INT, padding_idx, -1)
-CR_OPTIONS(embedding, EMBEDDING_ATTRIBUTES)
-CR_ATTRIBUTES(embedding, EMBEDDING_ATTRIBUTES)
-
 static bool infer_embedding(cr_call *call) {
     const cr_tensor *weight = call->inputs[0], *index = call->inputs[1];
     if (!check_index(call, 1)) return false;
@@ -147,32 +145,57 @@ static bool decompose_embedding(cr_call *call) {
     return (call->outputs[0] = cr_reshape(rows, call->specs[0].shape)) != NULL;
 }
 static bool vjp_embedding(cr_vjp *v) {
-    const int64_t padding = ((const cr_embedding_options *)v->attributes)->padding_idx;
-    cr_tensor *index = cr_flatten(v->inputs[1], 0, -1), *g = v->grads[0];
-    const int64_t size = v->input_specs[0].shape.at[1];
-    g = cr_reshape(g, CR_SHAPE(cr_numel(index), size));
-    if (padding >= 0) g = cr_masked_fill(g, cr_unsqueeze(cr_eq_scalar(index, (double)padding), 1), 0);
-    cr_tensor *zeros = cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, cr_device_of(v->grads[0]));
-    const cr_gather_options options = {sizeof options, 0};
-    return cr_vjp_set(v, 0, CR_RUN(index_add, &options, zeros, index, g));
+    const cr_embedding_grad_options options = {sizeof options, v->input_specs[0].shape.at[0], ((const cr_embedding_options *)v->attributes)->padding_idx};
+    extern cr_op cr_op_embedding_grad;
+    return cr_vjp_set(v, 0, CR_RUN(embedding_grad, &options, v->grads[0], v->inputs[1]));
 }
 CR_OP(embedding, .inputs = "weight index", CR_ROW_ATTRIBUTES(embedding), .infer = infer_embedding, .decompose = decompose_embedding,
       .vjp = vjp_embedding, .saves = CR_SAVE_INPUT(1), .doc = "Rows of a table by index.")
+
+/* gradient [*, size] added up in the rows of [count, size] that index [*] names. */
+static bool infer_embedding_grad(cr_call *call) {
+    const cr_embedding_grad_options *o = call->attributes;
+    const cr_shape g = cr_tensor_shape(call->inputs[0]), index = cr_tensor_shape(call->inputs[1]);
+    bool fits = g.count == index.count + 1 && o->count >= 0;
+    for (int d = 0; fits && d < index.count; d++) fits = g.at[d] == index.at[d];
+    if (!fits) return cr_fail_call(call, CR_ERROR_SHAPE, "the gradient has the indices' shape and one dim more");
+    cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, CR_SHAPE(o->count, g.at[g.count - 1]));
+    return check_index(call, 1);
+}
+static bool vjp_embedding_grad(cr_vjp *v) {
+    const int64_t padding = ((const cr_embedding_grad_options *)v->attributes)->padding_idx;
+    cr_tensor *rows = cr_embedding(v->grads[0], v->inputs[1], padding);
+    if (padding >= 0) rows = cr_masked_fill(rows, cr_unsqueeze(cr_eq_scalar(v->inputs[1], (double)padding), -1), 0);
+    return cr_vjp_set(v, 0, rows);
+}
+CR_OP(embedding_grad, .inputs = "gradient index", CR_ROW_ATTRIBUTES(embedding_grad), .infer = infer_embedding_grad,
+      .vjp = vjp_embedding_grad, .saves = CR_SAVE_INPUT(1), .doc = "The gradient of an embedding's table.")
 
 cr_tensor *cr_embedding(cr_tensor *weight, cr_tensor *index, int64_t padding_idx) {
     const cr_embedding_options options = {sizeof options, padding_idx};
     return CR_RUN(embedding, &options, weight, index);
 }
 
+static bool infer_one_hot(cr_call *call) {
+    cr_shape shape = cr_tensor_shape(call->inputs[0]);
+    const int64_t classes = ((const cr_one_hot_options *)call->attributes)->classes;
+    if (!check_index(call, 0)) return false;
+    if (shape.count == CR_MAX_DIMS || classes < 0)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "%lld classes as one dim more, of at most %d", (long long)classes, CR_MAX_DIMS);
+    shape.at[shape.count++] = classes;
+    cr_spec_set(call, 0, CR_I64, shape);
+    return true;
+}
+CR_OP(one_hot, .inputs = "index", CR_ROW_ATTRIBUTES(one_hot), .flags = CR_OP_NO_GRADIENT, .infer = infer_one_hot,
+      .doc = "A 1 at each index among zeros.")
+
 cr_tensor *cr_one_hot(cr_tensor *index, int64_t classes) {
-    if (!index || !cr_tensor_check(index, "one_hot")) return NULL;
-    if (classes < 0) classes = index->numel ? cr_item_i64(cr_amax(index)) + 1 : 0;
-    if (index->numel && (cr_item_i64(cr_amin(index)) < 0 || cr_item_i64(cr_amax(index)) >= classes)) {
-        cr_record_error(CR_ERROR_INDEX, "one_hot: indices from %lld to %lld for %lld classes", (long long)cr_item_i64(cr_amin(index)),
-                        (long long)cr_item_i64(cr_amax(index)), (long long)classes);
-        return NULL;
+    if (classes < 0 && index && cr_tensor_check(index, "one_hot")) {
+        cr_tensor *largest = index->numel ? cr_amax(index) : NULL;
+        classes = largest ? cr_item_i64(largest) + 1 : 0;
     }
-    return cr_cast(cr_eq(cr_unsqueeze(index, -1), cr_arange(CR_I64, 0, (double)classes, 1, index->device)), CR_I64);
+    const cr_one_hot_options options = {sizeof options, classes};
+    return CR_RUN(one_hot, &options, index);
 }
 
 /* ---------------------------------------------------------------- nonzero, masked_select: sizes depend on values */
@@ -200,10 +223,6 @@ cr_tensor *cr_masked_select(cr_tensor *x, cr_tensor *mask) {
 }
 
 /* ---------------------------------------------------------------- sort, topk */
-#define SORT_ATTRIBUTES(A, op) A(op, INT, dim, -1) A(op, BOOL, descending, false)
-CR_OPTIONS(sort, SORT_ATTRIBUTES)
-CR_ATTRIBUTES(sort, SORT_ATTRIBUTES)
-
 static bool infer_argsort(cr_call *call) {
     int dim;
     cr_spec_set(call, 0, CR_I64, cr_tensor_shape(call->inputs[0]));
@@ -212,25 +231,57 @@ static bool infer_argsort(cr_call *call) {
 CR_OP(argsort, .inputs = "input", CR_ROW_ATTRIBUTES(sort), .flags = CR_OP_NO_GRADIENT, .infer = infer_argsort,
       .doc = "Where each element of a dim's sorted order stands.")
 
+static bool infer_sort(cr_call *call) {
+    int dim;
+    cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, cr_tensor_shape(call->inputs[0]));
+    cr_spec_set(call, 1, CR_I64, cr_tensor_shape(call->inputs[0]));
+    return cr_normalize_dim(((const cr_sort_options *)call->attributes)->dim, call->inputs[0]->ndim, &dim);
+}
+
+/* Each value's gradient goes back to where the value stood. */
+static bool return_to_places(cr_vjp *v, int64_t dim) {
+    cr_tensor *zeros = cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, cr_device_of(v->grads[0]));
+    return cr_vjp_set(v, 0, cr_scatter(zeros, (int)dim, v->outputs[1], v->grads[0]));
+}
+static bool vjp_sort(cr_vjp *v) { return return_to_places(v, ((const cr_sort_options *)v->attributes)->dim); }
+CR_OP(sort, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(sort), .infer = infer_sort, .vjp = vjp_sort,
+      .saves = CR_SAVE_OUTPUT(1), .doc = "A dim in order, and where each element stood.")
+
+static bool infer_topk(cr_call *call) {
+    const cr_topk_options *o = call->attributes;
+    cr_shape shape = cr_tensor_shape(call->inputs[0]);
+    int dim;
+    if (!cr_normalize_dim(o->dim, shape.count, &dim)) return false;
+    const int64_t length = shape.count ? shape.at[dim] : 1;
+    if (o->k < 0 || o->k > length)
+        return cr_fail_call(call, CR_ERROR_INDEX, "the best %lld of a dim of %lld", (long long)o->k, (long long)length);
+    if (shape.count) shape.at[dim] = o->k;
+    else if (o->k == 0) shape = CR_SHAPE(0);
+    cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, shape);
+    cr_spec_set(call, 1, CR_I64, shape);
+    return true;
+}
+static bool vjp_topk(cr_vjp *v) { return return_to_places(v, ((const cr_topk_options *)v->attributes)->dim); }
+CR_OP(topk, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(topk), .infer = infer_topk, .vjp = vjp_topk,
+      .saves = CR_SAVE_OUTPUT(1), .doc = "The largest or smallest of a dim, best first, and where each stood.")
+
+/* values, and indices where they are wanted. */
+static cr_tensor *two_outputs(cr_op *op, cr_tensor *x, const void *options, cr_tensor **indices) {
+    cr_tensor *outputs[2] = {NULL};
+    cr_run_all(op, &x, 1, options, outputs, indices ? 2 : 1);
+    if (indices) *indices = outputs[1];
+    return outputs[0];
+}
+
 cr_tensor *cr_argsort(cr_tensor *x, int dim, bool descending) {
     const cr_sort_options options = {sizeof options, dim, descending};
     return CR_RUN(argsort, &options, x);
 }
 cr_tensor *cr_sort(cr_tensor *x, int dim, bool descending, cr_tensor **indices) {
-    cr_tensor *where = cr_argsort(x, dim, descending);
-    if (indices) *indices = where;
-    return cr_gather(x, dim, where);
+    const cr_sort_options options = {sizeof options, dim, descending};
+    return two_outputs(&cr_op_sort, x, &options, indices);
 }
 cr_tensor *cr_topk(cr_tensor *x, int64_t k, int dim, bool largest, cr_tensor **indices) {
-    int at;
-    if (indices) *indices = NULL;
-    if (!x || !cr_tensor_check(x, "topk") || !cr_normalize_dim(dim, x->ndim, &at)) return NULL;
-    if (k < 0 || k > (x->ndim ? x->sizes[at] : 1)) {
-        char text[224];
-        cr_record_error(CR_ERROR_INDEX, "topk: %lld of dim %d of %s", (long long)k, dim, cr_describe(x, text));
-        return NULL;
-    }
-    cr_tensor *order = cr_argsort(x, at, largest), *where = x->ndim ? cr_contiguous(cr_narrow(order, at, 0, k)) : order;
-    if (indices) *indices = where;
-    return cr_gather(x, at, where);
+    const cr_topk_options options = {sizeof options, k, dim, largest};
+    return two_outputs(&cr_op_topk, x, &options, indices);
 }

@@ -8,6 +8,8 @@ CR_API cr_tensor *cr_gather(cr_tensor *x, int dim, cr_tensor *index);
 /* A copy of x with source written (added) where gather would read. Of equal indices the last write stays. */
 CR_API cr_tensor *cr_scatter(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source);
 CR_API cr_tensor *cr_scatter_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source);
+/* A copy of x with source's slices added at positions `index` [n] of a dim; equal indices add up. */
+CR_API cr_tensor *cr_index_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source);
 /* Rows of weight [count, size] by indices of any shape: [*, size]. Rows of padding_idx (-1: none) get no gradient. */
 CR_API cr_tensor *cr_embedding(cr_tensor *weight, cr_tensor *index, int64_t padding_idx);
 /* [*, classes] of i64 with a 1 at each index; classes -1: the largest index + 1. */
