@@ -1,5 +1,5 @@
-/* Ticks stand at multiples of 1, 2 or 5 times a power of ten; on a logarithmic axis at powers of ten, with 2 and 5 times
- * those between where few decades are shown. */
+/* Ticks stand at multiples of 1, 2 or 5 times a power of ten; on a logarithmic axis at powers of ten, with 2 and 5
+ * times those between where few decades are shown. */
 #include "summary/axis.h"
 
 #include <math.h>
@@ -14,7 +14,10 @@ static double round_step(double rough) {
 
 /* "0.25", "1500", "20k", "1.5M", "2e-05": all labels of an axis in one form, with the digits that `step` needs. */
 static void format_tick(double value, double step, double largest, char label[CR_AXIS_LABEL_BYTES]) {
-    static const struct { double unit; const char *suffix; } scales[] = {{1e9, "G"}, {1e6, "M"}, {1e3, "k"}, {1, ""}};
+    static const struct {
+        double unit;
+        const char *suffix;
+    } scales[] = {{1e9, "G"}, {1e6, "M"}, {1e3, "k"}, {1, ""}};
     if (fabs(value) < step * 1e-6) value = 0; /* and no "-0" */
     if (largest >= 1e13 || largest < 1e-4) {
         snprintf(label, CR_AXIS_LABEL_BYTES, value == 0 ? "0" : "%.3g", value);
@@ -44,7 +47,7 @@ static void add_linear_ticks(cr_axis *axis, int wanted) {
     }
 }
 
-static void add_log_tick(cr_axis *axis, int lead, double decade) {
+static void add_log_tick(cr_axis *axis, int lead, int decade) {
     char label[CR_AXIS_LABEL_BYTES];
     const double place = decade + log10(lead), value = lead * pow(10, decade);
     if (place < axis->low - 1e-9 || place > axis->high + 1e-9) return;
@@ -54,8 +57,9 @@ static void add_log_tick(cr_axis *axis, int lead, double decade) {
 
 /* Under half a decade there may be no such tick: then values at equal steps, as on a linear axis. */
 static void add_log_ticks(cr_axis *axis, int wanted) {
-    const double decades = axis->high - axis->low, stride = fmax(1, ceil(decades / wanted));
-    for (double decade = floor(axis->low / stride) * stride; decade <= axis->high; decade += stride) {
+    const double decades = axis->high - axis->low;
+    const int stride = (int)fmax(1, ceil(decades / wanted));
+    for (int decade = (int)floor(axis->low / stride) * stride; decade <= axis->high; decade += stride) {
         add_log_tick(axis, 1, decade);
         if (decades <= 3) add_log_tick(axis, 2, decade);
         if (decades <= 3) add_log_tick(axis, 5, decade);
@@ -64,7 +68,8 @@ static void add_log_ticks(cr_axis *axis, int wanted) {
     cr_axis linear = {.low = pow(10, axis->low), .high = pow(10, axis->high)};
     add_linear_ticks(&linear, wanted);
     axis->count = 0;
-    for (int i = 0; i < linear.count; i++) add_tick(axis, log10(linear.ticks[i].place), linear.ticks[i].label);
+    for (int i = 0; i < linear.count; i++)
+        add_tick(axis, log10(linear.ticks[i].place), linear.ticks[i].label);
 }
 
 void cr_axis_init(cr_axis *axis, double least, double greatest, bool is_log, double margin, int wanted) {
@@ -86,8 +91,10 @@ void cr_axis_init(cr_axis *axis, double least, double greatest, bool is_log, dou
         axis->low -= margin * range;
         axis->high += margin * range;
     }
-    if (is_log) add_log_ticks(axis, wanted);
-    else add_linear_ticks(axis, wanted);
+    if (is_log)
+        add_log_ticks(axis, wanted);
+    else
+        add_linear_ticks(axis, wanted);
 }
 
 double cr_axis_place(const cr_axis *axis, double value) {

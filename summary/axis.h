@@ -16,8 +16,8 @@ typedef struct cr_axis {
     } ticks[CR_AXIS_MOST_TICKS];
 } cr_axis;
 
-/* An axis that shows least … greatest (greatest ≥ least; both positive where is_log) with `margin` of the range added at
- * both ends, and about `wanted` ticks. Without anything to show (greatest < least): 0 … 1. */
+/* An axis that shows least … greatest (greatest ≥ least; both positive where is_log) with `margin` of the range added
+ * at both ends, and about `wanted` ticks. Without anything to show (greatest < least): 0 … 1. */
 void cr_axis_init(cr_axis *axis, double least, double greatest, bool is_log, double margin, int wanted);
 /* Where a value stands: 0 at low, 1 at high. */
 double cr_axis_place(const cr_axis *axis, double value);

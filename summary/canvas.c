@@ -34,9 +34,7 @@ void cr_canvas_clip(cr_canvas *canvas, float left, float top, float right, float
     canvas->clip.bottom = fminf(bottom, (float)canvas->height);
 }
 
-void cr_canvas_unclip(cr_canvas *canvas) {
-    cr_canvas_clip(canvas, 0, 0, (float)canvas->width, (float)canvas->height);
-}
+void cr_canvas_unclip(cr_canvas *canvas) { cr_canvas_clip(canvas, 0, 0, (float)canvas->width, (float)canvas->height); }
 
 /* Distance from p to the line from a to b. */
 static float distance_to(cr_point p, cr_point a, cr_point b) {

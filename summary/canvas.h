@@ -8,8 +8,12 @@ typedef struct cr_canvas {
     int width, height;
     uint8_t *pixels; /* RGB, rows from the top */
     uint8_t *mask;   /* how much of each pixel the strokes since the last paint cover: 0 … 255 */
-    struct { int left, top, right, bottom; } dirty; /* where the mask may be other than 0; right and bottom are past it */
-    struct { float left, top, right, bottom; } clip; /* strokes leave no mark outside */
+    struct {
+        int left, top, right, bottom;
+    } dirty; /* where the mask may be other than 0; right and bottom are past it */
+    struct {
+        float left, top, right, bottom;
+    } clip; /* strokes leave no mark outside */
 } cr_canvas;
 
 typedef struct cr_point {

@@ -13,7 +13,8 @@ static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 static void fill_table(void) {
     for (uint32_t byte = 0; byte < 256; byte++) {
         uint32_t crc = byte;
-        for (int bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >> 1) ^ POLYNOMIAL : crc >> 1;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc & 1 ? (crc >> 1) ^ POLYNOMIAL : crc >> 1;
         table[0][byte] = crc;
     }
     for (int slice = 1; slice < SLICES; slice++) {
@@ -36,6 +37,7 @@ uint32_t cr_crc32c(const void *data, size_t bytes) {
         }
         crc = mixed;
     }
-    for (; bytes; bytes--, next++) crc = (crc >> 8) ^ table[0][(crc ^ *next) & 0xff];
+    for (; bytes; bytes--, next++)
+        crc = (crc >> 8) ^ table[0][(crc ^ *next) & 0xff];
     return ~crc;
 }

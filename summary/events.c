@@ -53,8 +53,10 @@ bool cr_summary_encoded_image(cr_summary_writer *writer, const char *tag, const 
                               int width, int channels, int64_t step) {
     if (!data || !bytes) return cr_fail(CR_ERROR_ARGUMENT, "summary_encoded_image: the image's bytes are missing");
     if (height < 1 || width < 1 || channels < 1 || channels > 4)
-        return cr_fail(CR_ERROR_ARGUMENT, "summary_encoded_image: height %d, width %d, channels %d; expected sizes of at "
-                       "least 1, and 1 to 4 channels", height, width, channels);
+        return cr_fail(CR_ERROR_ARGUMENT,
+                       "summary_encoded_image: height %d, width %d, channels %d; expected sizes of at "
+                       "least 1, and 1 to 4 channels",
+                       height, width, channels);
     Cr__Summary__Image image = CR__SUMMARY__IMAGE__INIT;
     image.height = height;
     image.width = width;

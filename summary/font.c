@@ -1,8 +1,9 @@
 /* A stroke font for ASCII, drawn for Cresset.
  *
- * A glyph is text: its width, then strokes. A stroke begins with its kind, `-` straight lines, `~` a smooth curve through
- * the points, `@` a smooth closed one, and goes on with points of two characters: x is 0 … 9, A … F; y is a letter, e on
- * the baseline, m the height of small letters (8), q that of capitals (12), a the depth of descenders (-4). */
+ * A glyph is text: its width, then strokes. A stroke begins with its kind, `-` straight lines, `~` a smooth curve
+ * through the points, `@` a smooth closed one, and goes on with points of two characters: x is 0 … 9, A … F; y is a
+ * letter, e on the baseline, m the height of small letters (8), q that of capitals (12), a the depth of descenders
+ * (-4). */
 #include "summary/font.h"
 
 #include <math.h>
@@ -10,6 +11,7 @@
 
 enum { CAPITAL = 12, SPACING = 3, MOST_POINTS = 24, PIECES = 8 };
 
+/* clang-format off */
 #define BOWL "@3e1f0h0j1l3m4m6l7j7h6f4e"
 static const char *const glyphs[] = {
     /*   */ "4", /* ! */ "0-0q0i-0e", /* " */ "3-0q0n-3q3n", /* # */ "9-2e4q-5e7q-0i8i-1m9m",
@@ -30,15 +32,16 @@ static const char *const glyphs[] = {
     /* S */ "8~8o6q3q1p0n1l4k7j8h7f5e2e0g", /* T */ "8-0q8q-4q4e", /* U */ "8-0q0h~0h1f3e5e7f8h-8h8q", /* V */ "A-0q5eAq",
     /* W */ "C-0q3e6q9eCq", /* X */ "8-0e8q-0q8e", /* Y */ "8-0q4k8q-4k4e", /* Z */ "8-0q8q0e8e", /* [ */ "3-3r0r0c3c",
     /* \ */ "5-0q5c", /* ] */ "3-0r3r3c0c", /* ^ */ "6-0m3q6m", /* _ */ "8-0c8c", /* ` */ "2-0q2o",
-    /* a */ "6~0l2m4m6k6j-6j6e~6i2i0h0f2e4e6g", /* b */ "7-0e0q" BOWL, /* c */ "6~6l4m3m1l0j0h1f3e4e6f", /* d */ "7-7e7q" BOWL,
-    /* e */ "7-0i7i~7i7j6l4m3m1l0j0h1f3e5e7f", /* f */ "5~5q3q2o2m-2m2e-0m4m", /* g */ "7-7m7d~7d6b4a3a1b" BOWL,
+    /* a */ "6~0l2m4m6k6j-6j6e~6i2i0h0f2e4e6g", /* b */ ("7-0e0q" BOWL), /* c */ "6~6l4m3m1l0j0h1f3e4e6f", /* d */ ("7-7e7q" BOWL),
+    /* e */ "7-0i7i~7i7j6l4m3m1l0j0h1f3e5e7f", /* f */ "5~5q3q2o2m-2m2e-0m4m", /* g */ ("7-7m7d~7d6b4a3a1b" BOWL),
     /* h */ "6-0e0q~0j1l3m5l6j-6j6e", /* i */ "0-0e0m-0p", /* j */ "2-2m2c~2c1b0a-2p", /* k */ "6-0e0q-6m0h-2j6e",
-    /* l */ "0-0e0q", /* m */ "A-0e0m~0j1l3m4l5j-5j5e~5j6l8m9lAj-AjAe", /* n */ "6-0e0m~0j1l3m5l6j-6j6e", /* o */ "7" BOWL,
-    /* p */ "7-0a0m" BOWL, /* q */ "7-7a7m" BOWL, /* r */ "4-0e0m~0i1l3m4m", /* s */ "6~6l4m2m0k2i4i6g4e2e0f",
+    /* l */ "0-0e0q", /* m */ "A-0e0m~0j1l3m4l5j-5j5e~5j6l8m9lAj-AjAe", /* n */ "6-0e0m~0j1l3m5l6j-6j6e", /* o */ ("7" BOWL),
+    /* p */ ("7-0a0m" BOWL), /* q */ ("7-7a7m" BOWL), /* r */ "4-0e0m~0i1l3m4m", /* s */ "6~6l4m2m0k2i4i6g4e2e0f",
     /* t */ "5-2p2h~2h3e5e-0m4m", /* u */ "6-0m0h~0h1f3e5f6h-6m6e", /* v */ "6-0m3e6m", /* w */ "A-0m2e5m8eAm",
     /* x */ "6-0e6m-0m6e", /* y */ "6-0m3f-6m1a", /* z */ "6-0m6m0e6e", /* { */ "4~4r2q2n2l0j~0j2h2f2d4c", /* | */ "0-0r0c",
     /* } */ "4~0r2q2n2l4j~4j2h2f2d0c", /* ~ */ "8~0i2k4j6i8k",
 };
+/* clang-format on */
 static const char unknown_glyph[] = "6-0e6e6q0q0e";
 
 /* The glyph of the character at `text`, and its bytes. */
@@ -46,7 +49,8 @@ static const char *glyph_at(const char *text, int *bytes) {
     const unsigned char first = (unsigned char)*text;
     *bytes = 1;
     if (first >= 0x80)
-        while (((unsigned char)text[*bytes] & 0xc0) == 0x80) ++*bytes;
+        while (((unsigned char)text[*bytes] & 0xc0) == 0x80)
+            ++*bytes;
     return first >= ' ' && first <= '~' ? glyphs[first - ' '] : unknown_glyph;
 }
 
@@ -56,7 +60,8 @@ static float unit_of(cr_text_style style) { return style.height / CAPITAL; }
 
 float cr_text_width(const char *text, cr_text_style style) {
     int units = 0;
-    for (int bytes; *text; text += bytes) units += digit_of(glyph_at(text, &bytes)[0]) + SPACING;
+    for (int bytes; *text; text += bytes)
+        units += digit_of(glyph_at(text, &bytes)[0]) + SPACING;
     return (float)(units ? units - SPACING : 0) * unit_of(style);
 }
 
@@ -128,7 +133,9 @@ void cr_text_stroke(cr_canvas *canvas, const char *text, cr_point at, cr_text_st
         const char *glyph = glyph_at(text, &bytes);
         draw_glyph(&p, glyph);
         const float advance = (float)(digit_of(glyph[0]) + SPACING) * unit_of(style);
-        if (style.is_upright) p.origin.y -= advance;
-        else p.origin.x += advance;
+        if (style.is_upright)
+            p.origin.y -= advance;
+        else
+            p.origin.x += advance;
     }
 }

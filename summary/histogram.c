@@ -1,4 +1,5 @@
-/* Histograms by TensorFlow's default buckets: limits 0 and ±1e-12 × 1.1^i below 1e20, each bucket closed on the left. */
+/* Histograms by TensorFlow's default buckets: limits 0 and ±1e-12 × 1.1^i below 1e20, each bucket closed on the left.
+ */
 #ifdef CRESSET_HAS_SUMMARY
 #include "core/tensor.h"
 #include "summary/writer.h"
@@ -31,8 +32,10 @@ static int bucket_of(double value) {
     int low = 0, high = BUCKETS;
     while (high - low > 1) {
         const int middle = (low + high) / 2;
-        if (value < limits[middle]) high = middle;
-        else low = middle;
+        if (value < limits[middle])
+            high = middle;
+        else
+            low = middle;
     }
     return low;
 }
@@ -50,8 +53,10 @@ static void tally_one(tally *t, double value) {
 /* Only the range of buckets that hold something is stored, with an empty one before it that gives its left edge. */
 static bool append_tally(cr_summary_writer *writer, const char *tag, tally *t, int64_t step) {
     int first = 0, last = BUCKETS - 1;
-    while (first < last && t->counts[first] == 0) first++;
-    while (last > first && t->counts[last] == 0) last--;
+    while (first < last && t->counts[first] == 0)
+        first++;
+    while (last > first && t->counts[last] == 0)
+        last--;
     const int count = t->number > 0 ? last - first + 2 : 1;
     double buckets[BUCKETS + 1] = {0};
     if (t->number > 0) memcpy(buckets + 1, t->counts + first, sizeof(double) * (size_t)(count - 1));
@@ -72,7 +77,8 @@ static bool append_tally(cr_summary_writer *writer, const char *tag, tally *t, i
 
 static void tally_data(tally *t, cr_dtype dtype, const char *data, int64_t count) {
     const size_t size = cr_dtype_size(dtype);
-    for (int64_t i = 0; i < count; i++) tally_one(t, cr_element_decode(data + (size_t)i * size, dtype).real);
+    for (int64_t i = 0; i < count; i++)
+        tally_one(t, cr_element_decode(data + (size_t)i * size, dtype).real);
 }
 
 bool cr_summary_histogram(cr_summary_writer *writer, const char *tag, const cr_tensor *values, int64_t step) {

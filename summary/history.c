@@ -79,7 +79,8 @@ int cr_history_count(const cr_history *history) { return history ? history->coun
 
 const char *cr_history_name(const cr_history *history, int index) {
     if (history && index >= 0 && index < history->count) return history->curves[index].name;
-    cr_record_error(CR_ERROR_INDEX, "history_name: there is no curve %d; there are %d", index, cr_history_count(history));
+    cr_record_error(CR_ERROR_INDEX, "history_name: there is no curve %d; there are %d", index,
+                    cr_history_count(history));
     return NULL;
 }
 

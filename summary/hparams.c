@@ -42,8 +42,10 @@ static void fill_hparam(hparam_row *row, const cr_summary_hparam *hparam) {
     row->info.type = hparam->text ? TYPE_TEXT : TYPE_NUMBER;
     row->value = (Cr__HParams__Value)CR__HPARAMS__VALUE__INIT;
     row->value.kind_case = hparam->text ? CR__HPARAMS__VALUE__KIND_STRING_VALUE : CR__HPARAMS__VALUE__KIND_NUMBER_VALUE;
-    if (hparam->text) row->value.string_value = (char *)hparam->text;
-    else row->value.number_value = hparam->number;
+    if (hparam->text)
+        row->value.string_value = (char *)hparam->text;
+    else
+        row->value.number_value = hparam->number;
     row->entry = (Cr__HParams__Entry)CR__HPARAMS__ENTRY__INIT;
     row->entry.key = (char *)hparam->name;
     row->entry.value = &row->value;
@@ -110,7 +112,8 @@ static bool append_all(cr_summary_writer *writer, const cr_summary_hparam *hpara
     }
     bool ok = append_experiment(writer, infos, hparam_count, metric_infos, metric_count) &&
               append_session(writer, entries, hparam_count);
-    for (size_t i = 0; ok && i < metric_count; i++) ok = cr_summary_scalar(writer, metrics[i].name, metrics[i].value, 0);
+    for (size_t i = 0; ok && i < metric_count; i++)
+        ok = cr_summary_scalar(writer, metrics[i].name, metrics[i].value, 0);
     cr_free(block);
     return ok;
 }
@@ -118,8 +121,8 @@ static bool append_all(cr_summary_writer *writer, const cr_summary_hparam *hpara
 bool cr_summary_hparams(cr_summary_writer *writer, const cr_summary_hparam *hparams, int hparam_count,
                         const cr_summary_value *metrics, int metric_count) {
     if (hparam_count < 0 || metric_count < 0 || (!hparams && hparam_count) || (!metrics && metric_count))
-        return cr_fail(CR_ERROR_ARGUMENT, "summary_hparams: a list is NULL, or a count (%d, %d) is negative", hparam_count,
-                       metric_count);
+        return cr_fail(CR_ERROR_ARGUMENT, "summary_hparams: a list is NULL, or a count (%d, %d) is negative",
+                       hparam_count, metric_count);
     for (int i = 0; i < hparam_count; i++) {
         if (!cr_summary_check_text("summary_hparams", "hyperparameter's name", hparams[i].name)) return false;
         if (hparams[i].text && !cr_summary_check_text("summary_hparams", "hyperparameter's text", hparams[i].text))

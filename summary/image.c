@@ -20,16 +20,19 @@ static cr_tensor *channels_first(const char *caller, const cr_tensor *t, const c
     }
     if (fits && used == t->ndim) return cr_view_raw(t, shape, strides, t->offset);
     char text[224];
-    cr_record_error(CR_ERROR_SHAPE, "%s: the tensor is %s, the layout \"%.20s\"; expected a layout with one letter of %s "
-                    "for each dim (C may be absent)", caller, cr_describe(t, text), layout, wanted);
+    cr_record_error(CR_ERROR_SHAPE,
+                    "%s: the tensor is %s, the layout \"%.20s\"; expected a layout with one letter of %s "
+                    "for each dim (C may be absent)",
+                    caller, cr_describe(t, text), layout, wanted);
     return NULL;
 }
 
 static bool append_png(cr_summary_writer *writer, const char *tag, const cr_image *image, int64_t step) {
     uint8_t *png = NULL;
     size_t bytes = 0;
-    const bool ok = cr_image_encode_png(image, &png, &bytes) &&
-                    cr_summary_encoded_image(writer, tag, png, bytes, image->height, image->width, image->channels, step);
+    const bool ok =
+        cr_image_encode_png(image, &png, &bytes) &&
+        cr_summary_encoded_image(writer, tag, png, bytes, image->height, image->width, image->channels, step);
     cr_free(png);
     return ok;
 }
@@ -39,10 +42,11 @@ static bool read_options(const char *caller, const cr_summary_writer *writer, co
                          cr_summary_image_options *result, const cr_summary_image_options *given) {
     *result = (cr_summary_image_options){.size = sizeof *result, .padding = 2};
     if (given) memcpy(result, given, given->size < sizeof *result ? given->size : sizeof *result);
-    if (!writer) return cr_fail(CR_ERROR_ARGUMENT, "%s: the writer is NULL; was cr_summary_writer_open checked?", caller);
+    if (!writer)
+        return cr_fail(CR_ERROR_ARGUMENT, "%s: the writer is NULL; was cr_summary_writer_open checked?", caller);
     if (result->columns < 0 || result->padding < 0)
-        return cr_fail(CR_ERROR_ARGUMENT, "%s: columns %d, padding %d; neither can be negative", caller, result->columns,
-                       result->padding);
+        return cr_fail(CR_ERROR_ARGUMENT, "%s: columns %d, padding %d; neither can be negative", caller,
+                       result->columns, result->padding);
     return cr_tensor_check(t, caller);
 }
 
@@ -65,7 +69,8 @@ bool cr_summary_image_with(cr_summary_writer *writer, const char *tag, const cr_
 
 static int square_columns(int64_t count) {
     int columns = 1;
-    while ((int64_t)columns * columns < count) columns++;
+    while ((int64_t)columns * columns < count)
+        columns++;
     return columns;
 }
 
@@ -124,8 +129,8 @@ bool cr_summary_images_with(cr_summary_writer *writer, const char *tag, const cr
         if (planes) {
             int columns = chosen.columns ? chosen.columns : square_columns(planes->sizes[0]);
             if (columns > planes->sizes[0]) columns = (int)planes->sizes[0];
-            ok = make_grid(&grid, planes, columns, chosen.padding) && paste_all(&grid, planes, columns, chosen.padding) &&
-                 append_png(writer, tag, &grid, step);
+            ok = make_grid(&grid, planes, columns, chosen.padding) &&
+                 paste_all(&grid, planes, columns, chosen.padding) && append_png(writer, tag, &grid, step);
         }
         cr_image_free(&grid);
     }

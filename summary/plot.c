@@ -43,7 +43,8 @@ static void find_ranges(plot *p) {
         }
     }
     cr_axis_init(&p->x, x_least, x_greatest, false, 0, (int)fmaxf(2, (float)p->options.width / (95 * p->unit)));
-    cr_axis_init(&p->y, y_least, y_greatest, p->options.log_y, 0.04, (int)fmaxf(2, (float)p->options.height / (75 * p->unit)));
+    cr_axis_init(&p->y, y_least, y_greatest, p->options.log_y, 0.04,
+                 (int)fmaxf(2, (float)p->options.height / (75 * p->unit)));
 }
 
 static uint32_t color_of(const plot *p, int index) {
@@ -55,7 +56,9 @@ static uint32_t color_of(const plot *p, int index) {
 static cr_text_style style_of(const plot *p, float height) {
     return (cr_text_style){.height = height * p->unit, .thickness = fmaxf(1.1f, height * p->unit / 7.5f)};
 }
-static cr_text_style title_style(const plot *p) { return (cr_text_style){.height = 13 * p->unit, .thickness = 2 * p->unit}; }
+static cr_text_style title_style(const plot *p) {
+    return (cr_text_style){.height = 13 * p->unit, .thickness = 2 * p->unit};
+}
 static cr_text_style label_style(const plot *p) { return style_of(p, 9); }
 static cr_text_style legend_style(const plot *p) { return style_of(p, 10); }
 
@@ -63,7 +66,8 @@ static bool has_text(const char *text) { return text && *text; }
 
 static float widest_tick(const plot *p) {
     float widest = 0;
-    for (int i = 0; i < p->y.count; i++) widest = fmaxf(widest, cr_text_width(p->y.ticks[i].label, label_style(p)));
+    for (int i = 0; i < p->y.count; i++)
+        widest = fmaxf(widest, cr_text_width(p->y.ticks[i].label, label_style(p)));
     return widest;
 }
 
@@ -82,7 +86,8 @@ static float do_legend(plot *p, float top, bool draws) {
             const float middle = y + LEGEND_ROW * p->unit / 2, end = x + LEGEND_SAMPLE * p->unit;
             cr_canvas_stroke(&p->canvas, (cr_point){x + 2 * p->unit, middle}, (cr_point){end, middle}, 3 * p->unit);
             cr_canvas_paint(&p->canvas, color_of(p, s), 1);
-            cr_text_stroke(&p->canvas, p->series[s].name, (cr_point){end + 8 * p->unit, middle + style.height / 2}, style);
+            cr_text_stroke(&p->canvas, p->series[s].name, (cr_point){end + 8 * p->unit, middle + style.height / 2},
+                           style);
             cr_canvas_paint(&p->canvas, TEXT, 1);
         }
         x += width + LEGEND_GAP * p->unit;
@@ -106,7 +111,9 @@ static void lay_out(plot *p) {
 
 static float x_pixel(const plot *p, double share) { return p->left + (float)share * (p->right - p->left); }
 static float y_pixel(const plot *p, double share) { return p->bottom - (float)share * (p->bottom - p->top); }
-static double tick_share(const cr_axis *axis, int i) { return (axis->ticks[i].place - axis->low) / (axis->high - axis->low); }
+static double tick_share(const cr_axis *axis, int i) {
+    return (axis->ticks[i].place - axis->low) / (axis->high - axis->low);
+}
 static float to_line(float place) { return floorf(place) + 0.5f; }
 
 static void draw_grid(plot *p) {
@@ -145,7 +152,8 @@ static void draw_titles(plot *p) {
     const float unit = p->unit, middle_x = (p->left + p->right) / 2, middle_y = (p->top + p->bottom) / 2;
     cr_text_style style = style_of(p, 10);
     if (has_text(p->options.title))
-        cr_text_stroke(&p->canvas, p->options.title, (cr_point){p->left, 18 * unit + title_style(p).height}, title_style(p));
+        cr_text_stroke(&p->canvas, p->options.title, (cr_point){p->left, 18 * unit + title_style(p).height},
+                       title_style(p));
     if (has_text(p->options.x_label)) {
         const float x = middle_x - cr_text_width(p->options.x_label, style) / 2;
         cr_text_stroke(&p->canvas, p->options.x_label, (cr_point){x, (float)p->canvas.height - 14 * unit}, style);
@@ -161,7 +169,7 @@ static void draw_titles(plot *p) {
 /* ---------------------------------------------------------------- the lines */
 
 /* A line under construction. The points that fall into one pixel column are reduced to the first, the least, the
- * greatest and the last of them, in the order in which they came: what is drawn is the same, in bounded time. */
+ * greatest and the last of them: what is seen is the same, in bounded time. */
 typedef struct line {
     plot *plot;
     float thickness;
@@ -170,7 +178,6 @@ typedef struct line {
     bool is_open; /* a column is being gathered */
     float column;
     cr_point first, least, greatest, end;
-    int64_t count, least_at, greatest_at;
 } line;
 
 static void line_to(line *l, cr_point next) {
@@ -181,13 +188,12 @@ static void line_to(line *l, cr_point next) {
 
 static void finish_column(line *l) {
     if (!l->is_open) return;
-    const bool least_is_first = l->least_at < l->greatest_at;
     line_to(l, l->first);
-    if (l->count > 2) {
-        line_to(l, least_is_first ? l->least : l->greatest);
-        line_to(l, least_is_first ? l->greatest : l->least);
+    if (l->least.y < l->greatest.y) {
+        line_to(l, l->least);
+        line_to(l, l->greatest);
+        line_to(l, l->end);
     }
-    if (l->count > 1) line_to(l, l->end);
     l->is_open = false;
 }
 
@@ -202,16 +208,14 @@ static void add_point(line *l, cr_point at) {
         l->is_open = true;
         l->column = floorf(at.x);
         l->first = l->least = l->greatest = at;
-        l->count = l->least_at = l->greatest_at = 0;
     }
-    if (at.y < l->least.y) l->least = at, l->least_at = l->count;
-    if (at.y > l->greatest.y) l->greatest = at, l->greatest_at = l->count;
+    if (at.y < l->least.y) l->least = at;
+    if (at.y > l->greatest.y) l->greatest = at;
     l->end = at;
-    l->count++;
 }
 
-/* The series, or its moving average m[i] = s m[i-1] + (1 - s) y[i], divided by 1 - s^i so that the start is not drawn to
- * zero. Values that cannot be shown break the line. */
+/* The series, or its moving average m[i] = s m[i-1] + (1 - s) y[i], divided by 1 - s^i so that the start is not drawn
+ * to zero. Values that cannot be shown break the line. */
 static void draw_series(plot *p, int index, double smoothing, float thickness, float opacity) {
     const cr_plot_series *series = &p->series[index];
     line l = {.plot = p, .thickness = thickness * p->unit};
@@ -233,8 +237,10 @@ static void draw_series(plot *p, int index, double smoothing, float thickness, f
 static void draw_all(plot *p) {
     const double smoothing = p->options.smoothing;
     cr_canvas_clip(&p->canvas, p->left - 2, p->top - 2, p->right + 3, p->bottom + 2);
-    for (int s = 0; s < p->count; s++) draw_series(p, s, 0, smoothing > 0 ? 1.2f : 2, smoothing > 0 ? 0.3f : 1);
-    for (int s = 0; s < p->count && smoothing > 0; s++) draw_series(p, s, smoothing, 2.4f, 1);
+    for (int s = 0; s < p->count; s++)
+        draw_series(p, s, 0, smoothing > 0 ? 1.2f : 2, smoothing > 0 ? 0.3f : 1);
+    for (int s = 0; s < p->count && smoothing > 0; s++)
+        draw_series(p, s, smoothing, 2.4f, 1);
     cr_canvas_unclip(&p->canvas);
 }
 
@@ -242,16 +248,19 @@ static void draw_all(plot *p) {
 
 static bool check(const char *path, const cr_plot_series *series, int count, const cr_plot_options *options) {
     if (!path || count < 0 || (!series && count))
-        return cr_fail(CR_ERROR_ARGUMENT, "plot: %s", !path ? "the path is NULL" : "the series are NULL or fewer than none");
+        return cr_fail(CR_ERROR_ARGUMENT, "plot: %s",
+                       !path ? "the path is NULL" : "the series are NULL or fewer than none");
     for (int s = 0; s < count; s++)
         if (series[s].count < 0 || (!series[s].y && series[s].count))
             return cr_fail(CR_ERROR_ARGUMENT, "plot: series %d (\"%.40s\") has %lld points and %s", s,
                            series[s].name ? series[s].name : "", (long long)series[s].count,
                            series[s].y ? "y" : "no y");
     if (!(options->smoothing >= 0 && options->smoothing < 1))
-        return cr_fail(CR_ERROR_ARGUMENT, "plot: smoothing is %g; expected 0 or more, and less than 1", options->smoothing);
+        return cr_fail(CR_ERROR_ARGUMENT, "plot: smoothing is %g; expected 0 or more, and less than 1",
+                       options->smoothing);
     if (options->width < 160 || options->height < 120)
-        return cr_fail(CR_ERROR_ARGUMENT, "plot: %d × %d pixels; expected at least 160 × 120", options->width, options->height);
+        return cr_fail(CR_ERROR_ARGUMENT, "plot: %d × %d pixels; expected at least 160 × 120", options->width,
+                       options->height);
     return cr_image_check_size(options->width, options->height, "plot");
 }
 

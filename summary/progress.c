@@ -61,7 +61,8 @@ static bool terminal_shows_utf8(void) {
 /* Asked anew for each line, so that a window may change its size. The last column stays free: it could wrap. */
 static int columns_of(const cr_progress *progress) {
     struct winsize size = {0};
-    if (progress->options.style == CR_PROGRESS_LINES) return progress->options.width ? progress->options.width : PLAIN_COLUMNS;
+    if (progress->options.style == CR_PROGRESS_LINES)
+        return progress->options.width ? progress->options.width : PLAIN_COLUMNS;
     if (progress->options.width > 0) return progress->options.width;
     const bool is_known = ioctl(fileno(progress->options.out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
     return (is_known ? size.ws_col : DEFAULT_COLUMNS) - 1;
@@ -104,14 +105,16 @@ static void draw(cr_progress *progress, bool is_closed) {
 }
 
 static double interval_of(const cr_progress *progress) {
-    return progress->options.style == CR_PROGRESS_BAR ? progress->options.redraw_seconds : progress->options.line_seconds;
+    return progress->options.style == CR_PROGRESS_BAR ? progress->options.redraw_seconds
+                                                      : progress->options.line_seconds;
 }
 
 /* ---------------------------------------------------------------- the public functions */
 
 static bool read_options(cr_progress *progress, const cr_progress_options *given) {
     cr_progress_options *options = &progress->options;
-    *options = (cr_progress_options){.size = sizeof *options, .units_per_step = 1, .redraw_seconds = 0.1, .line_seconds = 10};
+    *options =
+        (cr_progress_options){.size = sizeof *options, .units_per_step = 1, .redraw_seconds = 0.1, .line_seconds = 10};
     if (given) memcpy(options, given, given->size < sizeof *options ? given->size : sizeof *options);
     progress->label = cr_strdup(options->label ? options->label : "");
     progress->unit = cr_strdup(options->unit ? options->unit : "step");

@@ -23,15 +23,19 @@ static uint32_t next_character(const char *text, int *bytes) {
     const int length = at[0] < 0xc0 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
     uint32_t code = length == 1 ? at[0] : at[0] & (0x7fu >> length);
     *bytes = 1;
-    while (*bytes < length && (at[*bytes] & 0xc0) == 0x80) code = code << 6 | (at[(*bytes)++] & 0x3fu);
+    while (*bytes < length && (at[*bytes] & 0xc0) == 0x80)
+        code = code << 6 | (at[(*bytes)++] & 0x3fu);
     return code;
 }
 
 static int columns_of(uint32_t code) {
-    static const struct { uint32_t first, last; int columns; } ranges[] = {
-        {0x0300, 0x036f, 0}, {0x200b, 0x200f, 0}, {0xfe00, 0xfe0f, 0}, {0x1100, 0x115f, 2}, {0x2e80, 0xa4cf, 2},
-        {0xac00, 0xd7a3, 2}, {0xf900, 0xfaff, 2}, {0xfe30, 0xfe6f, 2}, {0xff00, 0xff60, 2}, {0x1f300, 0x1faff, 2},
-        {0x20000, 0x3fffd, 2},
+    static const struct {
+        uint32_t first, last;
+        int columns;
+    } ranges[] = {
+        {0x0300, 0x036f, 0}, {0x200b, 0x200f, 0},   {0xfe00, 0xfe0f, 0},   {0x1100, 0x115f, 2},
+        {0x2e80, 0xa4cf, 2}, {0xac00, 0xd7a3, 2},   {0xf900, 0xfaff, 2},   {0xfe30, 0xfe6f, 2},
+        {0xff00, 0xff60, 2}, {0x1f300, 0x1faff, 2}, {0x20000, 0x3fffd, 2},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
         if (code >= ranges[i].first && code <= ranges[i].last) return ranges[i].columns;
@@ -40,7 +44,8 @@ static int columns_of(uint32_t code) {
 
 int cr_text_columns(const char *text) {
     int columns = 0;
-    for (int bytes; *text; text += bytes) columns += columns_of(next_character(text, &bytes));
+    for (int bytes; *text; text += bytes)
+        columns += columns_of(next_character(text, &bytes));
     return columns;
 }
 
@@ -48,9 +53,12 @@ int cr_text_columns(const char *text) {
 static void format_duration(double seconds, char *text, size_t size) {
     const long long whole = seconds < 1e15 ? (long long)(seconds + 0.5) : 0;
     const long long days = whole / 86400, hours = whole / 3600 % 24, minutes = whole / 60 % 60;
-    if (days) snprintf(text, size, "%lldd %lldh", days, hours);
-    else if (hours) snprintf(text, size, "%lld:%02lld:%02lld", hours, minutes, whole % 60);
-    else snprintf(text, size, "%lld:%02lld", minutes, whole % 60);
+    if (days)
+        snprintf(text, size, "%lldd %lldh", days, hours);
+    else if (hours)
+        snprintf(text, size, "%lld:%02lld:%02lld", hours, minutes, whole % 60);
+    else
+        snprintf(text, size, "%lld:%02lld", minutes, whole % 60);
 }
 
 /* Three figures, as far as they mean something: "0.04", "3.1", "152". */
@@ -93,7 +101,8 @@ static void write_time_left(const cr_progress_view *view, char text[PART_BYTES])
 
 static void fill_parts(const cr_progress_view *view, line_parts *parts) {
     memset(parts, 0, sizeof *parts);
-    for (int i = 0; i < PARTS; i++) parts->text[i] = parts->own[i];
+    for (int i = 0; i < PARTS; i++)
+        parts->text[i] = parts->own[i];
     parts->text[LABEL] = view->label ? view->label : "";
     parts->text[FIELDS] = view->fields ? view->fields : "";
     parts->text[BAR] = parts->bar;
@@ -117,21 +126,29 @@ static int columns_of_parts(const line_parts *parts) {
     return columns;
 }
 
-/* "|████▌     |" of `columns` columns, its end to an eighth of one; "[####      ]" in ASCII. */
+static char *put(char *end, const char *text) {
+    const size_t bytes = strlen(text);
+    memcpy(end, text, bytes + 1);
+    return end + bytes;
+}
+
+/* "|████▌     |" of `columns` columns, its end to an eighth of one; "[####      ]" in ASCII. `bar` holds BAR_MOST. */
 static void draw_bar(const cr_progress_view *view, int columns, char *bar) {
     static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
     const int inside = columns - 2;
     const double share = fmax(0, fmin(1, (double)view->done / (double)view->total));
     const int filled = (int)(share * inside * 8);
     int drawn = 0;
-    strcpy(bar, view->use_utf8 ? "|" : "[");
-    for (; drawn < filled / 8; drawn++) strcat(bar, view->use_utf8 ? "█" : "#");
+    char *end = put(bar, view->use_utf8 ? "|" : "[");
+    for (; drawn < filled / 8; drawn++)
+        end = put(end, view->use_utf8 ? "█" : "#");
     if (view->use_utf8 && filled % 8) {
-        strcat(bar, eighths[filled % 8]);
+        end = put(end, eighths[filled % 8]);
         drawn++;
     }
-    for (; drawn < inside; drawn++) strcat(bar, " ");
-    strcat(bar, view->use_utf8 ? "|" : "]");
+    for (; drawn < inside; drawn++)
+        end = put(end, " ");
+    put(end, view->use_utf8 ? "|" : "]");
 }
 
 /* Copies whole characters while they fit; control characters become blanks. Returns the columns written. */
@@ -141,8 +158,10 @@ static int append(char *line, size_t size, size_t *used, const char *text, int c
         const uint32_t code = next_character(text, &bytes);
         const int more = columns_of(code);
         if (written + more > columns || *used + (size_t)bytes >= size) break;
-        if (code < 0x20 || code == 0x7f) line[*used] = ' ';
-        else memcpy(line + *used, text, (size_t)bytes);
+        if (code < 0x20 || code == 0x7f)
+            line[*used] = ' ';
+        else
+            memcpy(line + *used, text, (size_t)bytes);
         *used += (size_t)bytes;
         written += more;
     }
@@ -170,5 +189,6 @@ void cr_progress_line(const cr_progress_view *view, int width, bool with_bar, ch
         if (columns) columns += append(line, size, &used, "  ", width - columns);
         columns += append(line, size, &used, parts.text[i], width - columns);
     }
-    while (used && line[used - 1] == ' ') line[--used] = '\0';
+    while (used && line[used - 1] == ' ')
+        line[--used] = '\0';
 }

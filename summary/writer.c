@@ -1,6 +1,7 @@
 /* Event files: records in a buffer, and the buffer in a file that grows by whole records.
  *
- * A record is u64 length, u32 masked CRC-32C of the length, the event's bytes, u32 masked CRC-32C of them; little-endian. */
+ * A record is u64 length, u32 masked CRC-32C of the length, the event's bytes, u32 masked CRC-32C of them;
+ * little-endian. */
 #ifdef CRESSET_HAS_SUMMARY
 #include "summary/writer.h"
 
@@ -65,9 +66,10 @@ static bool make_folders(const char *folder) {
 static char *file_path(const char *folder, const char *suffix) {
     static atomic_int files_opened;
     char host[256] = "", path[PATH_BYTES];
-    if (gethostname(host, sizeof host - 1) != 0 || !host[0]) strcpy(host, "localhost");
-    const int length = snprintf(path, sizeof path, "%s/events.out.tfevents.%010lld.%s.%ld.%d%s", folder,
-                                (long long)time(NULL), host, (long)getpid(), atomic_fetch_add(&files_opened, 1), suffix);
+    if (gethostname(host, sizeof host - 1) != 0 || !host[0]) snprintf(host, sizeof host, "localhost");
+    const int length =
+        snprintf(path, sizeof path, "%s/events.out.tfevents.%010lld.%s.%ld.%d%s", folder, (long long)time(NULL), host,
+                 (long)getpid(), atomic_fetch_add(&files_opened, 1), suffix);
     if (length < (int)sizeof path) return cr_strdup(path);
     cr_record_error(CR_ERROR_ARGUMENT, "summary: the event file's path would have %d bytes", length);
     return NULL;
@@ -78,8 +80,10 @@ static size_t write_pending(const cr_summary_writer *writer) {
     size_t done = 0;
     while (done < writer->used) {
         const ssize_t written = write(writer->descriptor, writer->buffer + done, writer->used - done);
-        if (written > 0) done += (size_t)written;
-        else if (written == 0 || errno != EINTR) break;
+        if (written > 0)
+            done += (size_t)written;
+        else if (written == 0 || errno != EINTR)
+            break;
     }
     return done;
 }
@@ -107,7 +111,8 @@ static bool flush_locked(cr_summary_writer *writer) {
 /* ---------------------------------------------------------------- records */
 
 static void store_u32(uint8_t *bytes, uint32_t value) {
-    for (int i = 0; i < 4; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+    for (int i = 0; i < 4; i++)
+        bytes[i] = (uint8_t)(value >> (8 * i));
 }
 
 static bool reserve(cr_summary_writer *writer, size_t more) {
@@ -148,7 +153,8 @@ bool cr_summary_append(cr_summary_writer *writer, const Cr__Event *event) {
 
 bool cr_summary_append_value(cr_summary_writer *writer, const char *caller, const char *tag, Cr__Summary__Value *value,
                              int64_t step) {
-    if (!writer) return cr_fail(CR_ERROR_ARGUMENT, "%s: the writer is NULL; was cr_summary_writer_open checked?", caller);
+    if (!writer)
+        return cr_fail(CR_ERROR_ARGUMENT, "%s: the writer is NULL; was cr_summary_writer_open checked?", caller);
     if (!cr_summary_check_text(caller, "tag", tag)) return false;
     value->tag = (char *)tag;
     Cr__Summary summary = CR__SUMMARY__INIT;
@@ -162,7 +168,8 @@ bool cr_summary_append_value(cr_summary_writer *writer, const char *caller, cons
     return cr_summary_append(writer, &event);
 }
 
-/* Length of the UTF-8 character at `text`: 1 to 4, or 0 where there is none (overlong forms and surrogates are none). */
+/* Length of the UTF-8 character at `text`: 1 to 4, or 0 where there is none (overlong forms and surrogates are none).
+ */
 static int character_length(const uint8_t *text) {
     if (text[0] < 0x80) return 1;
     const int length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
@@ -262,7 +269,8 @@ bool cr_summary_flush(cr_summary_writer *writer) {
     if (!writer) return cr_fail(CR_ERROR_ARGUMENT, "summary_flush: the writer is NULL");
     pthread_mutex_lock(&writer->lock);
     bool ok = !writer->used || flush_locked(writer);
-    for (child *each = writer->children; each; each = each->next) ok &= cr_summary_flush(each->writer);
+    for (child *each = writer->children; each; each = each->next)
+        ok &= cr_summary_flush(each->writer);
     pthread_mutex_unlock(&writer->lock);
     return ok;
 }
@@ -289,9 +297,10 @@ static cr_summary_writer *child_locked(cr_summary_writer *writer, const char *na
         cr_record_error(CR_ERROR_ARGUMENT, "summary_scalars: the name \"%.80s…\" is too long", name);
         return NULL;
     }
-    child *made = cr_malloc(sizeof *made + strlen(name) + 1);
+    const size_t name_bytes = strlen(name) + 1;
+    child *made = cr_malloc(sizeof *made + name_bytes);
     if (!made) return NULL;
-    strcpy(made->name, name);
+    memcpy(made->name, name, name_bytes);
     made->next = writer->children;
     made->writer = cr_summary_writer_open_with(folder, &writer->options);
     if (!made->writer) {
@@ -307,7 +316,8 @@ static bool append_to_child(cr_summary_writer *writer, const char *tag, cr_summa
     if (!cr_summary_check_text("summary_scalars", "name", value.name)) return false;
     if (snprintf(name, sizeof name, "%s_%s", tag, value.name) >= (int)sizeof name)
         return cr_fail(CR_ERROR_ARGUMENT, "summary_scalars: the name \"%.80s…\" is too long", value.name);
-    for (char *slash = name; (slash = strchr(slash, '/'));) *slash = '_';
+    for (char *slash = name; (slash = strchr(slash, '/'));)
+        *slash = '_';
     pthread_mutex_lock(&writer->lock);
     cr_summary_writer *writer_of_name = child_locked(writer, name);
     pthread_mutex_unlock(&writer->lock);
@@ -320,7 +330,8 @@ bool cr_summary_scalars_with(cr_summary_writer *writer, const char *tag, int64_t
         return cr_fail(CR_ERROR_ARGUMENT, "summary_scalars: %s NULL", writer ? "the values are" : "the writer is");
     if (!cr_summary_check_text("summary_scalars", "tag", tag)) return false;
     bool ok = true;
-    for (int i = 0; i < count; i++) ok &= append_to_child(writer, tag, values[i], step);
+    for (int i = 0; i < count; i++)
+        ok &= append_to_child(writer, tag, values[i], step);
     return ok;
 }
 #else

@@ -8,8 +8,8 @@
 
 /* Appends the event as one record. False and an error on failure. */
 bool cr_summary_append(cr_summary_writer *writer, const Cr__Event *event);
-/* The same for a summary of one value under `tag`; fills in the time, the step and the tag. `caller` names the function in
- * messages. */
+/* The same for a summary of one value under `tag`; fills in the time, the step and the tag. `caller` names the function
+ * in messages. */
 bool cr_summary_append_value(cr_summary_writer *writer, const char *caller, const char *tag, Cr__Summary__Value *value,
                              int64_t step);
 /* False and an error unless the text is there and is UTF-8: TensorBoard stops reading a file at a tag that is not. */

@@ -23,6 +23,7 @@ try:
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.plugins.hparams import plugin_data_pb2
+    from tensorboard.util import tensor_util
 except ImportError as error:
     print(f"skipped: {error} (scripts/python-env installs it)")
     sys.exit(77)
@@ -165,8 +166,9 @@ def check_texts(events):
     check("texts", got, [(0, "a *first* note"), (5, "| é | 日本 |\n|---|---|\n| 1 | 2 |")])
     metadata = events.SummaryMetadata("note/text_summary")
     check("texts: plugin", metadata.plugin_data.plugin_name, "text")
-    shape = events.Tensors("note/text_summary")[0].tensor_proto.tensor_shape
-    check("texts: shape", [dim.size for dim in shape.dim], [1])
+    tensor = tensor_util.make_ndarray(events.Tensors("note/text_summary")[0].tensor_proto)
+    check("texts: shape", tensor.shape, (1,))
+    check("texts: element", tensor[0], b"a *first* note")
 
 
 def check_hparams(events):

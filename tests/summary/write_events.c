@@ -39,17 +39,23 @@ static cr_tensor *histogram_values(int index) {
     const double scale = pow(10, index % 12 - 4);
     cr_tensor *wide = cr_empty(CR_F64, CR_SHAPE(1 + 97 * index, 3), CR_CPU);
     double *values = wide ? cr_data(wide) : NULL;
-    for (int64_t i = 0; i < cr_numel(wide); i++) values[i] = (uniform() - (index % 3) * 0.4) * scale;
+    for (int64_t i = 0; i < cr_numel(wide); i++)
+        values[i] = (uniform() - (index % 3) * 0.4) * scale;
     if (wide && index % 4 == 3) values[0] = values[1] = 0;
     const cr_dtype dtype = dtypes[index % 6];
     cr_tensor *t = cr_empty(dtype, cr_shape_of(wide), CR_CPU);
     for (int64_t i = 0; t && i < cr_numel(t); i++) {
         void *place = (char *)cr_data(t) + (size_t)i * cr_dtype_size(dtype);
-        if (dtype == CR_F64) *(double *)place = values[i];
-        else if (dtype == CR_F32) *(float *)place = (float)values[i];
-        else if (dtype == CR_I32) *(int32_t *)place = (int32_t)(values[i] * 10);
-        else if (dtype == CR_U8) *(uint8_t *)place = (uint8_t)(fabs(values[i]) > 255 ? 255 : fabs(values[i]));
-        else *(uint16_t *)place = (uint16_t)(uniform() * 0x7000); /* bits of finite halves */
+        if (dtype == CR_F64)
+            *(double *)place = values[i];
+        else if (dtype == CR_F32)
+            *(float *)place = (float)values[i];
+        else if (dtype == CR_I32)
+            *(int32_t *)place = (int32_t)(values[i] * 10);
+        else if (dtype == CR_U8)
+            *(uint8_t *)place = (uint8_t)(fabs(values[i]) > 255 ? 255 : fabs(values[i]));
+        else
+            *(uint16_t *)place = (uint16_t)(uniform() * 0x7000); /* bits of finite halves */
     }
     return t;
 }
@@ -58,7 +64,8 @@ static cr_tensor *histogram_values(int index) {
 static cr_tensor *as_f64(const cr_tensor *t) {
     cr_tensor *wide = cr_empty(CR_F64, cr_shape_of(t), CR_CPU);
     double *values = wide ? cr_data(wide) : NULL;
-    for (int64_t i = 0; i < cr_numel(wide); i++) values[i] = cr_at(t, CR_SHAPE(i / 3, i % 3));
+    for (int64_t i = 0; i < cr_numel(wide); i++)
+        values[i] = cr_at(t, CR_SHAPE(i / 3, i % 3));
     return wide;
 }
 
@@ -75,8 +82,10 @@ static void write_histograms(cr_summary_writer *writer, const char *folder) {
 static cr_tensor *random_image(cr_dtype dtype, cr_shape shape) {
     cr_tensor *t = cr_empty(dtype, shape, CR_CPU);
     for (int64_t i = 0; t && i < cr_numel(t); i++) {
-        if (dtype == CR_U8) ((uint8_t *)cr_data(t))[i] = (uint8_t)(256 * uniform());
-        else ((float *)cr_data(t))[i] = (float)(1.4 * uniform() - 0.2);
+        if (dtype == CR_U8)
+            ((uint8_t *)cr_data(t))[i] = (uint8_t)(256 * uniform());
+        else
+            ((float *)cr_data(t))[i] = (float)(1.4 * uniform() - 0.2);
     }
     return t;
 }
@@ -98,8 +107,9 @@ static void write_images(cr_summary_writer *writer, const char *folder) {
 static void write_rest(cr_summary_writer *writer) {
     cr_summary_text(writer, "note", "a *first* note", 0);
     cr_summary_text(writer, "note", "| é | 日本 |\n|---|---|\n| 1 | 2 |", 5);
-    cr_summary_hparams(writer, (cr_summary_hparam[]){{.name = "lr", .number = 2e-4}, {.name = "optimizer", .text = "adam"}},
-                       2, (cr_summary_value[]){{"hparam/accuracy", 0.75}}, 1);
+    cr_summary_hparams(writer,
+                       (cr_summary_hparam[]){{.name = "lr", .number = 2e-4}, {.name = "optimizer", .text = "adam"}}, 2,
+                       (cr_summary_value[]){{"hparam/accuracy", 0.75}}, 1);
 }
 
 int main(int count, char **arguments) {

@@ -28,11 +28,10 @@ static int remove_path(void **state) {
 /* ---------------------------------------------------------------- axes */
 
 static void assert_labels(const cr_axis *axis, const char *expected) {
-    char all[2048] = "";
-    for (int i = 0; i < axis->count; i++) {
-        strcat(all, i ? " " : "");
-        strcat(all, axis->ticks[i].label);
-    }
+    char all[CR_AXIS_MOST_TICKS * (CR_AXIS_LABEL_BYTES + 1)] = "";
+    size_t used = 0;
+    for (int i = 0; i < axis->count; i++)
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i ? " " : "", axis->ticks[i].label);
     assert_string_equal(all, expected);
 }
 
@@ -43,6 +42,18 @@ static void ticks_stand_at_round_values(void **state) {
     assert_labels(&axis, "0.0 0.2 0.4 0.6 0.8 1.0");
     cr_axis_init(&axis, -3, 7.2, false, 0, 5);
     assert_labels(&axis, "-2 0 2 4 6");
+    cr_axis_init(&axis, 0, 2.8, false, 0, 2);
+    assert_labels(&axis, "0 1 2");
+    cr_axis_init(&axis, 0, 3.2, false, 0, 2);
+    assert_labels(&axis, "0 2");
+    cr_axis_init(&axis, 0, 6.8, false, 0, 2);
+    assert_labels(&axis, "0 2 4 6");
+    cr_axis_init(&axis, 0, 8, false, 0, 2);
+    assert_labels(&axis, "0 5");
+    cr_axis_init(&axis, 0, 14, false, 0, 2);
+    assert_labels(&axis, "0 5 10");
+    cr_axis_init(&axis, 0, 16, false, 0, 2);
+    assert_labels(&axis, "0 10");
     cr_axis_init(&axis, 0, 300000, false, 0, 6);
     assert_labels(&axis, "0 50k 100k 150k 200k 250k 300k");
     cr_axis_init(&axis, 1e6, 2.1e7, false, 0, 4);
@@ -63,8 +74,8 @@ static void ticks_stand_at_round_values(void **state) {
 
 static void ticks_are_where_their_labels_say(void **state) {
     (void)state;
-    static const double ranges[][2] = {{0, 1}, {-5, 1e-3}, {1e-300, 2e-300}, {-1e308, 1e308}, {3, 3}, {0, 0}, {-7, -7}, {1, -1},
-                                       {1e15, 1e15 + 4}, {-1e-5, 1e-5}, {1e300, 1.5e300}};
+    static const double ranges[][2] = {{0, 1},   {-5, 1e-3}, {1e-300, 2e-300}, {-1e308, 1e308}, {3, 3},          {0, 0},
+                                       {-7, -7}, {1, -1},    {1e15, 1e15 + 4}, {-1e-5, 1e-5},   {1e300, 1.5e300}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         for (int wanted = 2; wanted < 12; wanted++) {
             cr_axis axis;
@@ -117,8 +128,8 @@ static void a_rising_line_rises_across_the_picture(void **state) {
     (void)state;
     const int64_t live = cr_memory_stats().live_bytes;
     const double y[] = {0, 1, 2, 3, 4};
-    assert_true(cr_plot(path, (&(cr_plot_series){.name = "line", .y = y, .count = 5, .color = 0x102030}), 1, .title = "A",
-                        .x_label = "x", .y_label = "y"));
+    assert_true(cr_plot(path, (&(cr_plot_series){.name = "line", .y = y, .count = 5, .color = 0x102030}), 1,
+                        .title = "A", .x_label = "x", .y_label = "y"));
     assert_cr_ok();
     load_picture();
     assert_true(picture.width == 960 && picture.height == 540);
@@ -132,6 +143,20 @@ static void a_rising_line_rises_across_the_picture(void **state) {
     assert_true(abs(middle_of(200, 0x102030) + middle_of(800, 0x102030) - 2 * middle_of(500, 0x102030)) <= 2);
     cr_image_free(&picture);
     assert_int_equal(cr_memory_stats().live_bytes, live);
+}
+
+static void a_line_is_two_pixels_thick(void **state) {
+    (void)state;
+    const double y[] = {1, 1};
+    assert_true(cr_plot(path, (&(cr_plot_series){.y = y, .count = 2, .color = 0x102030}), 1));
+    load_picture();
+    for (int x = 100; x < 930; x++) {
+        int top, bottom;
+        assert_true(column_of(x, 0x102030, &top, &bottom) > 0);
+        assert_true(bottom - top <= 1);
+        assert_true(is_color(x, top - 3, 0xffffff) || is_color(x, top - 3, 0xe8eaee)); /* paper or grid */
+    }
+    cr_image_free(&picture);
 }
 
 static void a_long_series_keeps_its_extremes(void **state) {
@@ -169,7 +194,8 @@ static void reducing_does_not_change_the_picture(void **state) {
     assert_true(cr_plot(path, (&(cr_plot_series){.x = x, .y = y, .count = 2 * COUNT}), 1));
     size_t bytes, other_bytes;
     void *doubled = cr_file_load(path, 0, &bytes);
-    for (int i = 0; i < COUNT; i++) y[i] = y[2 * i];
+    for (int i = 0; i < COUNT; i++)
+        y[i] = y[2 * i];
     assert_true(cr_plot(path, (&(cr_plot_series){.y = y, .count = COUNT}), 1));
     void *single = cr_file_load(path, 0, &other_bytes);
     assert_int_equal(bytes, other_bytes);
@@ -183,13 +209,15 @@ static void reducing_does_not_change_the_picture(void **state) {
 static void values_that_cannot_be_shown_are_left_out(void **state) {
     (void)state;
     double y[300];
-    for (int i = 0; i < 300; i++) y[i] = i < 100 ? 1 : i < 200 ? (i % 3 ? NAN : -INFINITY) : 2;
+    for (int i = 0; i < 300; i++)
+        y[i] = i < 100 ? 1 : i < 200 ? (i % 3 ? NAN : -INFINITY) : 2;
     assert_true(cr_plot(path, (&(cr_plot_series){.y = y, .count = 300, .color = 0x102030}), 1));
     load_picture();
     assert_true(middle_of(200, 0x102030) > middle_of(800, 0x102030));
     assert_int_equal(middle_of(500, 0x102030), -1);
     cr_image_free(&picture);
-    for (int i = 100; i < 200; i++) y[i] = i % 2 ? 0 : -5;
+    for (int i = 100; i < 200; i++)
+        y[i] = i % 2 ? 0 : -5;
     assert_true(cr_plot(path, (&(cr_plot_series){.y = y, .count = 300, .color = 0x102030}), 1, .log_y = true));
     load_picture();
     assert_true(middle_of(200, 0x102030) > middle_of(800, 0x102030));
@@ -200,7 +228,8 @@ static void values_that_cannot_be_shown_are_left_out(void **state) {
 static void a_logarithmic_axis_makes_exponentials_straight(void **state) {
     (void)state;
     double y[101];
-    for (int i = 0; i <= 100; i++) y[i] = exp(-0.1 * i);
+    for (int i = 0; i <= 100; i++)
+        y[i] = exp(-0.1 * i);
     assert_true(cr_plot(path, (&(cr_plot_series){.y = y, .count = 101, .color = 0x102030}), 1, .log_y = true));
     load_picture();
     assert_true(middle_of(200, 0x102030) + 100 < middle_of(800, 0x102030));
@@ -225,25 +254,31 @@ static void smoothing_draws_the_debiased_moving_average(void **state) {
     assert_true(bottom_left > 400 && lowest > 440); /* the average is near zero; the spike itself is faint */
     cr_image_free(&picture);
     /* the bold line lies where the average alone would be drawn */
-    cr_plot_series both[] = {{.y = y, .count = COUNT, .color = 0xeeeeee}, {.y = average, .count = COUNT, .color = 0x102030}};
+    cr_plot_series both[] = {{.y = y, .count = COUNT, .color = 0xeeeeee},
+                             {.y = average, .count = COUNT, .color = 0x102030}};
     int expected[9], got[9];
     assert_true(cr_plot(path, both, 2));
     load_picture();
-    for (int i = 0; i < 9; i++) expected[i] = middle_of(100 + 90 * i, 0x102030);
+    for (int i = 0; i < 9; i++)
+        expected[i] = middle_of(100 + 90 * i, 0x102030);
     cr_image_free(&picture);
     assert_true(cr_plot(path, (&(cr_plot_series){.y = y, .count = COUNT, .color = 0x102030}), 1, .smoothing = 0.99));
     load_picture();
-    for (int i = 0; i < 9; i++) got[i] = middle_of(100 + 90 * i, 0x102030);
+    for (int i = 0; i < 9; i++)
+        got[i] = middle_of(100 + 90 * i, 0x102030);
     cr_image_free(&picture);
-    for (int i = 0; i < 9; i++) assert_true(got[i] > 0 && abs(got[i] - expected[i]) <= 1);
+    for (int i = 0; i < 9; i++)
+        assert_true(got[i] > 0 && abs(got[i] - expected[i]) <= 1);
 }
 
 static void awkward_plots_are_drawn_too(void **state) {
     (void)state;
     const double one[] = {5}, nothing[] = {NAN}, huge[] = {-1e308, 1e308}, same_x[] = {2, 2};
-    const cr_plot_series series[] = {
-        {.name = "one", .y = one, .count = 1}, {.name = "nothing", .y = nothing, .count = 1}, {.name = "empty"},
-        {.name = "caf\xc3\xa9 \xff", .y = huge, .count = 2}, {.x = same_x, .y = huge, .count = 2}};
+    const cr_plot_series series[] = {{.name = "one", .y = one, .count = 1},
+                                     {.name = "nothing", .y = nothing, .count = 1},
+                                     {.name = "empty"},
+                                     {.name = "caf\xc3\xa9 \xff", .y = huge, .count = 2},
+                                     {.x = same_x, .y = huge, .count = 2}};
     assert_true(cr_plot(path, series, 5, .title = "a title that is far too long for a picture as small as this one is",
                         .width = 160, .height = 120, .x_label = "x", .y_label = "a label taller than the picture"));
     assert_true(cr_plot(path, series, 5, .log_y = true, .smoothing = 0.5));
@@ -328,7 +363,8 @@ static void a_history_grows_is_plotted_and_comes_back_from_a_checkpoint(void **s
     assert_cr_error(CR_ERROR_INDEX, "curve 2");
     CR_SCOPE {
         cr_tensor *points = cr_history_get(history, "g");
-        assert_true(cr_numel(points) == 1000 && cr_at(points, CR_SHAPE(1, 0)) == 3 && cr_at(points, CR_SHAPE(499, 1)) == 999);
+        assert_true(cr_numel(points) == 1000 && cr_at(points, CR_SHAPE(1, 0)) == 3 &&
+                    cr_at(points, CR_SHAPE(499, 1)) == 999);
         assert_true(cr_history_add(other, "g", 7, 7));
         assert_true(cr_history_set(other, "g", points));
         assert_true(cr_history_add(other, "g", 1001, 5));
@@ -356,7 +392,8 @@ static void a_history_whose_memory_fails_keeps_what_it_had(void **state) {
         cr_history *history = cr_history_new();
         assert_true(cr_history_add(history, "a", 1, 2));
         cr_memory_fail_nth(n);
-        for (int i = 0; i < 100; i++) cr_history_add(history, i % 2 ? "a" : "b", i, i);
+        for (int i = 0; i < 100; i++)
+            cr_history_add(history, i % 2 ? "a" : "b", i, i);
         cr_memory_fail_nth(0);
         cr_clear_error();
         assert_true(cr_history_add(history, "a", 3, 4));
@@ -374,6 +411,7 @@ int main(void) {
         cmocka_unit_test(ticks_stand_at_round_values),
         cmocka_unit_test(ticks_are_where_their_labels_say),
         cmocka_unit_test(a_rising_line_rises_across_the_picture),
+        cmocka_unit_test(a_line_is_two_pixels_thick),
         cmocka_unit_test(a_long_series_keeps_its_extremes),
         cmocka_unit_test(reducing_does_not_change_the_picture),
         cmocka_unit_test(values_that_cannot_be_shown_are_left_out),

@@ -38,7 +38,8 @@ static uint32_t slow_crc32c(const uint8_t *data, size_t bytes) {
     uint32_t crc = ~0u;
     for (size_t i = 0; i < bytes; i++) {
         crc ^= data[i];
-        for (int bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >> 1) ^ 0x82f63b78u : crc >> 1;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc & 1 ? (crc >> 1) ^ 0x82f63b78u : crc >> 1;
     }
     return ~crc;
 }
@@ -62,8 +63,8 @@ typedef struct records {
 static records all;
 
 /* Reads a file whose every byte belongs to a whole record. */
-static void read_records(const char *path) {
-    FILE *file = fopen(path, "rb");
+static void read_records(const char *name) {
+    FILE *file = fopen(name, "rb");
     assert_non_null(file);
     static uint8_t bytes[16 << 20];
     all.bytes = bytes;
@@ -84,7 +85,8 @@ static void read_records(const char *path) {
 }
 
 static void free_records(void) {
-    for (int i = 0; i < all.count; i++) cr__event__free_unpacked(all.events[i], NULL);
+    for (int i = 0; i < all.count; i++)
+        cr__event__free_unpacked(all.events[i], NULL);
     all.count = 0;
 }
 
@@ -95,7 +97,14 @@ static Cr__Summary__Value *value_of(int index) {
     return all.events[index]->summary->value[0];
 }
 
-static off_t size_of(const char *path) {
+/* Where the last writer noted writes, also after it is closed. */
+static char path[512];
+
+static void note_path(const cr_summary_writer *writer) {
+    snprintf(path, sizeof path, "%s", cr_summary_writer_path(writer));
+}
+
+static off_t size_of_file(void) {
     struct stat status;
     return stat(path, &status) == 0 ? status.st_size : -1;
 }
@@ -106,7 +115,8 @@ static void the_crc_is_castagnolis(void **state) {
     (void)state;
     assert_int_equal(cr_crc32c("123456789", 9), 0xe3069283u); /* the check value of the CRC catalogue */
     uint8_t bytes[300];
-    for (int i = 0; i < 300; i++) bytes[i] = (uint8_t)(i * 37 + i / 7);
+    for (int i = 0; i < 300; i++)
+        bytes[i] = (uint8_t)(i * 37 + i / 7);
     for (size_t length = 0; length < 280; length++)
         for (size_t start = 0; start < 9; start++)
             assert_int_equal(cr_crc32c(bytes + start, length), slow_crc32c(bytes + start, length));
@@ -117,8 +127,7 @@ static void a_file_begins_with_its_version_and_holds_scalars(void **state) {
     const int64_t live = cr_memory_stats().live_bytes;
     cr_summary_writer *writer = cr_summary_writer_open(folder, .suffix = ".end");
     assert_cr_ok();
-    char path[512];
-    strcpy(path, cr_summary_writer_path(writer));
+    note_path(writer);
     assert_true(cr_summary_scalar(writer, "loss/d", 0.25, 3));
     assert_true(cr_summary_scalar(writer, "loss/d", NAN, -4));
     assert_true(cr_summary_scalar(writer, "zero", 0, INT64_MAX));
@@ -161,35 +170,35 @@ static void a_files_name_tells_time_host_process_and_number(void **state) {
 static void records_reach_the_file_by_size_by_time_and_on_request(void **state) {
     (void)state;
     cr_summary_writer *writer = cr_summary_writer_open(folder, .buffer_bytes = 1000);
-    const char *path = cr_summary_writer_path(writer);
-    const off_t start = size_of(path);
+    note_path(writer);
+    const off_t start = size_of_file();
     assert_true(start > 0); /* the version is there at once */
     cr_summary_scalar(writer, "a", 1, 0);
-    assert_int_equal(size_of(path), start);
+    assert_int_equal(size_of_file(), start);
     cr_summary_flush(writer);
-    const off_t one = size_of(path) - start;
+    const off_t one = size_of_file() - start;
     assert_true(one > 0);
     for (int i = 0; i < 200; i++) {
         cr_summary_scalar(writer, "a", 1, 0);
-        assert_int_equal((size_of(path) - start) % one, 0); /* whole records only */
+        assert_int_equal((size_of_file() - start) % one, 0); /* whole records only */
     }
-    assert_true(size_of(path) > start + 190 * one - 1000);
+    assert_true(size_of_file() > start + 190 * one - 1000);
     cr_summary_close(writer);
 
     writer = cr_summary_writer_open(folder, .flush_seconds = 0);
-    path = cr_summary_writer_path(writer);
+    note_path(writer);
     for (int i = 1; i <= 3; i++) {
         cr_summary_scalar(writer, "a", 1, 0);
-        assert_int_equal(size_of(path), start + i * one);
+        assert_int_equal(size_of_file(), start + i * one);
     }
     cr_summary_close(writer);
 
     writer = cr_summary_writer_open(folder, .flush_seconds = 0.05);
-    path = cr_summary_writer_path(writer);
+    note_path(writer);
     cr_summary_scalar(writer, "a", 1, 0);
     usleep(60 * 1000);
     cr_summary_scalar(writer, "a", 1, 0);
-    assert_int_equal(size_of(path), start + 2 * one);
+    assert_int_equal(size_of_file(), start + 2 * one);
     cr_summary_close(writer);
     assert_cr_ok();
 }
@@ -197,10 +206,10 @@ static void records_reach_the_file_by_size_by_time_and_on_request(void **state) 
 static void a_full_disk_is_an_error_and_the_records_wait(void **state) {
     (void)state;
     cr_summary_writer *writer = cr_summary_writer_open(folder);
-    char path[512];
-    strcpy(path, cr_summary_writer_path(writer));
-    const off_t start = size_of(path);
-    for (int i = 0; i < 100; i++) cr_summary_scalar(writer, "a", i, i);
+    note_path(writer);
+    const off_t start = size_of_file();
+    for (int i = 0; i < 100; i++)
+        cr_summary_scalar(writer, "a", i, i);
     struct rlimit before, tight;
     getrlimit(RLIMIT_FSIZE, &before);
     tight = before;
@@ -211,12 +220,13 @@ static void a_full_disk_is_an_error_and_the_records_wait(void **state) {
     setrlimit(RLIMIT_FSIZE, &before);
     signal(SIGXFSZ, handler);
     assert_cr_error(CR_ERROR_IO, "wait in memory");
-    assert_int_equal(size_of(path), start); /* cut back to whole records */
+    assert_int_equal(size_of_file(), start); /* cut back to whole records */
     assert_true(cr_summary_scalar(writer, "a", 100, 100));
     assert_true(cr_summary_close(writer));
     read_records(path);
     assert_int_equal(all.count, 102);
-    for (int i = 0; i <= 100; i++) assert_true(value_of(i + 1)->simple_value == (float)i);
+    for (int i = 0; i <= 100; i++)
+        assert_true(value_of(i + 1)->simple_value == (float)i);
     free_records();
 }
 
@@ -232,8 +242,7 @@ static void a_histogram_counts_finite_values_and_leaves_out_the_others(void **st
     const float values[] = {NAN, 1, 1, -2, INFINITY, 0, -INFINITY, 3e20f};
     const float bad[] = {NAN, INFINITY};
     cr_summary_writer *writer = cr_summary_writer_open(folder);
-    char path[512];
-    strcpy(path, cr_summary_writer_path(writer));
+    note_path(writer);
     CR_SCOPE {
         assert_true(cr_summary_histogram(writer, "h", cr_from_data(CR_F32, CR_SHAPE(2, 4), values), 1));
         assert_true(cr_summary_histogram(writer, "h", cr_from_data(CR_F32, CR_SHAPE(2), bad), 2));
@@ -273,10 +282,10 @@ static void images_are_pngs_of_the_tensors_pixels(void **state) {
     (void)state;
     const float grey[] = {0, 0.5f, 1, -3, 7, NAN};
     uint8_t colors[2 * 3 * 3];
-    for (int i = 0; i < 18; i++) colors[i] = (uint8_t)(i * 14);
+    for (int i = 0; i < 18; i++)
+        colors[i] = (uint8_t)(i * 14);
     cr_summary_writer *writer = cr_summary_writer_open(folder);
-    char path[512];
-    strcpy(path, cr_summary_writer_path(writer));
+    note_path(writer);
     CR_SCOPE {
         assert_true(cr_summary_image(writer, "i", cr_from_data(CR_F32, CR_SHAPE(2, 3), grey), 0));
         assert_true(cr_summary_image(writer, "i", cr_from_data(CR_U8, CR_SHAPE(2, 3, 3), colors), 1, .layout = "HWC"));
@@ -311,7 +320,8 @@ static void scalars_of_one_chart_are_runs_of_their_own(void **state) {
     (void)state;
     const int64_t live = cr_memory_stats().live_bytes;
     cr_summary_writer *writer = cr_summary_writer_open(folder);
-    for (int i = 0; i < 5; i++) assert_true(cr_summary_scalars(writer, "a/b", i, {"d/x", i}, {"g", 2 * i}));
+    for (int i = 0; i < 5; i++)
+        assert_true(cr_summary_scalars(writer, "a/b", i, {"d/x", i}, {"g", 2 * i}));
     assert_true(cr_summary_flush(writer));
     char command[200];
     snprintf(command, sizeof command, "test $(ls -d %s/a_b_d_x %s/a_b_g | wc -l) = 2", folder, folder);
@@ -337,10 +347,10 @@ static void *write_many(void *writer) {
 static void threads_may_share_a_writer(void **state) {
     (void)state;
     cr_summary_writer *writer = cr_summary_writer_open(folder, .buffer_bytes = 500);
-    char path[512];
-    strcpy(path, cr_summary_writer_path(writer));
+    note_path(writer);
     pthread_t threads[THREADS];
-    for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, write_many, writer);
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, write_many, writer);
     for (int i = 0; i < THREADS; i++) {
         void *failed;
         pthread_join(threads[i], &failed);
@@ -366,8 +376,10 @@ static void bad_input_is_named(void **state) {
     assert_cr_error(CR_ERROR_ARGUMENT, "writer is NULL");
     assert_true(cr_summary_close(NULL));
     cr_summary_writer *writer = cr_summary_writer_open(folder);
-    static const char *const broken[] = {"\xff", "a\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-                                         "\x80", "\xf8\x88\x80\x80\x80"};
+    static const char *const broken[] = {"\xff",         "a\xc3",
+                                         "\xc0\xaf",     "\xe0\x80\xaf",
+                                         "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                         "\x80",         "\xf8\x88\x80\x80\x80"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         assert_false(cr_summary_scalar(writer, broken[i], 1, 0));
         assert_cr_error(CR_ERROR_ARGUMENT, "not UTF-8");
