@@ -45,11 +45,60 @@ cr_tensor *cr_arange(cr_dtype dtype, double start, double end, double step, cr_d
     return sequence(dtype, start, step, step != 0 ? ceil((end - start) / step) : -1, device);
 }
 
+/* ---------------------------------------------------------------- linspace */
+#define LINSPACE_ATTRIBUTES(A, op)                                                                                     \
+    A(op, DTYPE, dtype, CR_F32) A(op, FLOAT, start, 0) A(op, FLOAT, end, 1) A(op, INT, count, 0) A(op, DEVICE, device, CR_CPU_DEVICE)
+CR_OPTIONS(linspace, LINSPACE_ATTRIBUTES)
+CR_ATTRIBUTES(linspace, LINSPACE_ATTRIBUTES)
+
+static bool infer_linspace(cr_call *call) {
+    const cr_linspace_options *o = call->attributes;
+    if (o->count < 0) return cr_fail(CR_ERROR_ARGUMENT, "%lld numbers", (long long)o->count);
+    call->device = o->device;
+    cr_spec_set(call, 0, o->dtype, CR_SHAPE(o->count));
+    return true;
+}
+/* Counted from the nearer end, so that both ends are exact; in f64, rounded once. */
+static bool decompose_linspace(cr_call *call) {
+    const cr_linspace_options *o = call->attributes;
+    cr_tensor *numbers = cr_empty(CR_F64, CR_SHAPE(o->count), CR_CPU);
+    if (!numbers) return false;
+    double *to = cr_tensor_address(numbers);
+    const double step = o->count > 1 ? (o->end - o->start) / (double)(o->count - 1) : 0;
+    for (int64_t i = 0; i < o->count; i++)
+        to[i] = i < o->count / 2 || o->count == 1 ? o->start + (double)i * step : o->end - (double)(o->count - 1 - i) * step;
+    return (call->outputs[0] = cr_to_device(cr_cast(numbers, o->dtype), o->device)) != NULL;
+}
+CR_OP(linspace, .inputs = "", CR_ROW_ATTRIBUTES(linspace), .flags = CR_OP_NO_GRADIENT, .infer = infer_linspace,
+      .decompose = decompose_linspace, .doc = "`count` evenly spaced numbers from start to end.")
+
 cr_tensor *cr_linspace(cr_dtype dtype, double start, double end, int64_t count, cr_device device) {
-    return sequence(dtype, start, count > 1 ? (end - start) / (double)(count - 1) : 0, (double)count, device);
+    const cr_linspace_options options = {sizeof options, dtype, start, end, count, device};
+    return cr_run(&cr_op_linspace, NULL, 0, &options);
 }
 
+/* ---------------------------------------------------------------- eye */
+#define EYE_ATTRIBUTES(A, op)                                                                                          \
+    A(op, DTYPE, dtype, CR_F32) A(op, INT, rows, 0) A(op, INT, columns, 0) A(op, DEVICE, device, CR_CPU_DEVICE)
+CR_OPTIONS(eye, EYE_ATTRIBUTES)
+CR_ATTRIBUTES(eye, EYE_ATTRIBUTES)
+
+static bool infer_eye(cr_call *call) {
+    const cr_eye_options *o = call->attributes;
+    call->device = o->device;
+    cr_spec_set(call, 0, o->dtype, CR_SHAPE(o->rows, o->columns));
+    return true;
+}
+static bool decompose_eye(cr_call *call) {
+    const cr_eye_options *o = call->attributes;
+    cr_tensor *t = cr_zeros(o->dtype, CR_SHAPE(o->rows, o->columns), o->device);
+    call->outputs[0] = t;
+    return t && cr_fill_(cr_diagonal(t, 0, 0, 1), 1);
+}
+CR_OP(eye, .inputs = "", CR_ROW_ATTRIBUTES(eye), .flags = CR_OP_NO_GRADIENT, .infer = infer_eye, .decompose = decompose_eye,
+      .doc = "Ones on the diagonal of a matrix of zeros.")
+
 cr_tensor *cr_eye(cr_dtype dtype, int64_t rows, int64_t columns, cr_device device) {
-    cr_tensor *row = cr_arange(CR_I64, 0, (double)rows, 1, device), *column = cr_arange(CR_I64, 0, (double)columns, 1, device);
-    return cr_cast(cr_eq(cr_unsqueeze(row, 1), column), dtype);
+    const cr_eye_options options = {sizeof options, dtype, rows, columns, device};
+    return cr_run(&cr_op_eye, NULL, 0, &options);
 }

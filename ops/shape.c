@@ -1,5 +1,5 @@
-/* Joining, splitting, padding, turning: ops that make new memory from pieces. */
-#include "ops/op.h"
+/* Joining, splitting, repeating, turning: ops that make new memory from pieces. */
+#include "ops/shape.h"
 
 #include <string.h>
 
@@ -78,25 +78,33 @@ cr_tensor *cr_cat(cr_tensor *const *tensors, int count, int dim) {
         cr_record_error(CR_ERROR_ARGUMENT, "cat: needs at least one tensor");
         return NULL;
     }
-    return cr_run(&cr_op_cat, tensors, count, &options);
+    if (count <= CR_MAX_INPUTS) return cr_run(&cr_op_cat, tensors, count, &options);
+    cr_tensor *groups[CR_MAX_INPUTS]; /* more than a call takes: joined in groups */
+    int group_count = 0;
+    const int each = (count + CR_MAX_INPUTS - 1) / CR_MAX_INPUTS;
+    for (int first = 0; first < count; first += each)
+        if (!(groups[group_count++] = cr_cat(tensors + first, count - first < each ? count - first : each, dim))) return NULL;
+    return cr_run(&cr_op_cat, groups, group_count, &options);
 }
 
 cr_tensor *cr_stack(cr_tensor *const *tensors, int count, int dim) {
-    cr_tensor *rows[CR_MAX_INPUTS];
-    if (!tensors || count < 1 || count > CR_MAX_INPUTS) {
-        cr_record_error(CR_ERROR_ARGUMENT, "stack: takes 1 to %d tensors, got %d", CR_MAX_INPUTS, count);
+    if (!tensors || count < 1) {
+        cr_record_error(CR_ERROR_ARGUMENT, "stack: needs at least one tensor");
         return NULL;
     }
-    for (int i = 0; i < count; i++) {
-        if (!(rows[i] = cr_unsqueeze(tensors[i], dim))) return NULL;
-        if (!cr_shape_equal(cr_tensor_shape(tensors[i]), cr_tensor_shape(tensors[0]))) {
+    cr_tensor **rows = cr_malloc((size_t)count * sizeof *rows), *result = NULL;
+    bool fits = rows != NULL;
+    for (int i = 0; i < count && fits; i++) {
+        fits = (rows[i] = cr_unsqueeze(tensors[i], dim)) != NULL;
+        if (fits && !cr_shape_equal(cr_tensor_shape(tensors[i]), cr_tensor_shape(tensors[0]))) {
             char a[224], b[224];
-            cr_record_error(CR_ERROR_SHAPE, "stack: all shapes must be equal; tensor 0 is %s, tensor %d is %s", cr_describe(tensors[0], a), i,
-                            cr_describe(tensors[i], b));
-            return NULL;
+            fits = cr_fail(CR_ERROR_SHAPE, "stack: all shapes must be equal; tensor 0 is %s, tensor %d is %s", cr_describe(tensors[0], a), i,
+                           cr_describe(tensors[i], b));
         }
     }
-    return cr_cat(rows, count, dim < 0 ? dim + rows[0]->ndim : dim);
+    if (fits) result = cr_cat(rows, count, dim < 0 ? dim + rows[0]->ndim : dim);
+    cr_free(rows);
+    return result;
 }
 
 /* ---------------------------------------------------------------- split, chunk, unbind: windows */
@@ -111,6 +119,24 @@ int cr_split(cr_tensor *t, int64_t size, int dim, cr_tensor **parts, int capacit
     for (int64_t i = 0; i < count; i++)
         if (!(parts[i] = cr_slice(t, at, i * size, (i + 1) * size < whole ? (i + 1) * size : whole, 1))) return -1;
     return (int)count;
+}
+
+int cr_split_sizes(cr_tensor *t, cr_dims sizes, int dim, cr_tensor **parts) {
+    int at;
+    if (!t || !cr_tensor_check(t, "split_sizes") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
+    const int64_t whole = t->ndim ? t->sizes[at] : 1;
+    int64_t sum = 0;
+    bool fits = t->ndim > 0 && parts;
+    for (int i = 0; i < sizes.count && fits; i++) fits = sizes.at[i] >= 0 && !__builtin_add_overflow(sum, sizes.at[i], &sum);
+    if (!fits || sum != whole) {
+        char text[192];
+        cr_record_error(CR_ERROR_ARGUMENT, "split_sizes: sizes %s of a dim of %lld; they must add up to it", cr_shape_format(sizes, text), (long long)whole);
+        return -1;
+    }
+    sum = 0;
+    for (int i = 0; i < sizes.count; sum += sizes.at[i++])
+        if (!(parts[i] = cr_slice(t, at, sum, sum + sizes.at[i], 1))) return -1;
+    return sizes.count;
 }
 
 int cr_chunk(cr_tensor *t, int chunks, int dim, cr_tensor **parts, int capacity) {
@@ -163,32 +189,64 @@ cr_tensor *cr_repeat(cr_tensor *t, cr_shape times) {
     return result;
 }
 
+cr_tensor *cr_repeat_interleave(cr_tensor *t, int64_t times, int dim) {
+    int at;
+    if (!t || !cr_tensor_check(t, "repeat_interleave") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
+    cr_shape shape = t->ndim ? cr_tensor_shape(t) : CR_SHAPE(1);
+    int64_t outer = 1, inner = 1;
+    for (int d = 0; d <= at && d < t->ndim; d++) outer *= t->sizes[d];
+    for (int d = at + 1; d < t->ndim; d++) inner *= t->sizes[d];
+    if (times < 0 || __builtin_mul_overflow(shape.at[at], times, &shape.at[at])) {
+        cr_record_error(CR_ERROR_ARGUMENT, "repeat_interleave: %lld times", (long long)times);
+        return NULL;
+    }
+    return cr_reshape(cr_expand(cr_reshape(t, CR_SHAPE(outer, 1, inner)), CR_SHAPE(outer, times, inner)), shape);
+}
+
+bool cr_meshgrid(cr_tensor *const *tensors, int count, cr_tensor **grids) {
+    cr_shape shape = {.count = count};
+    if (!tensors || !grids || count < 1 || count > CR_MAX_DIMS)
+        return cr_fail(CR_ERROR_ARGUMENT, "meshgrid: %d tensors; 1 to %d make a grid", count, CR_MAX_DIMS);
+    for (int i = 0; i < count; i++) {
+        if (!tensors[i] || !cr_tensor_check(tensors[i], "meshgrid")) return false;
+        char text[224];
+        if (tensors[i]->ndim > 1) return cr_fail(CR_ERROR_SHAPE, "meshgrid: tensor %d is %s; it must have one dim", i, cr_describe(tensors[i], text));
+        shape.at[i] = tensors[i]->numel;
+    }
+    for (int i = 0; i < count; i++) {
+        cr_shape own = {.count = count};
+        for (int d = 0; d < count; d++) own.at[d] = d == i ? shape.at[i] : 1;
+        if (!(grids[i] = cr_expand(cr_reshape(tensors[i], own), shape))) return false;
+    }
+    return true;
+}
+
 /* ---------------------------------------------------------------- flip, roll */
-#define FLIP_ATTRIBUTES(A, op) A(op, DIMS, dims, {0, {0}})
-CR_OPTIONS(flip, FLIP_ATTRIBUTES)
-CR_ATTRIBUTES(flip, FLIP_ATTRIBUTES)
+CR_ATTRIBUTES(flip, CR_FLIP_ATTRIBUTES)
 
 static bool infer_flip(cr_call *call) {
     const cr_dims dims = ((const cr_flip_options *)call->attributes)->dims;
-    for (int i = 0, dim; i < dims.count; i++)
+    unsigned seen = 0;
+    for (int i = 0, dim; i < dims.count; i++) {
         if (!cr_normalize_dim(dims.at[i], call->inputs[0]->ndim, &dim)) return false;
+        if (seen >> dim & 1) return cr_fail_call(call, CR_ERROR_ARGUMENT, "dim %d is named twice", dim);
+        seen |= 1u << dim;
+    }
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, cr_tensor_shape(call->inputs[0]));
     return true;
 }
 static bool vjp_flip(cr_vjp *v) { return cr_vjp_set(v, 0, cr_flip(v->grads[0], ((const cr_flip_options *)v->attributes)->dims)); }
 
-/* Slices of one flipped dim, in the other order. */
+/* One dim after the other, by its positions from the last down. */
 static bool decompose_flip(cr_call *call) {
     const cr_dims dims = ((const cr_flip_options *)call->attributes)->dims;
-    cr_tensor *t = cr_clone(call->inputs[0]);
+    cr_tensor *t = call->inputs[0];
     for (int k = 0; t && k < dims.count && t->ndim; k++) {
-        cr_tensor *turned = cr_empty_like(t);
         const int dim = (int)(dims.at[k] < 0 ? dims.at[k] + t->ndim : dims.at[k]);
-        for (int64_t i = 0; turned && i < t->sizes[dim]; i++)
-            if (!cr_copy_(cr_select(turned, dim, i), cr_select(t, dim, t->sizes[dim] - 1 - i))) return false;
-        t = turned;
+        t = cr_index_select(t, dim, cr_arange(CR_I64, (double)t->sizes[dim] - 1, -1, -1, t->device));
     }
-    return (call->outputs[0] = t) != NULL;
+    call->outputs[0] = t == call->inputs[0] ? cr_clone(t) : t;
+    return call->outputs[0] != NULL;
 }
 CR_OP(flip, .inputs = "input", CR_ROW_ATTRIBUTES(flip), .infer = infer_flip, .decompose = decompose_flip, .vjp = vjp_flip,
       .doc = "The elements of some dims in the other order.")
@@ -207,62 +265,8 @@ cr_tensor *cr_roll(cr_tensor *t, int64_t shift, int dim) {
     return cr_cat(parts, 2, at);
 }
 
-/* ---------------------------------------------------------------- pad */
-#define PAD_ATTRIBUTES(A, op) A(op, DIMS, before, {0, {0}}) A(op, DIMS, after, {0, {0}}) A(op, FLOAT, value, 0)
-CR_OPTIONS(pad, PAD_ATTRIBUTES)
-CR_ATTRIBUTES(pad, PAD_ATTRIBUTES)
-
-static bool infer_pad(cr_call *call) {
-    const cr_pad_options *o = call->attributes;
-    const cr_tensor *t = call->inputs[0];
-    if (o->before.count != o->after.count || o->before.count > t->ndim)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "%d paddings before and %d after; as many of each, for the last dims", o->before.count, o->after.count);
-    cr_shape shape = cr_tensor_shape(t);
-    for (int i = 0; i < o->before.count; i++) {
-        int64_t *size = &shape.at[t->ndim - o->before.count + i];
-        if (__builtin_add_overflow(*size, o->before.at[i], size) || __builtin_add_overflow(*size, o->after.at[i], size) || *size < 0)
-            return cr_fail_call(call, CR_ERROR_SHAPE, "padding %lld and %lld leaves no valid size", (long long)o->before.at[i], (long long)o->after.at[i]);
-    }
-    cr_spec_set(call, 0, (cr_dtype)t->dtype, shape);
-    return true;
-}
-
-static bool decompose_pad(cr_call *call) {
-    const cr_pad_options *o = call->attributes;
-    cr_tensor *source = call->inputs[0], *out = cr_fill_(cr_empty_spec(&call->specs[0], call->device), o->value);
-    cr_tensor *place = out;
-    for (int i = 0; source && place && i < o->before.count; i++) {
-        const int dim = source->ndim - o->before.count + i;
-        const int64_t before = o->before.at[i], after = o->after.at[i], size = source->sizes[dim];
-        source = cr_slice(source, dim, before < 0 ? -before : 0, after < 0 ? size + after : size, 1);
-        place = cr_slice(place, dim, before > 0 ? before : 0, after > 0 ? place->sizes[dim] - after : place->sizes[dim], 1);
-    }
-    if (!source || !place || (place->numel && !cr_copy_(place, source))) return false;
-    call->outputs[0] = out;
-    return true;
-}
-
-static bool vjp_pad(cr_vjp *v) {
-    const cr_pad_options *o = v->attributes;
-    cr_dims before = o->before, after = o->after;
-    for (int i = 0; i < before.count; i++) {
-        before.at[i] = -before.at[i];
-        after.at[i] = -after.at[i];
-    }
-    return cr_vjp_set(v, 0, cr_pad(v->grads[0], before, after, 0));
-}
-CR_OP(pad, .inputs = "input", CR_ROW_ATTRIBUTES(pad), .infer = infer_pad, .decompose = decompose_pad, .vjp = vjp_pad,
-      .doc = "A constant around the last dims; negative amounts crop.")
-
-cr_tensor *cr_pad(cr_tensor *t, cr_dims before, cr_dims after, double value) {
-    const cr_pad_options options = {sizeof options, before, after, value};
-    return CR_RUN(pad, &options, t);
-}
-
 /* ---------------------------------------------------------------- tril, triu */
-#define TRIANGLE_ATTRIBUTES(A, op) A(op, INT, diagonal, 0)
-CR_OPTIONS(triangle, TRIANGLE_ATTRIBUTES)
-CR_ATTRIBUTES(triangle, TRIANGLE_ATTRIBUTES)
+CR_ATTRIBUTES(triangle, CR_TRIANGLE_ATTRIBUTES)
 
 static bool infer_triangle(cr_call *call) {
     if (call->inputs[0]->ndim < 2) return cr_fail_call(call, CR_ERROR_SHAPE, "needs at least 2 dims");

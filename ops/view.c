@@ -168,6 +168,16 @@ cr_tensor *cr_transpose(cr_tensor *t, int dim0, int dim1) {
     return cr_permute(t, order);
 }
 
+cr_tensor *cr_t(cr_tensor *t) {
+    if (!t || !cr_tensor_check(t, "t")) return NULL;
+    if (t->ndim > 2) {
+        char text[224];
+        cr_record_error(CR_ERROR_SHAPE, "t: takes at most 2 dims, got %s; use cr_transpose", cr_describe(t, text));
+        return NULL;
+    }
+    return t->ndim < 2 ? t : cr_transpose(t, 0, 1);
+}
+
 cr_tensor *cr_movedim(cr_tensor *t, int source, int destination) {
     int from, to;
     if (!t || !cr_tensor_check(t, "movedim") || !cr_normalize_dim(source, t->ndim, &from) || !cr_normalize_dim(destination, t->ndim, &to)) return NULL;
@@ -380,6 +390,49 @@ cr_tensor *cr_diagonal(cr_tensor *t, int64_t offset, int dim1, int dim2) {
     return CR_RUN(diagonal, &options, t);
 }
 
+/* ---------------------------------------------------------------- unfold */
+#define UNFOLD_ATTRIBUTES(A, op) A(op, INT, dim, 0) A(op, INT, window, 1) A(op, INT, step, 1)
+CR_OPTIONS(unfold, UNFOLD_ATTRIBUTES)
+CR_ATTRIBUTES(unfold, UNFOLD_ATTRIBUTES)
+
+static bool view_unfold(cr_call *call) {
+    const cr_unfold_options *o = call->attributes;
+    const cr_tensor *t = call->inputs[0];
+    int dim;
+    if (t->ndim == 0 || t->ndim == CR_MAX_DIMS) return cr_fail_call(call, CR_ERROR_SHAPE, "needs 1 to %d dims", CR_MAX_DIMS - 1);
+    if (!cr_normalize_dim(o->dim, t->ndim, &dim)) return false;
+    if (o->step < 1 || o->window < 0 || o->window > t->sizes[dim])
+        return cr_fail_call(call, CR_ERROR_ARGUMENT, "windows of %lld at every %lld-th of %lld positions", (long long)o->window, (long long)o->step,
+                            (long long)t->sizes[dim]);
+    cr_shape shape = cr_tensor_shape(t), strides = cr_strides_of(t);
+    shape.at[shape.count++] = o->window;
+    strides.at[strides.count++] = strides.at[dim];
+    shape.at[dim] = (t->sizes[dim] - o->window) / o->step + 1;
+    strides.at[dim] *= o->step;
+    return set_view(call, shape, strides, t->offset);
+}
+
+/* Every position adds up the windows that show it: [.., windows, .., size] as [.., windows · size, ..], added by position. */
+static bool vjp_unfold(cr_vjp *v) {
+    const cr_unfold_options *o = v->attributes;
+    const cr_shape full = v->input_specs[0].shape;
+    const int dim = (int)(o->dim < 0 ? o->dim + full.count : o->dim);
+    cr_tensor *g = cr_movedim(v->grads[0], -1, dim + 1);
+    if (!g) return false;
+    const int64_t windows = g->sizes[dim];
+    cr_tensor *starts = cr_arange(CR_I64, 0, (double)(windows * o->step), (double)o->step, g->device);
+    cr_tensor *positions = cr_add(cr_unsqueeze(starts, 1), cr_arange(CR_I64, 0, (double)o->window, 1, g->device));
+    cr_tensor *zeros = cr_zeros(v->input_specs[0].dtype, full, g->device);
+    return cr_vjp_set(v, 0, cr_index_add(zeros, dim, cr_flatten(positions, 0, -1), cr_flatten(g, dim, dim + 1)));
+}
+CR_OP(unfold, .inputs = "input", CR_ROW_ATTRIBUTES(unfold), .flags = CR_OP_VIEW, .view = view_unfold, .vjp = vjp_unfold,
+      .doc = "Sliding windows of a dim, as a new last dim.")
+
+cr_tensor *cr_unfold(cr_tensor *t, int dim, int64_t size, int64_t step) {
+    const cr_unfold_options options = {sizeof options, dim, size, step};
+    return CR_RUN(unfold, &options, t);
+}
+
 /* ---------------------------------------------------------------- any window */
 /* The window must lie inside `available` elements. */
 static bool check_window(const cr_as_strided_options *o, int64_t available) {
@@ -442,4 +495,19 @@ CR_OP(as_strided_scatter, .inputs = "input source", CR_ROW_ATTRIBUTES(as_strided
 cr_tensor *cr_as_strided_scatter(cr_tensor *t, cr_tensor *source, cr_shape shape, cr_shape strides, int64_t offset) {
     const cr_as_strided_options options = {sizeof options, shape, strides, offset};
     return CR_RUN(as_strided_scatter, &options, t, source);
+}
+
+/* ---------------------------------------------------------------- writing at a slice or a position */
+/* The window that `part`, a view of `whole` (dense), shows, replaced in a copy. */
+static cr_tensor *scatter_view(cr_tensor *whole, cr_tensor *source, const cr_tensor *part) {
+    if (!part) return NULL;
+    return cr_as_strided_scatter(whole, source, cr_tensor_shape(part), cr_strides_of(part), part->offset - whole->offset);
+}
+cr_tensor *cr_slice_scatter(cr_tensor *t, cr_tensor *source, int dim, int64_t start, int64_t end, int64_t step) {
+    cr_tensor *whole = cr_contiguous(t);
+    return scatter_view(whole, source, whole ? cr_slice(whole, dim, start, end, step) : NULL);
+}
+cr_tensor *cr_select_scatter(cr_tensor *t, cr_tensor *source, int dim, int64_t index) {
+    cr_tensor *whole = cr_contiguous(t);
+    return scatter_view(whole, source, whole ? cr_select(whole, dim, index) : NULL);
 }

@@ -41,3 +41,17 @@ op("sequence")(lambda dtype, start, step, count: (start + torch.arange(count, dt
 def _(x, before, after, value=0):
     amounts = [n for pair in zip(reversed(before), reversed(after)) for n in pair]
     return F.pad(x, amounts, value=value)
+
+
+op("unfold")(lambda x, window, dim=0, step=1: x.unfold(dim, window, step))
+op("linspace")(lambda dtype, start, end, count: torch.linspace(start, end, count, dtype=dtype))
+op("eye")(lambda dtype, rows, columns: torch.eye(rows, columns, dtype=dtype))
+
+
+@op("pad_around")
+def _(x, before, after, mode):  # F.pad wants a batch and channels in front, and floats
+    amounts = [n for pair in zip(reversed(before), reversed(after)) for n in pair]
+    batched = x.reshape([1] * (len(before) + 2 - x.dim()) + list(x.shape))
+    dtype = x.dtype if x.is_floating_point() else torch.float64
+    padded = F.pad(batched.to(dtype), amounts, mode=mode).to(x.dtype)
+    return padded.reshape(padded.shape[batched.dim() - x.dim():])

@@ -36,7 +36,8 @@ static ITEM *SORT_NAME(merge_sort)(ITEM *items, ITEM *other, int64_t count) {
     return items;
 }
 
-/* Bytes of the keys from the lowest to the highest; a byte that all keys share costs nothing. */
+/* Bytes of the keys from the lowest to the highest; a byte that all keys share costs nothing. The items must stand in the
+ * order of their indices. */
 static ITEM *SORT_NAME(radix_sort)(ITEM *items, ITEM *other, int64_t count) {
     enum { BYTES = sizeof(KEY) };
     uint32_t counts[BYTES][256] = {{0}};
@@ -61,6 +62,7 @@ static ITEM *SORT_NAME(radix_sort)(ITEM *items, ITEM *other, int64_t count) {
     return items;
 }
 
+/* Items that stand in the order of their indices. */
 static ITEM *SORT_NAME(sort_items)(ITEM *items, ITEM *other, int64_t count) {
     return count < 384 ? SORT_NAME(merge_sort)(items, other, count) : SORT_NAME(radix_sort)(items, other, count);
 }
@@ -88,6 +90,19 @@ static void SORT_NAME(select_items)(ITEM *items, int64_t count, int64_t k) {
     SORT_NAME(insertion_sort)(items + low, high - low + 1);
 }
 
+/* Leaves the least `k` of the items, in the order in which they stand; returns the largest of those. */
+static ITEM SORT_NAME(keep_least)(ITEM *items, ITEM *other, int64_t count, int64_t k) {
+    memcpy(other, items, (size_t)count * sizeof *items);
+    SORT_NAME(select_items)(other, count, k);
+    ITEM largest = other[0];
+    for (int64_t i = 1; i < k; i++) largest = other[i] > largest ? other[i] : largest;
+    for (int64_t i = 0, to = 0; to < k; i++) {
+        items[to] = items[i];
+        to += items[i] <= largest;
+    }
+    return largest;
+}
+
 static inline ITEM SORT_NAME(item_of)(KEY key, int64_t index) { return (ITEM)key << INDEX_BITS | (ITEM)(uint64_t)index; }
 
 /* The best `k` of a line in their order; where they are, is returned. Candidates gather in a buffer that is cut to the k
@@ -112,17 +127,12 @@ static ITEM *SORT_NAME(best_of_line)(const sort_job *job, const char *line, ITEM
             if (keys[i] >= limit && !is_open) continue;
             items[held++] = SORT_NAME(item_of)(keys[i], start + i);
             if (held < job->room) continue;
-            SORT_NAME(select_items)(items, held, job->kept);
+            limit = (KEY)(SORT_NAME(keep_least)(items, other, held, job->kept) >> INDEX_BITS);
             held = job->kept;
-            limit = 0;
-            for (int64_t h = 0; h < held; h++) {
-                const KEY key = (KEY)(items[h] >> INDEX_BITS);
-                limit = key > limit ? key : limit;
-            }
             is_open = false;
         }
     }
-    if (held > job->kept) SORT_NAME(select_items)(items, held, job->kept);
+    if (held > job->kept) SORT_NAME(keep_least)(items, other, held, job->kept);
     return SORT_NAME(sort_items)(items, other, job->kept);
 }
 
