@@ -11,7 +11,7 @@ static const char help[] =
     "usage: dcgan [options]\n"
     "  --data FOLDER     any images, also in sub-folders (default: the emoji of fonts-noto-color-emoji)\n"
     "  --image-size N    32 (default) or 64\n"
-    "  --epochs N        passes over the images (default 50)\n"
+    "  --epochs N        passes over the images (default 25)\n"
     "  --batch N         images in a step (default 64)\n"
     "  --features N      width of the networks (default 32; the paper has 64)\n"
     "  --latent N        numbers that a picture is painted from (default 64)\n"
@@ -44,7 +44,7 @@ int options_read(options *o, int argc, char **argv) {
         {"out", 1, 0, 'o'},     {"resume", 0, 0, 'r'},     {"help", 0, 0, 'h'},    {0, 0, 0, 0}};
     const char *out = getenv("SM_OUTPUT_DATA_DIR");
     *o = (options){.data = getenv("SM_CHANNEL_TRAINING"), .out = out ? out : "runs/dcgan", .model = getenv("SM_MODEL_DIR"),
-                   .device = cr_device_best(), .image_size = hyperparameter("SM_HP_IMAGE_SIZE", 32), .epochs = hyperparameter("SM_HP_EPOCHS", 50),
+                   .device = cr_device_best(), .image_size = hyperparameter("SM_HP_IMAGE_SIZE", 32), .epochs = hyperparameter("SM_HP_EPOCHS", 25),
                    .batch = hyperparameter("SM_HP_BATCH", 64), .features = hyperparameter("SM_HP_FEATURES", 32),
                    .latent = hyperparameter("SM_HP_LATENT", 64), .workers = 1, .seed = (unsigned long)hyperparameter("SM_HP_SEED", 42)};
     int *const numbers[] = {['i'] = &o->image_size, ['e'] = &o->epochs, ['b'] = &o->batch, ['f'] = &o->features,
