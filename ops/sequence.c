@@ -1,17 +1,14 @@
 /* arange, linspace, eye. */
-#include "ops/op.h"
+#include "ops/sequence.h"
 
-#include <math.h>
-
-#define SEQUENCE_ATTRIBUTES(A, op)                                                                                     \
-    A(op, DTYPE, dtype, CR_F32) A(op, FLOAT, start, 0) A(op, FLOAT, step, 1) A(op, INT, count, 0) A(op, DEVICE, device, CR_CPU_DEVICE)
-#define CR_CPU_DEVICE {0, 0}
-CR_OPTIONS(sequence, SEQUENCE_ATTRIBUTES)
-CR_ATTRIBUTES(sequence, SEQUENCE_ATTRIBUTES)
+CR_ATTRIBUTES(sequence, CR_SEQUENCE_ATTRIBUTES)
 
 static bool infer_sequence(cr_call *call) {
     const cr_sequence_options *o = call->attributes;
     if (o->count < 0) return cr_fail(CR_ERROR_ARGUMENT, "%lld numbers", (long long)o->count);
+    const double last = o->start + (double)o->count * o->step;
+    if (!cr_dtype_is_floating(o->dtype) && !(fabs(o->start) < 0x1p62 && fabs(last) < 0x1p62))
+        return cr_fail(CR_ERROR_ARGUMENT, "%lld numbers from %g by %g leave the integers", (long long)o->count, o->start, o->step);
     call->device = o->device;
     cr_spec_set(call, 0, o->dtype, CR_SHAPE(o->count));
     return true;
@@ -20,12 +17,12 @@ static bool infer_sequence(cr_call *call) {
 /* Computed in f64 (i64 where whole), rounded once. */
 static bool decompose_sequence(cr_call *call) {
     const cr_sequence_options *o = call->attributes;
-    const bool whole = o->start == floor(o->start) && o->step == floor(o->step) && !cr_dtype_is_floating(o->dtype);
-    cr_tensor *numbers = cr_empty(whole ? CR_I64 : CR_F64, CR_SHAPE(o->count), CR_CPU);
-    if (!numbers) return false;
-    for (int64_t i = 0; i < o->count; i++) {
-        if (whole) ((int64_t *)cr_data(numbers))[i] = (int64_t)o->start + i * (int64_t)o->step;
-        else ((double *)cr_data(numbers))[i] = o->start + (double)i * o->step;
+    const bool is_whole = cr_sequence_is_whole(o);
+    cr_tensor *numbers = cr_empty(is_whole ? CR_I64 : CR_F64, CR_SHAPE(o->count), CR_CPU);
+    void *to = numbers ? cr_tensor_address(numbers) : NULL;
+    for (int64_t i = 0; to && i < o->count; i++) {
+        if (is_whole) ((int64_t *)to)[i] = (int64_t)o->start + i * (int64_t)o->step;
+        else ((double *)to)[i] = o->start + (double)i * o->step;
     }
     return (call->outputs[0] = cr_to_device(cr_cast(numbers, o->dtype), o->device)) != NULL;
 }

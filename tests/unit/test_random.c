@@ -349,6 +349,12 @@ static void a_seed_gives_these_numbers(void **state) {
     cr_philox(cr_generator_get_state(NULL), 0, n);
     cr_tensor *t = cr_rand(CR_F32, CR_SHAPE(4), CR_CPU);
     for (int i = 0; i < 4; i++) assert_true(cr_data_f32(t)[i] == (float)(n[i] >> 8) * 0x1p-24f);
+    cr_manual_seed(42); /* normal numbers of every processor: FNV-1a over their bits */
+    cr_tensor *normal = cr_randn(CR_F32, CR_SHAPE(100000), CR_CPU), *wide = cr_randn(CR_F64, CR_SHAPE(100000), CR_CPU);
+    uint64_t hash = 14695981039346656037u;
+    for (int64_t i = 0; i < 400000; i++) hash = (hash ^ ((const uint8_t *)cr_data(normal))[i]) * 1099511628211u;
+    for (int64_t i = 0; i < 800000; i++) hash = (hash ^ ((const uint8_t *)cr_data(wide))[i]) * 1099511628211u;
+    assert_true(hash == 0x172fe5d011cdf4e7u);
 }
 
 /* ---------------------------------------------------------------- in place, and errors */
