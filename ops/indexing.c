@@ -22,14 +22,18 @@ static int dim_of(const void *attributes, int ndim) {
 static bool check_fits(const cr_call *call, int data, int index, int dim) {
     const cr_tensor *x = call->inputs[data], *i = call->inputs[index];
     bool fits = x->ndim == i->ndim || (x->ndim <= 1 && i->ndim <= 1);
-    for (int d = 0; fits && d < i->ndim && d < x->ndim; d++) fits = d == dim || i->sizes[d] <= x->sizes[d] || i->numel == 0;
-    return fits || cr_fail_call(call, CR_ERROR_SHAPE, "indices have as many dims as the operand, and are nowhere larger but in dim %d", dim);
+    for (int d = 0; fits && d < i->ndim && d < x->ndim; d++)
+        fits = d == dim || i->sizes[d] <= x->sizes[d] || i->numel == 0;
+    return fits || cr_fail_call(call, CR_ERROR_SHAPE,
+                                "indices have as many dims as the operand, and are nowhere larger but in dim %d", dim);
 }
 
 /* ---------------------------------------------------------------- gather, scatter */
 static bool infer_gather(cr_call *call) {
     int dim;
-    if (!check_index(call, 1) || !cr_normalize_dim(((const cr_gather_options *)call->attributes)->dim, call->inputs[0]->ndim, &dim)) return false;
+    if (!check_index(call, 1) ||
+        !cr_normalize_dim(((const cr_gather_options *)call->attributes)->dim, call->inputs[0]->ndim, &dim))
+        return false;
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, cr_tensor_shape(call->inputs[1]));
     return check_fits(call, 0, 1, dim);
 }
@@ -38,17 +42,22 @@ static bool vjp_gather(cr_vjp *v) {
     cr_tensor *zeros = cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, cr_device_of(v->grads[0]));
     return cr_vjp_set(v, 0, cr_scatter_add(zeros, dim, v->inputs[1], v->grads[0]));
 }
-CR_OP(gather, .inputs = "input index", CR_ROW_ATTRIBUTES(gather), .infer = infer_gather, .vjp = vjp_gather, .saves = CR_SAVE_INPUT(1),
-      .doc = "Elements chosen along a dim.")
+CR_OP(gather, .inputs = "input index", CR_ROW_ATTRIBUTES(gather), .infer = infer_gather, .vjp = vjp_gather,
+      .saves = CR_SAVE_INPUT(1), .doc = "Elements chosen along a dim.")
 
 static bool infer_scatter(cr_call *call) {
     int dim;
-    if (!check_index(call, 1) || !cr_normalize_dim(((const cr_gather_options *)call->attributes)->dim, call->inputs[0]->ndim, &dim)) return false;
+    if (!check_index(call, 1) ||
+        !cr_normalize_dim(((const cr_gather_options *)call->attributes)->dim, call->inputs[0]->ndim, &dim))
+        return false;
     const cr_tensor *index = call->inputs[1], *source = call->inputs[2];
     bool fits = source->ndim == index->ndim;
-    for (int d = 0; fits && d < index->ndim; d++) fits = index->sizes[d] <= source->sizes[d];
-    if (!fits) return cr_fail_call(call, CR_ERROR_SHAPE, "the source has as many dims as the indices, and is nowhere smaller");
-    if (source->dtype != call->inputs[0]->dtype) return cr_fail_call(call, CR_ERROR_DTYPE, "source and operand must have one dtype");
+    for (int d = 0; fits && d < index->ndim; d++)
+        fits = index->sizes[d] <= source->sizes[d];
+    if (!fits)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the source has as many dims as the indices, and is nowhere smaller");
+    if (source->dtype != call->inputs[0]->dtype)
+        return cr_fail_call(call, CR_ERROR_DTYPE, "source and operand must have one dtype");
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, cr_tensor_shape(call->inputs[0]));
     return check_fits(call, 0, 1, dim);
 }
@@ -59,7 +68,8 @@ static cr_tensor *gather_like(cr_tensor *g, int dim, cr_tensor *index, cr_shape 
     const cr_shape own = cr_shape_of(index);
     if (cr_shape_equal(own, source)) return part;
     cr_dims before = {.count = own.count}, after = {.count = own.count};
-    for (int i = 0; i < own.count; i++) before.at[i] = 0, after.at[i] = source.at[i] - own.at[i];
+    for (int i = 0; i < own.count; i++)
+        before.at[i] = 0, after.at[i] = source.at[i] - own.at[i];
     return cr_pad(part, before, after, 0);
 }
 static bool vjp_scatter(cr_vjp *v) {
@@ -76,24 +86,30 @@ static bool vjp_scatter_add(cr_vjp *v) {
     if (v->needs[0] && !cr_vjp_set(v, 0, v->grads[0])) return false;
     return !v->needs[2] || cr_vjp_set(v, 2, gather_like(v->grads[0], dim, v->inputs[1], v->input_specs[2].shape));
 }
-CR_OP(scatter, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .infer = infer_scatter, .vjp = vjp_scatter, .saves = CR_SAVE_INPUT(1),
-      .doc = "A copy with elements replaced where indices say.")
-CR_OP(scatter_add, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .infer = infer_scatter, .vjp = vjp_scatter_add,
-      .saves = CR_SAVE_INPUT(1), .doc = "A copy with elements added where indices say.")
+CR_OP(scatter, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .infer = infer_scatter, .vjp = vjp_scatter,
+      .saves = CR_SAVE_INPUT(1), .doc = "A copy with elements replaced where indices say.")
+CR_OP(scatter_add, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .infer = infer_scatter,
+      .vjp = vjp_scatter_add, .saves = CR_SAVE_INPUT(1), .doc = "A copy with elements added where indices say.")
 
 #define WITH_DIM(name, ...)                                                                                            \
     const cr_gather_options options = {sizeof options, dim};                                                           \
     return CR_RUN(name, &options, __VA_ARGS__)
 cr_tensor *cr_gather(cr_tensor *x, int dim, cr_tensor *index) { WITH_DIM(gather, x, index); }
-cr_tensor *cr_scatter(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source) { WITH_DIM(scatter, x, index, source); }
-cr_tensor *cr_scatter_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source) { WITH_DIM(scatter_add, x, index, source); }
+cr_tensor *cr_scatter(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source) {
+    WITH_DIM(scatter, x, index, source);
+}
+cr_tensor *cr_scatter_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source) {
+    WITH_DIM(scatter_add, x, index, source);
+}
 
 /* ---------------------------------------------------------------- index_select: whole slices */
 static bool infer_index_select(cr_call *call) {
     const cr_tensor *x = call->inputs[0], *index = call->inputs[1];
     int dim;
-    if (!check_index(call, 1) || !cr_normalize_dim(((const cr_gather_options *)call->attributes)->dim, x->ndim, &dim)) return false;
-    if (index->ndim > 1 || x->ndim == 0) return cr_fail_call(call, CR_ERROR_SHAPE, "takes a row of indices and an operand with dims");
+    if (!check_index(call, 1) || !cr_normalize_dim(((const cr_gather_options *)call->attributes)->dim, x->ndim, &dim))
+        return false;
+    if (index->ndim > 1 || x->ndim == 0)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "takes a row of indices and an operand with dims");
     cr_shape shape = cr_tensor_shape(x);
     shape.at[dim] = index->numel;
     cr_spec_set(call, 0, (cr_dtype)x->dtype, shape);
@@ -104,17 +120,20 @@ static bool vjp_index_select(cr_vjp *v) {
     cr_tensor *zeros = cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, cr_device_of(v->grads[0]));
     return cr_vjp_set(v, 0, cr_index_add(zeros, dim, v->inputs[1], v->grads[0]));
 }
-CR_OP(index_select, .inputs = "input index", CR_ROW_ATTRIBUTES(gather), .infer = infer_index_select, .vjp = vjp_index_select,
-      .saves = CR_SAVE_INPUT(1), .doc = "Positions of a dim in a given order.")
+CR_OP(index_select, .inputs = "input index", CR_ROW_ATTRIBUTES(gather), .infer = infer_index_select,
+      .vjp = vjp_index_select, .saves = CR_SAVE_INPUT(1), .doc = "Positions of a dim in a given order.")
 
 static bool infer_index_add(cr_call *call) {
     const cr_tensor *x = call->inputs[0], *index = call->inputs[1], *source = call->inputs[2];
     int dim;
-    if (!check_index(call, 1) || !cr_normalize_dim(((const cr_gather_options *)call->attributes)->dim, x->ndim, &dim)) return false;
+    if (!check_index(call, 1) || !cr_normalize_dim(((const cr_gather_options *)call->attributes)->dim, x->ndim, &dim))
+        return false;
     cr_shape expected = cr_tensor_shape(x);
     if (x->ndim) expected.at[dim] = index->numel;
     if (x->ndim == 0 || index->ndim > 1 || !cr_shape_equal(expected, cr_tensor_shape(source)))
-        return cr_fail_call(call, CR_ERROR_SHAPE, "the source has the operand's shape with as many positions in dim %d as there are indices", dim);
+        return cr_fail_call(call, CR_ERROR_SHAPE,
+                            "the source has the operand's shape with as many positions in dim %d as there are indices",
+                            dim);
     if (source->dtype != x->dtype) return cr_fail_call(call, CR_ERROR_DTYPE, "source and operand must have one dtype");
     cr_spec_set(call, 0, (cr_dtype)x->dtype, cr_tensor_shape(x));
     return true;
@@ -124,17 +143,20 @@ static bool vjp_index_add(cr_vjp *v) {
     if (v->needs[0] && !cr_vjp_set(v, 0, v->grads[0])) return false;
     return !v->needs[2] || cr_vjp_set(v, 2, cr_index_select(v->grads[0], dim, v->inputs[1]));
 }
-CR_OP(index_add, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .infer = infer_index_add, .vjp = vjp_index_add,
-      .saves = CR_SAVE_INPUT(1), .doc = "A copy with slices added at positions of a dim.")
+CR_OP(index_add, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .infer = infer_index_add,
+      .vjp = vjp_index_add, .saves = CR_SAVE_INPUT(1), .doc = "A copy with slices added at positions of a dim.")
 
 cr_tensor *cr_index_select(cr_tensor *x, int dim, cr_tensor *index) { WITH_DIM(index_select, x, index); }
-cr_tensor *cr_index_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source) { WITH_DIM(index_add, x, index, source); }
+cr_tensor *cr_index_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source) {
+    WITH_DIM(index_add, x, index, source);
+}
 
 /* ---------------------------------------------------------------- embedding */
 static bool infer_embedding(cr_call *call) {
     const cr_tensor *weight = call->inputs[0], *index = call->inputs[1];
     if (!check_index(call, 1)) return false;
-    if (weight->ndim != 2 || index->ndim >= CR_MAX_DIMS) return cr_fail_call(call, CR_ERROR_SHAPE, "the weight is [count, size]");
+    if (weight->ndim != 2 || index->ndim >= CR_MAX_DIMS)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the weight is [count, size]");
     cr_shape shape = cr_tensor_shape(index);
     shape.at[shape.count++] = weight->sizes[1];
     cr_spec_set(call, 0, (cr_dtype)weight->dtype, shape);
@@ -145,19 +167,22 @@ static bool decompose_embedding(cr_call *call) {
     return (call->outputs[0] = cr_reshape(rows, call->specs[0].shape)) != NULL;
 }
 static bool vjp_embedding(cr_vjp *v) {
-    const cr_embedding_grad_options options = {sizeof options, v->input_specs[0].shape.at[0], ((const cr_embedding_options *)v->attributes)->padding_idx};
+    const cr_embedding_grad_options options = {sizeof options, v->input_specs[0].shape.at[0],
+                                               ((const cr_embedding_options *)v->attributes)->padding_idx};
     extern cr_op cr_op_embedding_grad;
     return cr_vjp_set(v, 0, CR_RUN(embedding_grad, &options, v->grads[0], v->inputs[1]));
 }
-CR_OP(embedding, .inputs = "weight index", CR_ROW_ATTRIBUTES(embedding), .infer = infer_embedding, .decompose = decompose_embedding,
-      .vjp = vjp_embedding, .saves = CR_SAVE_INPUT(1), .doc = "Rows of a table by index.")
+CR_OP(embedding, .inputs = "weight index", CR_ROW_ATTRIBUTES(embedding), .infer = infer_embedding,
+      .decompose = decompose_embedding, .vjp = vjp_embedding, .saves = CR_SAVE_INPUT(1),
+      .doc = "Rows of a table by index.")
 
 /* gradient [*, size] added up in the rows of [count, size] that index [*] names. */
 static bool infer_embedding_grad(cr_call *call) {
     const cr_embedding_grad_options *o = call->attributes;
     const cr_shape g = cr_tensor_shape(call->inputs[0]), index = cr_tensor_shape(call->inputs[1]);
     bool fits = g.count == index.count + 1 && o->count >= 0;
-    for (int d = 0; fits && d < index.count; d++) fits = g.at[d] == index.at[d];
+    for (int d = 0; fits && d < index.count; d++)
+        fits = g.at[d] == index.at[d];
     if (!fits) return cr_fail_call(call, CR_ERROR_SHAPE, "the gradient has the indices' shape and one dim more");
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, CR_SHAPE(o->count, g.at[g.count - 1]));
     return check_index(call, 1);
@@ -181,7 +206,8 @@ static bool infer_one_hot(cr_call *call) {
     const int64_t classes = ((const cr_one_hot_options *)call->attributes)->classes;
     if (!check_index(call, 0)) return false;
     if (shape.count == CR_MAX_DIMS || classes < 0)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "%lld classes as one dim more, of at most %d", (long long)classes, CR_MAX_DIMS);
+        return cr_fail_call(call, CR_ERROR_SHAPE, "%lld classes as one dim more, of at most %d", (long long)classes,
+                            CR_MAX_DIMS);
     shape.at[shape.count++] = classes;
     cr_spec_set(call, 0, CR_I64, shape);
     return true;
@@ -214,7 +240,8 @@ cr_tensor *cr_masked_select(cr_tensor *x, cr_tensor *mask) {
     cr_shape shape;
     if (!x || !mask || !cr_tensor_check(x, "masked_select") || !cr_tensor_check(mask, "masked_select")) return NULL;
     if (mask->dtype != CR_BOOL) {
-        cr_record_error(CR_ERROR_DTYPE, "masked_select: the mask is %s, it must be bool", cr_dtype_name((cr_dtype)mask->dtype));
+        cr_record_error(CR_ERROR_DTYPE, "masked_select: the mask is %s, it must be bool",
+                        cr_dtype_name((cr_dtype)mask->dtype));
         return NULL;
     }
     if (!cr_shape_broadcast(cr_tensor_shape(x), cr_tensor_shape(mask), &shape)) return NULL;
@@ -244,8 +271,8 @@ static bool return_to_places(cr_vjp *v, int64_t dim) {
     return cr_vjp_set(v, 0, cr_scatter(zeros, (int)dim, v->outputs[1], v->grads[0]));
 }
 static bool vjp_sort(cr_vjp *v) { return return_to_places(v, ((const cr_sort_options *)v->attributes)->dim); }
-CR_OP(sort, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(sort), .infer = infer_sort, .vjp = vjp_sort,
-      .saves = CR_SAVE_OUTPUT(1), .doc = "A dim in order, and where each element stood.")
+CR_OP(sort, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(sort), .infer = infer_sort,
+      .vjp = vjp_sort, .saves = CR_SAVE_OUTPUT(1), .doc = "A dim in order, and where each element stood.")
 
 static bool infer_topk(cr_call *call) {
     const cr_topk_options *o = call->attributes;
@@ -255,15 +282,18 @@ static bool infer_topk(cr_call *call) {
     const int64_t length = shape.count ? shape.at[dim] : 1;
     if (o->k < 0 || o->k > length)
         return cr_fail_call(call, CR_ERROR_INDEX, "the best %lld of a dim of %lld", (long long)o->k, (long long)length);
-    if (shape.count) shape.at[dim] = o->k;
-    else if (o->k == 0) shape = CR_SHAPE(0);
+    if (shape.count)
+        shape.at[dim] = o->k;
+    else if (o->k == 0)
+        shape = CR_SHAPE(0);
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, shape);
     cr_spec_set(call, 1, CR_I64, shape);
     return true;
 }
 static bool vjp_topk(cr_vjp *v) { return return_to_places(v, ((const cr_topk_options *)v->attributes)->dim); }
-CR_OP(topk, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(topk), .infer = infer_topk, .vjp = vjp_topk,
-      .saves = CR_SAVE_OUTPUT(1), .doc = "The largest or smallest of a dim, best first, and where each stood.")
+CR_OP(topk, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(topk), .infer = infer_topk,
+      .vjp = vjp_topk, .saves = CR_SAVE_OUTPUT(1),
+      .doc = "The largest or smallest of a dim, best first, and where each stood.")
 
 /* values, and indices where they are wanted. */
 static cr_tensor *two_outputs(cr_op *op, cr_tensor *x, const void *options, cr_tensor **indices) {

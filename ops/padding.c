@@ -12,12 +12,15 @@ static bool infer_pad(cr_call *call) {
     const cr_pad_options *o = call->attributes;
     const cr_tensor *t = call->inputs[0];
     if (o->before.count != o->after.count || o->before.count > t->ndim)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "%d paddings before and %d after; as many of each, for the last dims", o->before.count, o->after.count);
+        return cr_fail_call(call, CR_ERROR_SHAPE, "%d paddings before and %d after; as many of each, for the last dims",
+                            o->before.count, o->after.count);
     cr_shape shape = cr_tensor_shape(t);
     for (int i = 0; i < o->before.count; i++) {
         int64_t *size = &shape.at[t->ndim - o->before.count + i];
-        if (__builtin_add_overflow(*size, o->before.at[i], size) || __builtin_add_overflow(*size, o->after.at[i], size) || *size < 0)
-            return cr_fail_call(call, CR_ERROR_SHAPE, "padding %lld and %lld leaves no valid size", (long long)o->before.at[i], (long long)o->after.at[i]);
+        if (__builtin_add_overflow(*size, o->before.at[i], size) ||
+            __builtin_add_overflow(*size, o->after.at[i], size) || *size < 0)
+            return cr_fail_call(call, CR_ERROR_SHAPE, "padding %lld and %lld leaves no valid size",
+                                (long long)o->before.at[i], (long long)o->after.at[i]);
     }
     cr_spec_set(call, 0, (cr_dtype)t->dtype, shape);
     return true;
@@ -31,7 +34,8 @@ static bool decompose_pad(cr_call *call) {
         const int dim = source->ndim - o->before.count + i;
         const int64_t before = o->before.at[i], after = o->after.at[i], size = source->sizes[dim];
         source = cr_slice(source, dim, before < 0 ? -before : 0, after < 0 ? size + after : size, 1);
-        place = cr_slice(place, dim, before > 0 ? before : 0, after > 0 ? place->sizes[dim] - after : place->sizes[dim], 1);
+        place =
+            cr_slice(place, dim, before > 0 ? before : 0, after > 0 ? place->sizes[dim] - after : place->sizes[dim], 1);
     }
     if (!source || !place || (place->numel && !cr_copy_(place, source))) return false;
     call->outputs[0] = out;
@@ -56,7 +60,8 @@ cr_tensor *cr_pad(cr_tensor *t, cr_dims before, cr_dims after, double value) {
 }
 
 /* ---------------------------------------------------------------- what the tensor holds */
-#define PAD_AROUND_ATTRIBUTES(A, op) A(op, DIMS, before, {0, {0}}) A(op, DIMS, after, {0, {0}}) A(op, TEXT, mode, "reflect")
+#define PAD_AROUND_ATTRIBUTES(A, op)                                                                                   \
+    A(op, DIMS, before, {0, {0}}) A(op, DIMS, after, {0, {0}}) A(op, TEXT, mode, "reflect")
 CR_OPTIONS(pad_around, PAD_AROUND_ATTRIBUTES)
 CR_ATTRIBUTES(pad_around, PAD_AROUND_ATTRIBUTES)
 
@@ -64,7 +69,8 @@ typedef enum pad_mode { PAD_REFLECT, PAD_REPLICATE, PAD_CIRCULAR, PAD_MODES } pa
 static pad_mode read_mode(const char *text) {
     static const char *const names[] = {"reflect", "replicate", "circular"};
     int mode = 0;
-    while (mode < PAD_MODES && (!text || strcmp(text, names[mode]) != 0)) mode++;
+    while (mode < PAD_MODES && (!text || strcmp(text, names[mode]) != 0))
+        mode++;
     return (pad_mode)mode;
 }
 
@@ -78,17 +84,20 @@ static int64_t source_of(pad_mode mode, int64_t i, int64_t size) {
 static bool check_around(const cr_call *call, pad_mode mode, int64_t size, int64_t before, int64_t after) {
     const int64_t most = mode == PAD_REFLECT ? size - 1 : mode == PAD_CIRCULAR ? size : size > 0 ? INT64_MAX / 4 : 0;
     return (before >= 0 && after >= 0 && before <= most && after <= most) ||
-           cr_fail_call(call, CR_ERROR_SHAPE, "%lld and %lld around a dim of %lld; this mode has 0 to %lld to give", (long long)before,
-                        (long long)after, (long long)size, (long long)(most < 0 ? 0 : most));
+           cr_fail_call(call, CR_ERROR_SHAPE, "%lld and %lld around a dim of %lld; this mode has 0 to %lld to give",
+                        (long long)before, (long long)after, (long long)size, (long long)(most < 0 ? 0 : most));
 }
 
 static bool infer_pad_around(cr_call *call) {
     const cr_pad_around_options *o = call->attributes;
     const pad_mode mode = read_mode(o->mode);
     cr_shape shape = cr_tensor_shape(call->inputs[0]);
-    if (mode == PAD_MODES) return cr_fail(CR_ERROR_ARGUMENT, "mode '%.40s'; there are reflect, replicate and circular", o->mode ? o->mode : "");
+    if (mode == PAD_MODES)
+        return cr_fail(CR_ERROR_ARGUMENT, "mode '%.40s'; there are reflect, replicate and circular",
+                       o->mode ? o->mode : "");
     if (o->before.count != o->after.count || o->before.count > shape.count)
-        return cr_fail_call(call, CR_ERROR_SHAPE, "%d paddings before and %d after; as many of each, for the last dims", o->before.count, o->after.count);
+        return cr_fail_call(call, CR_ERROR_SHAPE, "%d paddings before and %d after; as many of each, for the last dims",
+                            o->before.count, o->after.count);
     for (int i = 0; i < o->before.count; i++) {
         int64_t *size = &shape.at[shape.count - o->before.count + i];
         if (!check_around(call, mode, *size, o->before.at[i], o->after.at[i])) return false;
@@ -109,13 +118,15 @@ static bool decompose_pad_around(cr_call *call) {
         if (before == 0 && after == 0) continue;
         cr_tensor *index = cr_empty(CR_I64, CR_SHAPE(before + size + after), CR_CPU);
         int64_t *to = index ? cr_data_i64(index) : NULL;
-        for (int64_t i = 0; to && i < index->numel; i++) to[i] = source_of(mode, i - before, size);
+        for (int64_t i = 0; to && i < index->numel; i++)
+            to[i] = source_of(mode, i - before, size);
         t = index ? cr_index_select(t, dim, cr_to_device(index, t->device)) : NULL;
     }
     call->outputs[0] = t == call->inputs[0] ? cr_clone(t) : t;
     return call->outputs[0] != NULL;
 }
-CR_OP(pad_around, .inputs = "input", CR_ROW_ATTRIBUTES(pad_around), .infer = infer_pad_around, .decompose = decompose_pad_around,
+CR_OP(pad_around, .inputs = "input", CR_ROW_ATTRIBUTES(pad_around), .infer = infer_pad_around,
+      .decompose = decompose_pad_around,
       .doc = "The last dims continued by reflection, by their edge, or from the other side.")
 
 cr_tensor *cr_pad_around(cr_tensor *t, cr_dims before, cr_dims after, const char *mode) {

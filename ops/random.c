@@ -23,14 +23,16 @@ static bool set_output(cr_call *call, cr_dtype dtype, cr_shape shape, cr_device 
 }
 
 static bool check_floating(cr_dtype dtype) {
-    return cr_dtype_is_floating(dtype) || cr_fail(CR_ERROR_DTYPE, "makes floating numbers, not %s", cr_dtype_name(dtype));
+    return cr_dtype_is_floating(dtype) ||
+           cr_fail(CR_ERROR_DTYPE, "makes floating numbers, not %s", cr_dtype_name(dtype));
 }
 
 /* ---------------------------------------------------------------- uniform, normal */
 static bool infer_uniform(cr_call *call) {
     const cr_uniform_options *o = call->attributes;
     if (!(o->low <= o->high) || !isfinite(o->high - o->low))
-        return cr_fail(CR_ERROR_ARGUMENT, "numbers from %g to %g; both finite, and the first not above the second", o->low, o->high);
+        return cr_fail(CR_ERROR_ARGUMENT, "numbers from %g to %g; both finite, and the first not above the second",
+                       o->low, o->high);
     return set_output(call, o->dtype, o->shape, o->device) && check_floating(o->dtype);
 }
 CR_OP(uniform, .inputs = "", CR_ROW_ATTRIBUTES(uniform), .flags = CR_OP_RANDOM, .infer = infer_uniform, .vjp = vjp_zero,
@@ -48,7 +50,8 @@ static bool infer_normal_from(cr_call *call) {
     cr_tensor *mean = call->inputs[0], *std = call->inputs[1];
     cr_shape shape;
     const cr_dtype dtype = cr_dtype_promote((cr_dtype)mean->dtype, (cr_dtype)std->dtype);
-    if (!check_floating(dtype) || !cr_shape_broadcast(cr_tensor_shape(mean), cr_tensor_shape(std), &shape)) return false;
+    if (!check_floating(dtype) || !cr_shape_broadcast(cr_tensor_shape(mean), cr_tensor_shape(std), &shape))
+        return false;
     cr_spec_set(call, 0, dtype, shape);
     return true;
 }
@@ -60,8 +63,9 @@ static bool decompose_normal_from(cr_call *call) {
     cr_tensor *numbers = cr_randn(call->specs[0].dtype, call->specs[0].shape, call->device, .generator = o->generator);
     return (call->outputs[0] = cr_cast(cr_add(mean, cr_mul(std, numbers)), call->specs[0].dtype)) != NULL;
 }
-CR_OP(normal_from, .inputs = "mean std", CR_ROW_ATTRIBUTES(normal_from), .flags = CR_OP_RANDOM, .infer = infer_normal_from,
-      .decompose = decompose_normal_from, .vjp = vjp_zero, .doc = "Normal numbers, each with its own mean and standard deviation.")
+CR_OP(normal_from, .inputs = "mean std", CR_ROW_ATTRIBUTES(normal_from), .flags = CR_OP_RANDOM,
+      .infer = infer_normal_from, .decompose = decompose_normal_from, .vjp = vjp_zero,
+      .doc = "Normal numbers, each with its own mean and standard deviation.")
 
 /* ---------------------------------------------------------------- integers */
 /* The largest n for which all integers -n … n (0 … n where unsigned) are exact in a dtype. */
@@ -83,9 +87,11 @@ static bool infer_randint(cr_call *call) {
     const cr_randint_options *o = call->attributes;
     if (!set_output(call, o->dtype, o->shape, o->device)) return false;
     if (o->low >= o->high)
-        return cr_fail(CR_ERROR_ARGUMENT, "integers from %lld to below %lld: there are none", (long long)o->low, (long long)o->high);
+        return cr_fail(CR_ERROR_ARGUMENT, "integers from %lld to below %lld: there are none", (long long)o->low,
+                       (long long)o->high);
     return holds(o->dtype, o->low, o->high - 1) ||
-           cr_fail(CR_ERROR_ARGUMENT, "%s does not hold every integer from %lld to below %lld", cr_dtype_name(o->dtype), (long long)o->low, (long long)o->high);
+           cr_fail(CR_ERROR_ARGUMENT, "%s does not hold every integer from %lld to below %lld", cr_dtype_name(o->dtype),
+                   (long long)o->low, (long long)o->high);
 }
 CR_OP(randint, .inputs = "", CR_ROW_ATTRIBUTES(randint), .flags = CR_OP_RANDOM, .infer = infer_randint, .vjp = vjp_zero,
       .doc = "Integers from one to below another, all equally likely.")
@@ -94,17 +100,18 @@ static bool infer_randperm(cr_call *call) {
     const cr_randperm_options *o = call->attributes;
     if (o->count < 0) return cr_fail(CR_ERROR_ARGUMENT, "a permutation of %lld numbers", (long long)o->count);
     if (!set_output(call, o->dtype, CR_SHAPE(o->count), o->device)) return false;
-    return holds(o->dtype, 0, o->count - 1) ||
-           cr_fail(CR_ERROR_ARGUMENT, "%s does not hold every number below %lld", cr_dtype_name(o->dtype), (long long)o->count);
+    return holds(o->dtype, 0, o->count - 1) || cr_fail(CR_ERROR_ARGUMENT, "%s does not hold every number below %lld",
+                                                       cr_dtype_name(o->dtype), (long long)o->count);
 }
-/* The order of random keys. Of 48 bits each, so that equal ones, which keep their order, are rare and cost no pass more. */
+/* The order of random keys. Of 48 bits each, so that equal ones, which keep their order, are rare and cost no pass
+ * more. */
 static bool decompose_randperm(cr_call *call) {
     const cr_randperm_options *o = call->attributes;
     cr_tensor *keys = cr_randint(0, (int64_t)1 << 48, CR_SHAPE(o->count), call->device, .generator = o->generator);
     return (call->outputs[0] = cr_cast(cr_argsort(keys, 0, false), o->dtype)) != NULL;
 }
-CR_OP(randperm, .inputs = "", CR_ROW_ATTRIBUTES(randperm), .flags = CR_OP_RANDOM | CR_OP_NO_GRADIENT, .infer = infer_randperm,
-      .decompose = decompose_randperm, .doc = "The numbers below `count` in random order.")
+CR_OP(randperm, .inputs = "", CR_ROW_ATTRIBUTES(randperm), .flags = CR_OP_RANDOM | CR_OP_NO_GRADIENT,
+      .infer = infer_randperm, .decompose = decompose_randperm, .doc = "The numbers below `count` in random order.")
 
 /* ---------------------------------------------------------------- bernoulli, multinomial */
 static bool infer_bernoulli(cr_call *call) {
@@ -117,19 +124,20 @@ static bool infer_bernoulli(cr_call *call) {
     return set_output(call, o->dtype, o->shape, o->device) &&
            ((o->p >= 0 && o->p <= 1) || cr_fail(CR_ERROR_ARGUMENT, "a probability of %g; it must be 0 to 1", o->p));
 }
-CR_OP(bernoulli, .inputs = "probabilities?", CR_ROW_ATTRIBUTES(bernoulli), .flags = CR_OP_RANDOM, .infer = infer_bernoulli,
-      .vjp = vjp_zero, .doc = "1 with a probability, else 0.")
+CR_OP(bernoulli, .inputs = "probabilities?", CR_ROW_ATTRIBUTES(bernoulli), .flags = CR_OP_RANDOM,
+      .infer = infer_bernoulli, .vjp = vjp_zero, .doc = "1 with a probability, else 0.")
 
 static bool infer_multinomial(cr_call *call) {
     const cr_multinomial_options *o = call->attributes;
     const cr_tensor *weights = call->inputs[0];
-    if (weights->ndim < 1 || weights->ndim > 2) return cr_fail_call(call, CR_ERROR_SHAPE, "weights are [n] or [rows, n]");
+    if (weights->ndim < 1 || weights->ndim > 2)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "weights are [n] or [rows, n]");
     if (!check_floating((cr_dtype)weights->dtype)) return false;
     cr_shape shape = cr_tensor_shape(weights);
     const int64_t categories = shape.at[shape.count - 1];
     if (o->count < 1 || categories < 1 || (!o->replacement && o->count > categories))
-        return cr_fail_call(call, CR_ERROR_ARGUMENT, "%lld draws of %lld categories %s replacement", (long long)o->count, (long long)categories,
-                            o->replacement ? "with" : "without");
+        return cr_fail_call(call, CR_ERROR_ARGUMENT, "%lld draws of %lld categories %s replacement",
+                            (long long)o->count, (long long)categories, o->replacement ? "with" : "without");
     shape.at[shape.count - 1] = o->count;
     cr_spec_set(call, 0, CR_I64, shape);
     return true;

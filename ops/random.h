@@ -33,7 +33,8 @@ CR_MATH void cr_normal_pair_f32(uint32_t bits0, uint32_t bits1, float *x, float 
     const uint32_t q = (bits1 + 0x20000000u) >> 30;
     const float t = (float)(int32_t)(bits1 - (q << 30)) * 1.46291807926715968e-9f, z = t * t; /* 2π / 2^32 */
     const float sine = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * t + t;
-    const float cosine = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
+    const float cosine =
+        ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
     const float along = q & 1 ? sine : cosine, across = q & 1 ? cosine : sine;
     *x = radius * cr_bits_to_f32(cr_bits_from_f32(along) ^ ((q + 1) & 2) << 30);
     *y = radius * cr_bits_to_f32(cr_bits_from_f32(across) ^ (q & 2) << 30);

@@ -8,7 +8,8 @@ static bool infer_sequence(cr_call *call) {
     if (o->count < 0) return cr_fail(CR_ERROR_ARGUMENT, "%lld numbers", (long long)o->count);
     const double last = o->start + (double)o->count * o->step;
     if (!cr_dtype_is_floating(o->dtype) && !(fabs(o->start) < 0x1p62 && fabs(last) < 0x1p62))
-        return cr_fail(CR_ERROR_ARGUMENT, "%lld numbers from %g by %g leave the integers", (long long)o->count, o->start, o->step);
+        return cr_fail(CR_ERROR_ARGUMENT, "%lld numbers from %g by %g leave the integers", (long long)o->count,
+                       o->start, o->step);
     call->device = o->device;
     cr_spec_set(call, 0, o->dtype, CR_SHAPE(o->count));
     return true;
@@ -21,13 +22,15 @@ static bool decompose_sequence(cr_call *call) {
     cr_tensor *numbers = cr_empty(is_whole ? CR_I64 : CR_F64, CR_SHAPE(o->count), CR_CPU);
     void *to = numbers ? cr_tensor_address(numbers) : NULL;
     for (int64_t i = 0; to && i < o->count; i++) {
-        if (is_whole) ((int64_t *)to)[i] = (int64_t)o->start + i * (int64_t)o->step;
-        else ((double *)to)[i] = o->start + (double)i * o->step;
+        if (is_whole)
+            ((int64_t *)to)[i] = (int64_t)o->start + i * (int64_t)o->step;
+        else
+            ((double *)to)[i] = o->start + (double)i * o->step;
     }
     return (call->outputs[0] = cr_to_device(cr_cast(numbers, o->dtype), o->device)) != NULL;
 }
-CR_OP(sequence, .inputs = "", CR_ROW_ATTRIBUTES(sequence), .flags = CR_OP_NO_GRADIENT, .infer = infer_sequence, .decompose = decompose_sequence,
-      .doc = "start, start + step, …: `count` numbers.")
+CR_OP(sequence, .inputs = "", CR_ROW_ATTRIBUTES(sequence), .flags = CR_OP_NO_GRADIENT, .infer = infer_sequence,
+      .decompose = decompose_sequence, .doc = "start, start + step, …: `count` numbers.")
 
 static cr_tensor *sequence(cr_dtype dtype, double start, double step, double count, cr_device device) {
     if (!(count >= 0 && count < 0x1p62)) {
@@ -44,7 +47,8 @@ cr_tensor *cr_arange(cr_dtype dtype, double start, double end, double step, cr_d
 
 /* ---------------------------------------------------------------- linspace */
 #define LINSPACE_ATTRIBUTES(A, op)                                                                                     \
-    A(op, DTYPE, dtype, CR_F32) A(op, FLOAT, start, 0) A(op, FLOAT, end, 1) A(op, INT, count, 0) A(op, DEVICE, device, CR_CPU_DEVICE)
+    A(op, DTYPE, dtype, CR_F32)                                                                                        \
+    A(op, FLOAT, start, 0) A(op, FLOAT, end, 1) A(op, INT, count, 0) A(op, DEVICE, device, CR_CPU_DEVICE)
 CR_OPTIONS(linspace, LINSPACE_ATTRIBUTES)
 CR_ATTRIBUTES(linspace, LINSPACE_ATTRIBUTES)
 
@@ -63,7 +67,8 @@ static bool decompose_linspace(cr_call *call) {
     double *to = cr_tensor_address(numbers);
     const double step = o->count > 1 ? (o->end - o->start) / (double)(o->count - 1) : 0;
     for (int64_t i = 0; i < o->count; i++)
-        to[i] = i < o->count / 2 || o->count == 1 ? o->start + (double)i * step : o->end - (double)(o->count - 1 - i) * step;
+        to[i] = i < o->count / 2 || o->count == 1 ? o->start + (double)i * step
+                                                  : o->end - (double)(o->count - 1 - i) * step;
     return (call->outputs[0] = cr_to_device(cr_cast(numbers, o->dtype), o->device)) != NULL;
 }
 CR_OP(linspace, .inputs = "", CR_ROW_ATTRIBUTES(linspace), .flags = CR_OP_NO_GRADIENT, .infer = infer_linspace,
@@ -92,8 +97,8 @@ static bool decompose_eye(cr_call *call) {
     call->outputs[0] = t;
     return t && cr_fill_(cr_diagonal(t, 0, 0, 1), 1);
 }
-CR_OP(eye, .inputs = "", CR_ROW_ATTRIBUTES(eye), .flags = CR_OP_NO_GRADIENT, .infer = infer_eye, .decompose = decompose_eye,
-      .doc = "Ones on the diagonal of a matrix of zeros.")
+CR_OP(eye, .inputs = "", CR_ROW_ATTRIBUTES(eye), .flags = CR_OP_NO_GRADIENT, .infer = infer_eye,
+      .decompose = decompose_eye, .doc = "Ones on the diagonal of a matrix of zeros.")
 
 cr_tensor *cr_eye(cr_dtype dtype, int64_t rows, int64_t columns, cr_device device) {
     const cr_eye_options options = {sizeof options, dtype, rows, columns, device};

@@ -6,9 +6,11 @@
 
 #include <math.h>
 
-#define CR_CPU_DEVICE {0, 0}
+#define CR_CPU_DEVICE                                                                                                  \
+    { 0, 0 }
 #define CR_SEQUENCE_ATTRIBUTES(A, op)                                                                                  \
-    A(op, DTYPE, dtype, CR_F32) A(op, FLOAT, start, 0) A(op, FLOAT, step, 1) A(op, INT, count, 0) A(op, DEVICE, device, CR_CPU_DEVICE)
+    A(op, DTYPE, dtype, CR_F32)                                                                                        \
+    A(op, FLOAT, start, 0) A(op, FLOAT, step, 1) A(op, INT, count, 0) A(op, DEVICE, device, CR_CPU_DEVICE)
 CR_OPTIONS(sequence, CR_SEQUENCE_ATTRIBUTES)
 
 /* Whole numbers for an integer dtype are counted as integers. */

@@ -3,19 +3,22 @@
 #include "ops/cpu/variant.h"
 #include "ops/random.h"
 
-/* Weights are finite, 0 or more, and enough of them are not 0. Leaves the running sums in `sums` where it is not NULL. */
+/* Weights are finite, 0 or more, and enough of them are not 0. Leaves the running sums in `sums` where it is not NULL.
+ */
 static bool read_row(const cr_call *call, const double *weights, int64_t categories, int64_t needed, double *sums) {
     double sum = 0;
     int64_t positive = 0;
     for (int64_t i = 0; i < categories; i++) {
         if (!(weights[i] >= 0 && weights[i] < INFINITY))
-            return cr_fail_call(call, CR_ERROR_ARGUMENT, "weight %lld is %g; weights are finite and 0 or more", (long long)i, weights[i]);
+            return cr_fail_call(call, CR_ERROR_ARGUMENT, "weight %lld is %g; weights are finite and 0 or more",
+                                (long long)i, weights[i]);
         positive += weights[i] > 0;
         sum += weights[i];
         if (sums) sums[i] = sum;
     }
     if (positive >= needed && sum < INFINITY) return true;
-    return cr_fail_call(call, CR_ERROR_ARGUMENT, "%lld weights are above 0, %lld are needed (and a finite sum)", (long long)positive, (long long)needed);
+    return cr_fail_call(call, CR_ERROR_ARGUMENT, "%lld weights are above 0, %lld are needed (and a finite sum)",
+                        (long long)positive, (long long)needed);
 }
 
 /* The first category whose running sum exceeds `target`; the last with any weight where rounding left none. */
@@ -24,8 +27,10 @@ static int64_t find_category(const double *sums, int64_t categories, double targ
     if (!(target < sums[high])) target = nextafter(sums[high], 0);
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
-        if (sums[middle] > target) high = middle;
-        else low = middle + 1;
+        if (sums[middle] > target)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return low;
 }
@@ -40,11 +45,13 @@ static bool draw_with_replacement(cr_call *call, const cr_tensor *weights, cr_ge
     int64_t *to = cr_tensor_address(out);
     const cr_generator_state state = cr_generator_reserve(generator, (uint64_t)(rows * count));
     for (int64_t r = 0; r < rows; r++) {
-        if (!read_row(call, (const double *)cr_tensor_address(weights) + r * categories, categories, 1, sums)) return false;
+        if (!read_row(call, (const double *)cr_tensor_address(weights) + r * categories, categories, 1, sums))
+            return false;
         for (int64_t i = 0; i < count; i++) {
             uint32_t numbers[4];
             cr_philox_block(state, (uint64_t)(r * count + i), numbers);
-            to[r * count + i] = find_category(sums, categories, cr_uniform_f64(numbers[0], numbers[1]) * sums[categories - 1]);
+            to[r * count + i] =
+                find_category(sums, categories, cr_uniform_f64(numbers[0], numbers[1]) * sums[categories - 1]);
         }
     }
     return true;
@@ -75,5 +82,6 @@ CR_KERNEL(multinomial) {
     const cr_multinomial_options *o = call->attributes;
     cr_tensor *weights = cr_contiguous(cr_cast(call->inputs[0], CR_F64));
     if (!weights) return false;
-    return o->replacement ? draw_with_replacement(call, weights, o->generator) : draw_without_replacement(call, weights, o->generator);
+    return o->replacement ? draw_with_replacement(call, weights, o->generator)
+                          : draw_without_replacement(call, weights, o->generator);
 }

@@ -23,12 +23,17 @@ static int64_t row_grain(const row_job *job) { return CR_GRAIN_ELEMENTS / (job->
 
 /* ---------------------------------------------------------------- flip */
 #define REVERSE(T)                                                                                                     \
-    for (int64_t i = 0; i < count; i++) ((T *)to)[i] = ((const T *)from)[count - 1 - i]
+    for (int64_t i = 0; i < count; i++)                                                                                \
+    ((T *)to)[i] = ((const T *)from)[count - 1 - i]
 static void reverse_row(void *to, const void *from, int64_t count, size_t bytes) {
-    if (bytes == 1) REVERSE(uint8_t);
-    else if (bytes == 2) REVERSE(uint16_t);
-    else if (bytes == 4) REVERSE(uint32_t);
-    else REVERSE(uint64_t);
+    if (bytes == 1)
+        REVERSE(uint8_t);
+    else if (bytes == 2)
+        REVERSE(uint16_t);
+    else if (bytes == 4)
+        REVERSE(uint32_t);
+    else
+        REVERSE(uint64_t);
 }
 
 static void flip_rows(void *context, int64_t begin, int64_t end) {
@@ -44,8 +49,10 @@ static void flip_rows(void *context, int64_t begin, int64_t end) {
         }
         char *to = job->to + (size_t)row * row_bytes;
         const char *from = job->from + (size_t)source * row_bytes;
-        if (job->turns_columns) reverse_row(to, from, job->columns, job->bytes);
-        else memcpy(to, from, row_bytes);
+        if (job->turns_columns)
+            reverse_row(to, from, job->columns, job->bytes);
+        else
+            memcpy(to, from, row_bytes);
     }
 }
 
@@ -55,10 +62,14 @@ CR_KERNEL(flip) {
     cr_tensor *x = cr_contiguous(call->inputs[0]);
     if (!x || out->ndim == 0) return x && cr_copy_(call->outputs[0], x);
     if (out->numel == 0) return true;
-    row_job job = {.from = cr_tensor_address(x), .to = cr_tensor_address(out), .bytes = cr_dtype_size((cr_dtype)x->dtype),
-                   .columns = x->sizes[x->ndim - 1], .outer = x->ndim - 1};
+    row_job job = {.from = cr_tensor_address(x),
+                   .to = cr_tensor_address(out),
+                   .bytes = cr_dtype_size((cr_dtype)x->dtype),
+                   .columns = x->sizes[x->ndim - 1],
+                   .outer = x->ndim - 1};
     bool turns[CR_MAX_DIMS] = {false};
-    for (int i = 0; i < dims.count; i++) turns[dims.at[i] < 0 ? dims.at[i] + x->ndim : dims.at[i]] = true;
+    for (int i = 0; i < dims.count; i++)
+        turns[dims.at[i] < 0 ? dims.at[i] + x->ndim : dims.at[i]] = true;
     for (int d = 0; d < job.outer; d++) {
         job.sizes[d] = x->sizes[d];
         job.turns[d] = turns[d];
@@ -90,9 +101,15 @@ static bool run_triangle(cr_call *call, bool is_upper) {
     if (!x) return false;
     if (out->numel == 0) return true;
     const int64_t largest = INT32_MAX, diagonal = ((const cr_triangle_options *)call->attributes)->diagonal;
-    row_job job = {.from = cr_tensor_address(x), .to = cr_tensor_address(out), .bytes = cr_dtype_size((cr_dtype)x->dtype),
-                   .rows = x->sizes[x->ndim - 2], .columns = x->sizes[x->ndim - 1], .is_upper = is_upper,
-                   .diagonal = diagonal > largest << 24 ? largest << 24 : diagonal < -(largest << 24) ? -(largest << 24) : diagonal};
+    row_job job = {.from = cr_tensor_address(x),
+                   .to = cr_tensor_address(out),
+                   .bytes = cr_dtype_size((cr_dtype)x->dtype),
+                   .rows = x->sizes[x->ndim - 2],
+                   .columns = x->sizes[x->ndim - 1],
+                   .is_upper = is_upper,
+                   .diagonal = diagonal > largest << 24      ? largest << 24
+                               : diagonal < -(largest << 24) ? -(largest << 24)
+                                                             : diagonal};
     cr_parallel_for(out->numel / job.columns, row_grain(&job), triangle_rows, &job);
     return true;
 }

@@ -10,7 +10,9 @@ static int nothing_is_left(void **state) {
     (void)state;
     cr_scope_clear();
     const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean) fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes, cr_ok() ? "none" : cr_last_error()->message);
+    if (!clean)
+        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
+                cr_ok() ? "none" : cr_last_error()->message);
     cr_clear_error();
     return clean ? 0 : -1;
 }
@@ -33,7 +35,8 @@ static double kolmogorov_smirnov(cr_tensor *sample, double (*cdf)(double)) {
     assert_true(cr_copy_to_host(wide, sorted, (size_t)n * sizeof *sorted));
     qsort(sorted, (size_t)n, sizeof *sorted, by_value);
     for (int64_t i = 0; i < n; i++) {
-        const double expected = cdf(sorted[i]), above = fabs((double)(i + 1) / (double)n - expected), below = fabs((double)i / (double)n - expected);
+        const double expected = cdf(sorted[i]), above = fabs((double)(i + 1) / (double)n - expected),
+                     below = fabs((double)i / (double)n - expected);
         worst = fmax(worst, fmax(above, below));
     }
     free(sorted);
@@ -93,7 +96,8 @@ static void narrow_dtypes_never_reach_the_upper_bound(void **state) {
         for (int b = 0; b < 5; b++) {
             cr_tensor *t = cr_uniform_(cr_empty(dtypes[d], CR_SHAPE(30000), CR_CPU), bounds[b][0], bounds[b][1]);
             assert_cr_ok();
-            const double slack = dtypes[d] == CR_F64 ? 0 : fabs(bounds[b][0]) * 0x1p-8; /* the bound itself is rounded to the dtype */
+            const double slack =
+                dtypes[d] == CR_F64 ? 0 : fabs(bounds[b][0]) * 0x1p-8; /* the bound itself is rounded to the dtype */
             assert_true(cr_item(cr_amin(t)) >= bounds[b][0] - slack);
             assert_true(cr_item(cr_amax(t)) < bounds[b][1] || bounds[b][0] == bounds[b][1]);
         }
@@ -147,7 +151,8 @@ static void normal_numbers_match_the_formula(void **state) {
         uint32_t n[4];
         cr_philox((cr_generator_state){start.seed, 2048}, (uint64_t)i, n);
         for (int k = 0; k < 4; k += 2) {
-            const double u = (double)(n[k] >> 1) * 0x1p-31 + 0x1p-32, angle = 2 * M_PI * (double)n[k + 1] * 0x1p-32, radius = sqrt(-2 * log(u));
+            const double u = (double)(n[k] >> 1) * 0x1p-31 + 0x1p-32, angle = 2 * M_PI * (double)n[k + 1] * 0x1p-32,
+                         radius = sqrt(-2 * log(u));
             /* near u = 1 the radius hangs on u's last bits, which f32 rounds */
             const double slack = 2e-6 + (radius < 0.1 ? 4e-4 : 6e-8 / radius);
             assert_true(fabs(cr_at(narrow, CR_SHAPE(4 * i + k)) - radius * cos(angle)) < slack);
@@ -161,7 +166,8 @@ static void integers_are_equally_likely(void **state) {
     cr_manual_seed(6);
     const cr_dtype dtypes[] = {CR_I64, CR_I32, CR_U8, CR_F32};
     double even[10];
-    for (int i = 0; i < 10; i++) even[i] = 0.1;
+    for (int i = 0; i < 10; i++)
+        even[i] = 0.1;
     for (int d = 0; d < 4; d++) {
         cr_tensor *t = cr_cast(cr_randint(3, 13, CR_SHAPE(MANY), CR_CPU, .dtype = dtypes[d]), CR_I64);
         int64_t counts[10] = {0};
@@ -172,10 +178,12 @@ static void integers_are_equally_likely(void **state) {
         }
         assert_true(fabs(chi_square(counts, even, 10, MANY)) < 4);
     }
-    cr_tensor *wide = cr_randint(INT64_MIN, INT64_MAX, CR_SHAPE(MANY), CR_CPU), *unit = cr_mul_scalar(cr_cast(wide, CR_F64), 0x1p-64);
+    cr_tensor *wide = cr_randint(INT64_MIN, INT64_MAX, CR_SHAPE(MANY), CR_CPU),
+              *unit = cr_mul_scalar(cr_cast(wide, CR_F64), 0x1p-64);
     assert_true(kolmogorov_smirnov(cr_add_scalar(unit, 0.5), uniform_cdf) < 1.95);
     cr_tensor *large = cr_random_(cr_empty(CR_I64, CR_SHAPE(MANY), CR_CPU), -5, ((int64_t)1 << 40) - 5);
-    assert_true(kolmogorov_smirnov(cr_mul_scalar(cr_cast(cr_add_scalar(large, 5), CR_F64), 0x1p-40), uniform_cdf) < 1.95);
+    assert_true(kolmogorov_smirnov(cr_mul_scalar(cr_cast(cr_add_scalar(large, 5), CR_F64), 0x1p-40), uniform_cdf) <
+                1.95);
 }
 
 static void bernoulli_draws_have_their_probability(void **state) {
@@ -201,7 +209,8 @@ static void multinomial_draws_follow_the_weights(void **state) {
     const double weights[] = {1, 0, 3, 2, 4}, share[] = {0.1, 0.3, 0.2, 0.4};
     cr_tensor *t = cr_multinomial(cr_from_data(CR_F64, CR_SHAPE(5), weights), MANY, .replacement = true);
     int64_t counts[5] = {0};
-    for (int i = 0; i < MANY; i++) counts[cr_data_i64(t)[i]]++;
+    for (int i = 0; i < MANY; i++)
+        counts[cr_data_i64(t)[i]]++;
     assert_true(counts[1] == 0);
     const int64_t drawn[] = {counts[0], counts[2], counts[3], counts[4]};
     assert_true(fabs(chi_square(drawn, share, 4, MANY)) < 4);
@@ -244,11 +253,13 @@ static void permutations_hold_each_number_once(void **state) {
     }
     int64_t orders[6] = {0}; /* of three numbers, all six are as likely */
     double even[6];
-    for (int i = 0; i < 6; i++) even[i] = 1.0 / 6;
-    for (int i = 0; i < 6000; i++) CR_SCOPE {
-        const int64_t *p = cr_data_i64(cr_randperm(3, CR_CPU));
-        orders[p[0] * 2 + (p[1] > p[2])]++;
-    }
+    for (int i = 0; i < 6; i++)
+        even[i] = 1.0 / 6;
+    for (int i = 0; i < 6000; i++)
+        CR_SCOPE {
+            const int64_t *p = cr_data_i64(cr_randperm(3, CR_CPU));
+            orders[p[0] * 2 + (p[1] > p[2])]++;
+        }
     assert_true(fabs(chi_square(orders, even, 6, 6000)) < 4);
     assert_true(cr_dtype_of(cr_randperm(5, CR_CPU, .dtype = CR_I32)) == CR_I32);
 }
@@ -258,7 +269,8 @@ static void each_element_has_its_own_mean_and_deviation(void **state) {
     cr_manual_seed(11);
     cr_tensor *mean = cr_arange(CR_F32, 0, 3, 1, CR_CPU), *std = cr_full(CR_F32, CR_SHAPE(MANY, 1), 0.5, CR_CPU);
     cr_tensor *t = cr_normal_from(mean, std, NULL);
-    for (int i = 0; i < 3; i++) assert_moments(cr_contiguous(cr_select(t, 1, i)), i, 0.5, 0, 3);
+    for (int i = 0; i < 3; i++)
+        assert_moments(cr_contiguous(cr_select(t, 1, i)), i, 0.5, 0, 3);
     assert_null(cr_normal_from(mean, cr_scalar(-1, CR_F32), NULL));
     assert_cr_error(CR_ERROR_ARGUMENT, "negative");
 }
@@ -273,7 +285,8 @@ static cr_tensor *draw_randint(void) { return cr_randint(-7, 90, CR_SHAPE(70001)
 static cr_tensor *draw_bernoulli(void) { return cr_bernoulli(NULL, .p = 0.4, .shape = CR_SHAPE(70001)); }
 static cr_tensor *draw_randperm(void) { return cr_randperm(70001, CR_CPU); }
 static cr_tensor *draw_multinomial(void) { return cr_multinomial(cr_full(CR_F32, CR_SHAPE(3, 70), 1, CR_CPU), 60); }
-static const drawer drawers[] = {draw_rand, draw_randn, draw_randn_f64, draw_randn_f16, draw_randint, draw_bernoulli, draw_randperm, draw_multinomial};
+static const drawer drawers[] = {draw_rand,    draw_randn,     draw_randn_f64, draw_randn_f16,
+                                 draw_randint, draw_bernoulli, draw_randperm,  draw_multinomial};
 enum { DRAWERS = sizeof drawers / sizeof drawers[0] };
 
 static bool same_bits(cr_tensor *a, cr_tensor *b) {
@@ -314,7 +327,8 @@ static void generators_are_apart(void **state) {
     (void)state;
     cr_generator *own = cr_generator_new(14);
     cr_manual_seed(14);
-    cr_tensor *a = cr_randn(CR_F32, CR_SHAPE(100), CR_CPU, .generator = own), *b = cr_randn(CR_F32, CR_SHAPE(100), CR_CPU);
+    cr_tensor *a = cr_randn(CR_F32, CR_SHAPE(100), CR_CPU, .generator = own),
+              *b = cr_randn(CR_F32, CR_SHAPE(100), CR_CPU);
     assert_true(same_bits(a, b));
     assert_true(cr_generator_get_state(own).offset == 25);
     cr_generator_free(own);
@@ -339,7 +353,8 @@ static void strides_do_not_change_the_numbers(void **state) {
     assert_true(same_bits(dense, cr_contiguous(strided)));
     cr_tensor *whole = cr_zeros(CR_F32, CR_SHAPE(4, 6), CR_CPU);
     assert_non_null(cr_normal_(cr_slice(whole, 1, 1, 6, 2), 0, 1)); /* writes columns 1, 3, 5 of `whole` only */
-    for (int i = 0; i < 24; i++) assert_true((cr_data_f32(whole)[i] != 0) == (i % 2 == 1));
+    for (int i = 0; i < 24; i++)
+        assert_true((cr_data_f32(whole)[i] != 0) == (i % 2 == 1));
 }
 
 static void a_seed_gives_these_numbers(void **state) {
@@ -348,12 +363,15 @@ static void a_seed_gives_these_numbers(void **state) {
     uint32_t n[4];
     cr_philox(cr_generator_get_state(NULL), 0, n);
     cr_tensor *t = cr_rand(CR_F32, CR_SHAPE(4), CR_CPU);
-    for (int i = 0; i < 4; i++) assert_true(cr_data_f32(t)[i] == (float)(n[i] >> 8) * 0x1p-24f);
+    for (int i = 0; i < 4; i++)
+        assert_true(cr_data_f32(t)[i] == (float)(n[i] >> 8) * 0x1p-24f);
     cr_manual_seed(42); /* normal numbers of every processor: FNV-1a over their bits */
     cr_tensor *normal = cr_randn(CR_F32, CR_SHAPE(100000), CR_CPU), *wide = cr_randn(CR_F64, CR_SHAPE(100000), CR_CPU);
     uint64_t hash = 14695981039346656037u;
-    for (int64_t i = 0; i < 400000; i++) hash = (hash ^ ((const uint8_t *)cr_data(normal))[i]) * 1099511628211u;
-    for (int64_t i = 0; i < 800000; i++) hash = (hash ^ ((const uint8_t *)cr_data(wide))[i]) * 1099511628211u;
+    for (int64_t i = 0; i < 400000; i++)
+        hash = (hash ^ ((const uint8_t *)cr_data(normal))[i]) * 1099511628211u;
+    for (int64_t i = 0; i < 800000; i++)
+        hash = (hash ^ ((const uint8_t *)cr_data(wide))[i]) * 1099511628211u;
     assert_true(hash == 0x172fe5d011cdf4e7u);
 }
 
@@ -414,7 +432,9 @@ static void failing_memory_is_an_error(void **state) {
         for (int n = 1; n < 100; n++) {
             cr_memory_fail_nth(n);
             cr_tensor *t = NULL;
-            CR_SCOPE { t = cr_retain(drawers[k]()); }
+            CR_SCOPE {
+                t = cr_retain(drawers[k]());
+            }
             cr_memory_fail_nth(0);
             cr_release(t);
             if (t) break;

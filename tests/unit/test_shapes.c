@@ -7,7 +7,9 @@ static int nothing_is_left(void **state) {
     (void)state;
     cr_scope_clear();
     const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean) fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes, cr_ok() ? "none" : cr_last_error()->message);
+    if (!clean)
+        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
+                cr_ok() ? "none" : cr_last_error()->message);
     cr_clear_error();
     return clean ? 0 : -1;
 }
@@ -27,9 +29,11 @@ static char *read_slowly(cr_tensor *t) {
     int64_t at[CR_MAX_DIMS] = {0};
     for (int64_t i = 0; i < cr_numel(t); i++) {
         int64_t offset = 0;
-        for (int d = 0; d < shape.count; d++) offset += at[d] * strides.at[d];
+        for (int d = 0; d < shape.count; d++)
+            offset += at[d] * strides.at[d];
         memcpy(result + (size_t)i * bytes, (const char *)cr_data(t) + offset * (int64_t)bytes, bytes);
-        for (int d = shape.count - 1; d >= 0 && ++at[d] == shape.at[d]; d--) at[d] = 0;
+        for (int d = shape.count - 1; d >= 0 && ++at[d] == shape.at[d]; d--)
+            at[d] = 0;
     }
     return result;
 }
@@ -58,18 +62,20 @@ static void assert_copies(cr_tensor *t) {
 static void every_layout_is_copied(void **state) {
     (void)state;
     const cr_dtype dtypes[] = {CR_I8, CR_F16, CR_F32, CR_F64};
-    const cr_shape shapes[] = {CR_SHAPE(37, 50), CR_SHAPE(3, 33, 16), CR_SHAPE(16, 3, 48), CR_SHAPE(2, 3, 5, 70), CR_SHAPE(1, 64, 1, 32), CR_SHAPE(300, 2, 17)};
+    const cr_shape shapes[] = {CR_SHAPE(37, 50),      CR_SHAPE(3, 33, 16),    CR_SHAPE(16, 3, 48),
+                               CR_SHAPE(2, 3, 5, 70), CR_SHAPE(1, 64, 1, 32), CR_SHAPE(300, 2, 17)};
     const cr_dims orders[][4] = {{CR_DIMS(1, 0), CR_DIMS(0, 1)},
                                  {CR_DIMS(0, 2, 1), CR_DIMS(2, 1, 0), CR_DIMS(1, 2, 0), CR_DIMS(2, 0, 1)},
                                  {CR_DIMS(0, 2, 3, 1), CR_DIMS(0, 3, 1, 2), CR_DIMS(3, 2, 1, 0), CR_DIMS(2, 0, 3, 1)}};
     for (int d = 0; d < 4; d++) {
         for (int s = 0; s < 6; s++) {
-            for (int o = 0; o < 4 && orders[shapes[s].count - 2][o].count; o++) CR_SCOPE {
-                cr_tensor *t = count_up(CR_I64, shapes[s]);
-                t = cr_cast(cr_remainder(t, cr_scalar_i64(101)), dtypes[d]);
-                assert_copies(cr_permute(t, orders[shapes[s].count - 2][o]));
-                assert_copies(cr_permute(cr_slice(t, -1, 1, INT64_MAX, 3), orders[shapes[s].count - 2][o]));
-            }
+            for (int o = 0; o < 4 && orders[shapes[s].count - 2][o].count; o++)
+                CR_SCOPE {
+                    cr_tensor *t = count_up(CR_I64, shapes[s]);
+                    t = cr_cast(cr_remainder(t, cr_scalar_i64(101)), dtypes[d]);
+                    assert_copies(cr_permute(t, orders[shapes[s].count - 2][o]));
+                    assert_copies(cr_permute(cr_slice(t, -1, 1, INT64_MAX, 3), orders[shapes[s].count - 2][o]));
+                }
         }
         CR_SCOPE {
             assert_copies(cr_expand(count_up(dtypes[d], CR_SHAPE(40, 1)), CR_SHAPE(3, 40, 35)));
@@ -92,16 +98,27 @@ static void threads_copy_the_same(void **state) {
 static void views_share_memory(void **state) {
     (void)state;
     cr_tensor *t = count_up(CR_F32, CR_SHAPE(4, 6));
-    cr_tensor *views[] = {cr_view(t, CR_SHAPE(3, 8)), cr_t(t), cr_slice(t, 1, 1, 6, 2), cr_select(t, 0, 2), cr_diagonal(t, 1, 0, 1),
-                          cr_unsqueeze(t, 1), cr_expand(cr_select(t, 1, 0), CR_SHAPE(5, 4)), cr_unfold(t, 1, 3, 2), cr_narrow(t, 0, 1, 2),
-                          cr_movedim(t, 0, 1), cr_as_strided(t, CR_SHAPE(2, 2), CR_SHAPE(6, 2), 3), cr_flatten(t, 0, 1),
-                          cr_unflatten(t, 1, CR_SHAPE(2, 3)), cr_squeeze(cr_unsqueeze(t, 0), CR_ALL_DIMS)};
+    cr_tensor *views[] = {cr_view(t, CR_SHAPE(3, 8)),
+                          cr_t(t),
+                          cr_slice(t, 1, 1, 6, 2),
+                          cr_select(t, 0, 2),
+                          cr_diagonal(t, 1, 0, 1),
+                          cr_unsqueeze(t, 1),
+                          cr_expand(cr_select(t, 1, 0), CR_SHAPE(5, 4)),
+                          cr_unfold(t, 1, 3, 2),
+                          cr_narrow(t, 0, 1, 2),
+                          cr_movedim(t, 0, 1),
+                          cr_as_strided(t, CR_SHAPE(2, 2), CR_SHAPE(6, 2), 3),
+                          cr_flatten(t, 0, 1),
+                          cr_unflatten(t, 1, CR_SHAPE(2, 3)),
+                          cr_squeeze(cr_unsqueeze(t, 0), CR_ALL_DIMS)};
     for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
         assert_non_null(views[i]);
         assert_true(cr_shares_storage(views[i], t));
     }
     assert_non_null(cr_fill_(views[3], -1)); /* row 2 */
-    for (int i = 0; i < 24; i++) assert_true(cr_data_f32(t)[i] == (i / 6 == 2 ? -1 : (float)i));
+    for (int i = 0; i < 24; i++)
+        assert_true(cr_data_f32(t)[i] == (i / 6 == 2 ? -1 : (float)i));
     assert_true(cr_version_of(views[0]) == cr_version_of(t) && cr_version_of(t) > 0);
     assert_true(cr_at(views[7], CR_SHAPE(3, 1, 2)) == 3 * 6 + 2 + 2);
 }
@@ -160,10 +177,12 @@ static void parts_join_to_the_whole(void **state) {
 static void any_number_of_tensors_is_joined(void **state) {
     (void)state;
     cr_tensor *rows[1000];
-    for (int i = 0; i < 1000; i++) rows[i] = cr_requires_grad_(cr_full(CR_F32, CR_SHAPE(2), i, CR_CPU), i == 777);
+    for (int i = 0; i < 1000; i++)
+        rows[i] = cr_requires_grad_(cr_full(CR_F32, CR_SHAPE(2), i, CR_CPU), i == 777);
     cr_tensor *joined = cr_cat(rows, 1000, 0), *stacked = cr_stack(rows, 1000, -1);
     assert_true(cr_size(joined, 0) == 2000 && cr_size(stacked, 0) == 2 && cr_size(stacked, 1) == 1000);
-    for (int i = 0; i < 1000; i += 37) assert_true(cr_at(joined, CR_SHAPE(2 * i)) == i && cr_at(stacked, CR_SHAPE(1, i)) == i);
+    for (int i = 0; i < 1000; i += 37)
+        assert_true(cr_at(joined, CR_SHAPE(2 * i)) == i && cr_at(stacked, CR_SHAPE(1, i)) == i);
     assert_true(cr_backward(cr_sum(cr_mul_scalar(joined, 3))));
     assert_true(cr_at(cr_grad_of(rows[777]), CR_SHAPE(1)) == 3);
     assert_null(cr_stack((cr_tensor *[]){rows[0], cr_zeros(CR_F32, CR_SHAPE(3), CR_CPU)}, 2, 0));
@@ -176,10 +195,12 @@ static void elements_repeat_in_rows(void **state) {
     (void)state;
     cr_tensor *t = count_up(CR_I64, CR_SHAPE(2, 3)), *tiled = cr_repeat(t, CR_SHAPE(2, 1, 2));
     assert_true(cr_shape_equal(cr_shape_of(tiled), CR_SHAPE(2, 2, 6)));
-    for (int i = 0; i < 24; i++) assert_true(cr_at(tiled, CR_SHAPE(i / 12, i / 6 % 2, i % 6)) == i / 6 % 2 * 3 + i % 3);
+    for (int i = 0; i < 24; i++)
+        assert_true(cr_at(tiled, CR_SHAPE(i / 12, i / 6 % 2, i % 6)) == i / 6 % 2 * 3 + i % 3);
     cr_tensor *each = cr_repeat_interleave(t, 3, 0);
     assert_true(cr_shape_equal(cr_shape_of(each), CR_SHAPE(6, 3)));
-    for (int i = 0; i < 18; i++) assert_true(cr_at(each, CR_SHAPE(i / 3, i % 3)) == i / 9 * 3 + i % 3);
+    for (int i = 0; i < 18; i++)
+        assert_true(cr_at(each, CR_SHAPE(i / 3, i % 3)) == i / 9 * 3 + i % 3);
     assert_true(cr_numel(cr_repeat_interleave(t, 0, 1)) == 0);
     assert_null(cr_repeat_interleave(t, -1, 0));
     assert_cr_error(CR_ERROR_ARGUMENT, "-1 times");
@@ -190,14 +211,17 @@ static void elements_repeat_in_rows(void **state) {
         assert_true(cr_at(grids[1], CR_SHAPE(i / 3, i % 3)) == i % 3);
     }
     cr_tensor *rolled = cr_roll(t, -4, 1);
-    for (int i = 0; i < 6; i++) assert_true(cr_at(rolled, CR_SHAPE(i / 3, i % 3)) == i / 3 * 3 + (i % 3 + 1) % 3);
+    for (int i = 0; i < 6; i++)
+        assert_true(cr_at(rolled, CR_SHAPE(i / 3, i % 3)) == i / 3 * 3 + (i % 3 + 1) % 3);
 }
 
 static void slices_are_replaced_in_a_copy(void **state) {
     (void)state;
-    cr_tensor *t = cr_requires_grad_(cr_t(count_up(CR_F64, CR_SHAPE(5, 4))), true), *source = cr_requires_grad_(cr_full(CR_F64, CR_SHAPE(2, 5), 9, CR_CPU), true);
+    cr_tensor *t = cr_requires_grad_(cr_t(count_up(CR_F64, CR_SHAPE(5, 4))), true),
+              *source = cr_requires_grad_(cr_full(CR_F64, CR_SHAPE(2, 5), 9, CR_CPU), true);
     cr_tensor *out = cr_slice_scatter(t, source, 0, 1, 4, 2);
-    for (int i = 0; i < 20; i++) assert_true(cr_at(out, CR_SHAPE(i / 5, i % 5)) == (i / 5 % 2 ? 9 : cr_at(t, CR_SHAPE(i / 5, i % 5))));
+    for (int i = 0; i < 20; i++)
+        assert_true(cr_at(out, CR_SHAPE(i / 5, i % 5)) == (i / 5 % 2 ? 9 : cr_at(t, CR_SHAPE(i / 5, i % 5))));
     assert_true(cr_backward(cr_sum(out)));
     assert_true(cr_item(cr_sum(cr_grad_of(t))) == 10 && cr_item(cr_sum(cr_grad_of(source))) == 10);
     cr_tensor *row = cr_select_scatter(t, cr_select(source, 0, 0), 0, -1);
@@ -210,7 +234,8 @@ static void sequences_are_exact(void **state) {
     assert_true(cr_at(t, CR_SHAPE(0)) == 0.1 && cr_at(t, CR_SHAPE(6)) == 0.7);
     cr_tensor *large = cr_arange(CR_I64, 1e15, 1e15 + 5, 2, CR_CPU);
     assert_true(cr_numel(large) == 3 && cr_data_i64(large)[2] == 1000000000000004);
-    assert_true(cr_numel(cr_arange(CR_F32, 0, 1, 0.1, CR_CPU)) == 10 && cr_numel(cr_arange(CR_I32, 5, 5, 1, CR_CPU)) == 0);
+    assert_true(cr_numel(cr_arange(CR_F32, 0, 1, 0.1, CR_CPU)) == 10 &&
+                cr_numel(cr_arange(CR_I32, 5, 5, 1, CR_CPU)) == 0);
     assert_true(cr_at(cr_arange(CR_F32, 3, 0, -1, CR_CPU), CR_SHAPE(2)) == 1);
     assert_null(cr_arange(CR_F32, 0, 1, 0, CR_CPU));
     assert_cr_error(CR_ERROR_ARGUMENT, "arange");
@@ -239,10 +264,12 @@ static void failing_memory_is_an_error(void **state) {
         cr_memory_fail_nth(n);
         CR_SCOPE {
             cr_tensor *t = cr_zeros(CR_F32, CR_SHAPE(4, 5), CR_CPU), *rows[80];
-            for (int i = 0; i < 80; i++) rows[i] = t;
+            for (int i = 0; i < 80; i++)
+                rows[i] = t;
             cr_tensor *joined = cr_contiguous(cr_transpose(cr_stack(rows, 80, 1), 0, 1));
             cr_tensor *around = cr_pad_around(cr_flip(joined, CR_DIMS(2)), CR_DIMS(2), CR_DIMS(1), "reflect");
-            done = cr_tril(cr_repeat_interleave(around, 2, 0), 1) && cr_linspace(CR_F32, 0, 1, 9, CR_CPU) && cr_eye(CR_F32, 3, 3, CR_CPU);
+            done = cr_tril(cr_repeat_interleave(around, 2, 0), 1) && cr_linspace(CR_F32, 0, 1, 9, CR_CPU) &&
+                   cr_eye(CR_F32, 3, 3, CR_CPU);
         }
         cr_memory_fail_nth(0);
         if (done) break;

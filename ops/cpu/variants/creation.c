@@ -18,9 +18,11 @@ static void count_tiles(void *context, int64_t begin, int64_t end) {
         void *target = cr_tile_target(&job->iteration, start, count, compute, buffer);
         const int64_t first = (int64_t)job->start, step = (int64_t)job->step;
         if (job->is_whole)
-            for (int64_t i = 0; i < count; i++) ((int64_t *)target)[i] = first + (start + i) * step;
+            for (int64_t i = 0; i < count; i++)
+                ((int64_t *)target)[i] = first + (start + i) * step;
         else
-            for (int64_t i = 0; i < count; i++) ((double *)target)[i] = job->start + (double)(start + i) * job->step;
+            for (int64_t i = 0; i < count; i++)
+                ((double *)target)[i] = job->start + (double)(start + i) * job->step;
         cr_tile_store(&job->iteration, start, count, compute, target, buffer);
     }
 }

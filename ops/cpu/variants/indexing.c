@@ -1,5 +1,5 @@
-/* Kernels that move elements by index. Every index is checked before it is used. Writes that may meet are made in the order
- * of the indices, whatever the number of threads. */
+/* Kernels that move elements by index. Every index is checked before it is used. Writes that may meet are made in the
+ * order of the indices, whatever the number of threads. */
 #include "core/dtype.h"
 #include "core/parallel.h"
 #include "ops/cpu/variant.h"
@@ -19,7 +19,8 @@ static cr_tensor *dense_indices(cr_tensor *index) { return cr_contiguous(cr_cast
 
 static bool all_within(const int64_t *index, int64_t count, int64_t size) {
     uint64_t bad = 0;
-    for (int64_t i = 0; i < count; i++) bad |= (uint64_t)((uint64_t)index[i] >= (uint64_t)size);
+    for (int64_t i = 0; i < count; i++)
+        bad |= (uint64_t)((uint64_t)index[i] >= (uint64_t)size);
     return !bad;
 }
 
@@ -27,22 +28,27 @@ static bool all_within(const int64_t *index, int64_t count, int64_t size) {
 static bool fail_index(const cr_tensor *index, int64_t size) {
     const int64_t *value = cr_tensor_address(index);
     int64_t at = 0;
-    while (at < index->numel - 1 && value[at] >= 0 && value[at] < size) at++;
-    return cr_fail(CR_ERROR_INDEX, "index %lld at position %lld is outside a dim of %lld", (long long)value[at], (long long)at, (long long)size);
+    while (at < index->numel - 1 && value[at] >= 0 && value[at] < size)
+        at++;
+    return cr_fail(CR_ERROR_INDEX, "index %lld at position %lld is outside a dim of %lld", (long long)value[at],
+                   (long long)at, (long long)size);
 }
 
 static int64_t product(const cr_tensor *t, int from, int to) {
     int64_t result = 1;
-    for (int d = from; d < to; d++) result *= t->sizes[d];
+    for (int d = from; d < to; d++)
+        result *= t->sizes[d];
     return result;
 }
 
 /* ---------------------------------------------------------------- one run of indices
  * Element e of a run stands for plane[index[e] · step + e · advance]. */
-typedef void (*run_function)(char *plane, int64_t step, int64_t advance, const int64_t *index, char *flat, int64_t count);
+typedef void (*run_function)(char *plane, int64_t step, int64_t advance, const int64_t *index, char *flat,
+                             int64_t count);
 
 #define RUN(name, T, ...)                                                                                              \
-    static void name##_##T(char *plane, int64_t step, int64_t advance, const int64_t *index, char *flat, int64_t count) { \
+    static void name##_##T(char *plane, int64_t step, int64_t advance, const int64_t *index, char *flat,               \
+                           int64_t count) {                                                                            \
         T *const x = (T *)(void *)plane, *const y = (T *)(void *)flat;                                                 \
         if (step == 1 && advance == 0)                                                                                 \
             for (int64_t e = 0; e < count; e++) {                                                                      \
@@ -72,8 +78,12 @@ static int width_of(cr_dtype dtype) {
     return bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3;
 }
 /* Sums are made in f32 for 16-bit floats and in i64 for bool; integers wrap in their own width. */
-static cr_dtype sum_dtype(cr_dtype dtype) { return dtype == CR_F16 || dtype == CR_BF16 ? CR_F32 : dtype == CR_BOOL ? CR_I64 : dtype; }
-static run_function add_of(cr_dtype dtype) { return dtype == CR_F32 ? add_float : dtype == CR_F64 ? add_double : adds[width_of(dtype)]; }
+static cr_dtype sum_dtype(cr_dtype dtype) {
+    return dtype == CR_F16 || dtype == CR_BF16 ? CR_F32 : dtype == CR_BOOL ? CR_I64 : dtype;
+}
+static run_function add_of(cr_dtype dtype) {
+    return dtype == CR_F32 ? add_float : dtype == CR_F64 ? add_double : adds[width_of(dtype)];
+}
 
 /* ---------------------------------------------------------------- planes
  * A dense tensor as [outer, size, inner] beside dense indices (and sources or results) as [outer, count, inner]. */
@@ -93,7 +103,8 @@ static bool run_checked(planes *p, int64_t outer, int64_t first, int64_t at, int
         atomic_store(&p->failed, true);
         return false;
     }
-    p->run(p->x + (size_t)(outer * p->size * p->inner + first) * p->bytes, p->inner, p->inner > 1, p->index + at, p->flat + (size_t)at * p->bytes, length);
+    p->run(p->x + (size_t)(outer * p->size * p->inner + first) * p->bytes, p->inner, p->inner > 1, p->index + at,
+           p->flat + (size_t)at * p->bytes, length);
     return true;
 }
 
@@ -127,15 +138,24 @@ static void run_short_lines(void *context, int64_t begin, int64_t end) {
         return;
     }
     for (int64_t line = begin; line < end; line++)
-        p->run(p->x + (size_t)(line * p->size) * p->bytes, 1, 0, p->index + line * p->count, p->flat + (size_t)(line * p->count) * p->bytes, p->count);
+        p->run(p->x + (size_t)(line * p->size) * p->bytes, 1, 0, p->index + line * p->count,
+               p->flat + (size_t)(line * p->count) * p->bytes, p->count);
 }
 
 /* Runs over x (dense) by `index` (dense, i64) along dim; off dim both have the same sizes. */
-static bool run_planes(run_function run, const cr_tensor *x, int dim, const cr_tensor *index, const cr_tensor *flat, bool cut_lines) {
+static bool run_planes(run_function run, const cr_tensor *x, int dim, const cr_tensor *index, const cr_tensor *flat,
+                       bool cut_lines) {
     if (index->numel == 0) return true;
-    planes p = {.run = run, .x = cr_tensor_address(x), .flat = cr_tensor_address(flat), .index = cr_tensor_address(index),
-                .bytes = cr_dtype_size((cr_dtype)x->dtype), .outer = product(index, 0, dim), .size = x->ndim ? x->sizes[dim] : 1,
-                .inner = product(index, dim + 1, index->ndim), .count = index->ndim ? index->sizes[dim] : 1, .cut = 1};
+    planes p = {.run = run,
+                .x = cr_tensor_address(x),
+                .flat = cr_tensor_address(flat),
+                .index = cr_tensor_address(index),
+                .bytes = cr_dtype_size((cr_dtype)x->dtype),
+                .outer = product(index, 0, dim),
+                .size = x->ndim ? x->sizes[dim] : 1,
+                .inner = product(index, dim + 1, index->ndim),
+                .count = index->ndim ? index->sizes[dim] : 1,
+                .cut = 1};
     p.stretch = cut_lines ? CHUNK : p.count;
     p.cut = p.inner > 1 ? (p.inner + COLUMNS - 1) / COLUMNS : (p.count + p.stretch - 1) / p.stretch;
     const int64_t units = p.outer * p.cut, grain = CR_GRAIN_ELEMENTS / 4 / (index->numel / units + 1);
@@ -168,7 +188,8 @@ static bool write_by_index(cr_call *call, cr_dtype dtype, run_function run) {
     if (!index || !whole || !cr_copy_(whole, call->inputs[0])) return false;
     if (index->numel) {
         cr_tensor *part = reached(whole, index, dim), *dense = cr_contiguous(part);
-        source = cr_cast(cr_contiguous(cr_view_raw(source, cr_tensor_shape(index), cr_strides_of(source), source->offset)), dtype);
+        source = cr_cast(
+            cr_contiguous(cr_view_raw(source, cr_tensor_shape(index), cr_strides_of(source), source->offset)), dtype);
         if (!dense || !source || !run_planes(run, dense, dim, index, source, false)) return false;
         if (dense != part && !cr_copy_(part, dense)) return false;
     }
@@ -204,7 +225,8 @@ static void select_slices(void *context, int64_t begin, int64_t end) {
 static void select_elements(void *context, int64_t begin, int64_t end) {
     const slices *s = context;
     for (int64_t line = begin; line < end; line++)
-        s->run(s->from + (size_t)(line * s->size) * s->bytes, 1, 0, s->index, s->to + (size_t)(line * s->count) * s->bytes, s->count);
+        s->run(s->from + (size_t)(line * s->size) * s->bytes, 1, 0, s->index,
+               s->to + (size_t)(line * s->count) * s->bytes, s->count);
 }
 
 CR_KERNEL(index_select) {
@@ -214,16 +236,25 @@ CR_KERNEL(index_select) {
     const int dim = dim_of(call, x->ndim);
     if (!all_within(cr_tensor_address(index), index->numel, x->sizes[dim])) return fail_index(index, x->sizes[dim]);
     if (out->numel == 0) return true;
-    slices s = {.run = takes[width_of((cr_dtype)x->dtype)], .to = cr_tensor_address(out), .from = cr_tensor_address(x),
-                .index = cr_tensor_address(index), .outer = product(x, 0, dim), .count = index->numel, .size = x->sizes[dim],
-                .inner = product(x, dim + 1, x->ndim), .bytes = cr_dtype_size((cr_dtype)x->dtype)};
-    if (s.inner == 1) cr_parallel_for(s.outer, CR_GRAIN_ELEMENTS / (s.count + 1), select_elements, &s);
-    else cr_parallel_for(out->numel / s.inner, CR_GRAIN_ELEMENTS / (s.inner + 1), select_slices, &s);
+    slices s = {.run = takes[width_of((cr_dtype)x->dtype)],
+                .to = cr_tensor_address(out),
+                .from = cr_tensor_address(x),
+                .index = cr_tensor_address(index),
+                .outer = product(x, 0, dim),
+                .count = index->numel,
+                .size = x->sizes[dim],
+                .inner = product(x, dim + 1, x->ndim),
+                .bytes = cr_dtype_size((cr_dtype)x->dtype)};
+    if (s.inner == 1)
+        cr_parallel_for(s.outer, CR_GRAIN_ELEMENTS / (s.count + 1), select_elements, &s);
+    else
+        cr_parallel_for(out->numel / s.inner, CR_GRAIN_ELEMENTS / (s.inner + 1), select_slices, &s);
     return true;
 }
 
 #define ADD_ROW(T)                                                                                                     \
-    for (int64_t c = begin; c < end; c++) ((T *)(void *)to)[c] = (T)(((T *)(void *)to)[c] + ((const T *)(const void *)from)[c])
+    for (int64_t c = begin; c < end; c++)                                                                              \
+    ((T *)(void *)to)[c] = (T)(((T *)(void *)to)[c] + ((const T *)(const void *)from)[c])
 /* Columns begin … end-1 of all slices: each element's sum is made in the order of the indices. */
 static void add_columns(void *context, int64_t begin, int64_t end) {
     const slices *s = context;
@@ -232,22 +263,37 @@ static void add_columns(void *context, int64_t begin, int64_t end) {
         if (at == s->skipped) continue;
         char *to = s->to + (size_t)((k / s->count * s->size + at) * s->inner) * s->bytes;
         const char *from = s->from + (size_t)(k * s->inner) * s->bytes;
-        if (s->dtype == CR_F32) ADD_ROW(float);
-        else if (s->dtype == CR_F64) ADD_ROW(double);
-        else if (s->bytes == 8) ADD_ROW(uint64_t);
-        else if (s->bytes == 4) ADD_ROW(uint32_t);
-        else if (s->bytes == 2) ADD_ROW(uint16_t);
-        else ADD_ROW(uint8_t);
+        if (s->dtype == CR_F32)
+            ADD_ROW(float);
+        else if (s->dtype == CR_F64)
+            ADD_ROW(double);
+        else if (s->bytes == 8)
+            ADD_ROW(uint64_t);
+        else if (s->bytes == 4)
+            ADD_ROW(uint32_t);
+        else if (s->bytes == 2)
+            ADD_ROW(uint16_t);
+        else
+            ADD_ROW(uint8_t);
     }
 }
 
 /* sums[outer, index, inner] += source[outer, i, inner]; both dense and of sum_dtype. */
-static bool add_slices(const cr_tensor *sums, int dim, const cr_tensor *index, const cr_tensor *source, int64_t skipped) {
-    if (!all_within(cr_tensor_address(index), index->numel, sums->sizes[dim])) return fail_index(index, sums->sizes[dim]);
+static bool add_slices(const cr_tensor *sums, int dim, const cr_tensor *index, const cr_tensor *source,
+                       int64_t skipped) {
+    if (!all_within(cr_tensor_address(index), index->numel, sums->sizes[dim]))
+        return fail_index(index, sums->sizes[dim]);
     if (source->numel == 0) return true;
-    slices s = {.to = cr_tensor_address(sums), .from = cr_tensor_address(source), .index = cr_tensor_address(index),
-                .outer = product(sums, 0, dim), .count = index->numel, .size = sums->sizes[dim], .inner = product(sums, dim + 1, sums->ndim),
-                .skipped = skipped, .bytes = cr_dtype_size((cr_dtype)sums->dtype), .dtype = (cr_dtype)sums->dtype};
+    slices s = {.to = cr_tensor_address(sums),
+                .from = cr_tensor_address(source),
+                .index = cr_tensor_address(index),
+                .outer = product(sums, 0, dim),
+                .count = index->numel,
+                .size = sums->sizes[dim],
+                .inner = product(sums, dim + 1, sums->ndim),
+                .skipped = skipped,
+                .bytes = cr_dtype_size((cr_dtype)sums->dtype),
+                .dtype = (cr_dtype)sums->dtype};
     cr_parallel_for(s.inner, 1 + CR_GRAIN_ELEMENTS / (s.outer * s.count), add_columns, &s);
     return true;
 }
@@ -278,7 +324,8 @@ CR_KERNEL(one_hot) {
     const int64_t *at = cr_tensor_address(index);
     int64_t *to = cr_tensor_address(out);
     if (!all_within(at, index->numel, classes)) return fail_index(index, classes);
-    for (int64_t i = 0; i < index->numel; i++) to[i * classes + at[i]] = 1;
+    for (int64_t i = 0; i < index->numel; i++)
+        to[i * classes + at[i]] = 1;
     return true;
 }
 
@@ -295,11 +342,13 @@ CR_KERNEL(nonzero) {
     for (int64_t start = 0; start < flags->numel; start += row) {
         for (int64_t i = 0; i < row; i++) {
             if (!flag[start + i]) continue;
-            for (int d = 0; d < last; d++) to[d] = at[d];
+            for (int d = 0; d < last; d++)
+                to[d] = at[d];
             to[last] = i;
             to += last + 1;
         }
-        for (int d = last - 1; d >= 0 && ++at[d] == flags->sizes[d]; d--) at[d] = 0;
+        for (int d = last - 1; d >= 0 && ++at[d] == flags->sizes[d]; d--)
+            at[d] = 0;
     }
     return true;
 }

@@ -28,8 +28,10 @@ static inline void philox_group(cr_generator_state state, uint64_t first, uint32
     }
     uint64_t k0 = (uint32_t)state.seed, k1 = state.seed >> 32;
     for (int round = 0; round < 10; round++) {
-        for (int v = 0; v < 2; v++) { /* above a word the lanes of c1 and c3 hold what the products leave: no one reads it */
-            const philox_lanes product0 = philox_product(c0[v], 0xD2511F53u), product1 = philox_product(c2[v], 0xCD9E8D57u);
+        for (int v = 0; v < 2;
+             v++) { /* above a word the lanes of c1 and c3 hold what the products leave: no one reads it */
+            const philox_lanes product0 = philox_product(c0[v], 0xD2511F53u),
+                               product1 = philox_product(c2[v], 0xCD9E8D57u);
             c0[v] = product1 >> 32 ^ c1[v] ^ k0;
             c2[v] = product0 >> 32 ^ c3[v] ^ k1;
             c1[v] = product1;
@@ -48,13 +50,15 @@ static inline void philox_group(cr_generator_state state, uint64_t first, uint32
 }
 #else
 static inline void philox_group(cr_generator_state state, uint64_t first, uint32_t numbers[4 * PHILOX_GROUP]) {
-    for (int i = 0; i < PHILOX_GROUP; i++) cr_philox_block(state, first + (uint64_t)i, numbers + 4 * i);
+    for (int i = 0; i < PHILOX_GROUP; i++)
+        cr_philox_block(state, first + (uint64_t)i, numbers + 4 * i);
 }
 #endif
 
 /* `groups` groups of blocks from block `first` on: numbers[4 · PHILOX_GROUP · groups]. */
 static inline void philox_fill(cr_generator_state state, uint64_t first, int64_t groups, uint32_t *numbers) {
-    for (int64_t g = 0; g < groups; g++) philox_group(state, first + (uint64_t)g * PHILOX_GROUP, numbers + 4 * PHILOX_GROUP * g);
+    for (int64_t g = 0; g < groups; g++)
+        philox_group(state, first + (uint64_t)g * PHILOX_GROUP, numbers + 4 * PHILOX_GROUP * g);
 }
 
 #endif

@@ -1,5 +1,5 @@
-/* Random numbers: tiles of Philox bits, turned into numbers by ops/random.h. Element i takes number i of the drawn blocks:
- * four 32-bit numbers to a block, or two of 64 bits. */
+/* Random numbers: tiles of Philox bits, turned into numbers by ops/random.h. Element i takes number i of the drawn
+ * blocks: four 32-bit numbers to a block, or two of 64 bits. */
 #include "core/dtype.h"
 #include "core/parallel.h"
 #include "ops/cpu/variants/philox.h"
@@ -63,7 +63,9 @@ static bool fill_normal_f32(const draw *job, const uint32_t *numbers, int64_t st
     }
     return true;
 }
-static uint64_t bits_64(const uint32_t *numbers, int64_t i) { return (uint64_t)numbers[2 * i] << 32 | numbers[2 * i + 1]; }
+static uint64_t bits_64(const uint32_t *numbers, int64_t i) {
+    return (uint64_t)numbers[2 * i] << 32 | numbers[2 * i + 1];
+}
 static bool fill_normal_f64(const draw *job, const uint32_t *numbers, int64_t start, int64_t count, void *values) {
     double *const out = values, x, y;
     (void)start;
@@ -78,16 +80,19 @@ static bool fill_normal_f64(const draw *job, const uint32_t *numbers, int64_t st
 static bool fill_randint(const draw *job, const uint32_t *numbers, int64_t start, int64_t count, void *values) {
     int64_t *const out = values;
     (void)start;
-    for (int64_t i = 0; i < count; i++) out[i] = (int64_t)((uint64_t)job->low + cr_random_below(bits_64(numbers, i), job->range));
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (int64_t)((uint64_t)job->low + cr_random_below(bits_64(numbers, i), job->range));
     return true;
 }
 
 static bool fill_bernoulli(const draw *job, const uint32_t *numbers, int64_t start, int64_t count, void *values) {
     uint8_t *const out = values;
     (void)start;
-    const uint32_t bound = job->a >= 1 ? UINT32_MAX : (uint32_t)(job->a * 0x1p32); /* number < bound; at p = 1 also the last */
+    const uint32_t bound =
+        job->a >= 1 ? UINT32_MAX : (uint32_t)(job->a * 0x1p32); /* number < bound; at p = 1 also the last */
     const bool always = job->a >= 1;
-    for (int64_t i = 0; i < count; i++) out[i] = (numbers[i] < bound) | always;
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (numbers[i] < bound) | always;
     return true;
 }
 static bool fill_bernoulli_each(const draw *job, const uint32_t *numbers, int64_t start, int64_t count, void *values) {
@@ -109,7 +114,8 @@ static void draw_tiles(void *context, int64_t begin, int64_t end) {
     _Alignas(64) char buffer[CR_TILE * 8];
     const int blocks = CR_TILE / job->per_block;
     for (int64_t tile = begin; tile < end; tile++) {
-        const int64_t start = tile * CR_TILE, rest = job->iteration.numel - start, count = rest < CR_TILE ? rest : CR_TILE;
+        const int64_t start = tile * CR_TILE, rest = job->iteration.numel - start,
+                      count = rest < CR_TILE ? rest : CR_TILE;
         const int64_t needed = (count + job->per_block - 1) / job->per_block;
         philox_fill(job->state, (uint64_t)(tile * blocks), (needed + PHILOX_GROUP - 1) / PHILOX_GROUP, numbers);
         void *values = cr_tile_target(&job->iteration, start, count, job->compute, buffer);
@@ -143,7 +149,8 @@ static double largest_below(cr_dtype dtype, double low, double high) {
         if (dtype == CR_F16) near = cr_f16_to_f32(cr_f32_to_f16(near));
         if (dtype == CR_BF16) near = cr_bf16_to_f32(cr_f32_to_bf16(near));
         /* one step of the dtype down from the nearest number, unless rounding went down already */
-        const float step = dtype == CR_F32 ? near - nextafterf(near, -INFINITY) : (near - nextafterf(near, -INFINITY)) * (dtype == CR_F16 ? 8192 : 65536);
+        const float step = dtype == CR_F32 ? near - nextafterf(near, -INFINITY)
+                                           : (near - nextafterf(near, -INFINITY)) * (dtype == CR_F16 ? 8192 : 65536);
         most = (double)near < high ? (double)near : (double)(near - step);
     }
     return most < low ? low : most;
@@ -152,28 +159,40 @@ static double largest_below(cr_dtype dtype, double low, double high) {
 CR_KERNEL(uniform) {
     const cr_uniform_options *o = call->attributes;
     const cr_dtype dtype = (cr_dtype)call->outputs[0]->dtype;
-    draw job = {.fill = dtype == CR_F64 ? fill_uniform_f64 : fill_uniform_f32, .compute = cr_compute_of(dtype),
-                .per_block = dtype == CR_F64 ? 2 : 4, .a = o->low, .b = o->high - o->low, .most = largest_below(dtype, o->low, o->high)};
+    draw job = {.fill = dtype == CR_F64 ? fill_uniform_f64 : fill_uniform_f32,
+                .compute = cr_compute_of(dtype),
+                .per_block = dtype == CR_F64 ? 2 : 4,
+                .a = o->low,
+                .b = o->high - o->low,
+                .most = largest_below(dtype, o->low, o->high)};
     return run_draw(call, &job, o->generator);
 }
 
 CR_KERNEL(normal) {
     const cr_normal_options *o = call->attributes;
     const cr_dtype dtype = (cr_dtype)call->outputs[0]->dtype;
-    draw job = {.fill = dtype == CR_F64 ? fill_normal_f64 : fill_normal_f32, .compute = cr_compute_of(dtype),
-                .per_block = dtype == CR_F64 ? 2 : 4, .a = o->mean, .b = o->std};
+    draw job = {.fill = dtype == CR_F64 ? fill_normal_f64 : fill_normal_f32,
+                .compute = cr_compute_of(dtype),
+                .per_block = dtype == CR_F64 ? 2 : 4,
+                .a = o->mean,
+                .b = o->std};
     return run_draw(call, &job, o->generator);
 }
 
 CR_KERNEL(randint) {
     const cr_randint_options *o = call->attributes;
-    draw job = {.fill = fill_randint, .compute = CR_COMPUTE_I64, .per_block = 2, .low = o->low, .range = (uint64_t)o->high - (uint64_t)o->low};
+    draw job = {.fill = fill_randint,
+                .compute = CR_COMPUTE_I64,
+                .per_block = 2,
+                .low = o->low,
+                .range = (uint64_t)o->high - (uint64_t)o->low};
     return run_draw(call, &job, o->generator);
 }
 
 CR_KERNEL(bernoulli) {
     const cr_bernoulli_options *o = call->attributes;
     const bool each = call->input_count && call->inputs[0];
-    draw job = {.fill = each ? fill_bernoulli_each : fill_bernoulli, .compute = CR_COMPUTE_COUNT, .per_block = 4, .a = o->p};
+    draw job = {
+        .fill = each ? fill_bernoulli_each : fill_bernoulli, .compute = CR_COMPUTE_COUNT, .per_block = 4, .a = o->p};
     return run_draw(call, &job, o->generator);
 }

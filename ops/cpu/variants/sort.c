@@ -1,6 +1,6 @@
-/* sort, argsort, topk. Elements become unsigned keys of the same order (NaN above all, both zeros equal, turned round for a
- * descending order), and each line's keys, with their places, are sorted or selected as integers. The order of places is
- * unique (equal keys keep theirs), so neither threads nor the algorithm show in the result. */
+/* sort, argsort, topk. Elements become unsigned keys of the same order (NaN above all, both zeros equal, turned round
+ * for a descending order), and each line's keys, with their places, are sorted or selected as integers. The order of
+ * places is unique (equal keys keep theirs), so neither threads nor the algorithm show in the result. */
 #include "core/dtype.h"
 #include "core/parallel.h"
 #include "ops/cpu/variant.h"
@@ -46,19 +46,21 @@ static inline uint64_t key_of_f64(double x) {
     const uint64_t key = bits >> 63 ? ~bits : bits | 0x8000000000000000u;
     return x != x ? UINT64_MAX : key;
 }
-#define KEY_F16(x) key_of_f32(cr_f16_to_f32(x))
-#define KEY_BF16(x) key_of_f32(cr_bf16_to_f32(x))
-#define KEY_BOOL(x) ((x) != 0)
+#define KEY_F16(x)       key_of_f32(cr_f16_to_f32(x))
+#define KEY_BF16(x)      key_of_f32(cr_bf16_to_f32(x))
+#define KEY_BOOL(x)      ((x) != 0)
 #define KEY_SIGNED_32(x) ((uint32_t)(int32_t)(x) ^ 0x80000000u)
 #define KEY_SIGNED_64(x) ((uint64_t)(x) ^ 0x8000000000000000u)
-#define KEY_SAME(x) (x)
+#define KEY_SAME(x)      (x)
 #define READ_KEYS(T, key_of)                                                                                           \
     {                                                                                                                  \
         const T *const from = (const T *)(const void *)line + start * job->inner;                                      \
         if (job->inner == 1)                                                                                           \
-            for (int64_t i = 0; i < count; i++) keys[i] = key_of(from[i]) ^ turn;                                      \
+            for (int64_t i = 0; i < count; i++)                                                                        \
+                keys[i] = key_of(from[i]) ^ turn;                                                                      \
         else                                                                                                           \
-            for (int64_t i = 0; i < count; i++) keys[i] = key_of(from[i * job->inner]) ^ turn;                         \
+            for (int64_t i = 0; i < count; i++)                                                                        \
+                keys[i] = key_of(from[i * job->inner]) ^ turn;                                                         \
         break;                                                                                                         \
     }
 
@@ -85,14 +87,14 @@ static void read_keys_64(const sort_job *job, const char *line, int64_t start, i
 
 /* ---------------------------------------------------------------- items of both widths */
 typedef unsigned __int128 wide_item;
-#define ITEM uint64_t
-#define KEY uint32_t
-#define SUFFIX 32
+#define ITEM       uint64_t
+#define KEY        uint32_t
+#define SUFFIX     32
 #define INDEX_BITS 32
 #include "ops/cpu/variants/sort_template.h"
-#define ITEM wide_item
-#define KEY uint64_t
-#define SUFFIX 64
+#define ITEM       wide_item
+#define KEY        uint64_t
+#define SUFFIX     64
 #define INDEX_BITS 64
 #include "ops/cpu/variants/sort_template.h"
 
@@ -102,15 +104,23 @@ static bool run_sort(cr_call *call, int dim, bool descending, cr_tensor *values,
     cr_tensor *input = cr_contiguous(call->inputs[0]);
     if (!input) return false;
     if (indices->numel == 0) return true;
-    sort_job job = {.source = cr_tensor_address(input), .dtype = (cr_dtype)input->dtype, .bytes = cr_dtype_size((cr_dtype)input->dtype),
-                    .descending = descending, .length = 1, .kept = 1, .inner = 1,
-                    .values = values ? cr_tensor_address(values) : NULL, .indices = cr_tensor_address(indices)};
+    sort_job job = {.source = cr_tensor_address(input),
+                    .dtype = (cr_dtype)input->dtype,
+                    .bytes = cr_dtype_size((cr_dtype)input->dtype),
+                    .descending = descending,
+                    .length = 1,
+                    .kept = 1,
+                    .inner = 1,
+                    .values = values ? cr_tensor_address(values) : NULL,
+                    .indices = cr_tensor_address(indices)};
     if (input->ndim) {
         job.length = input->sizes[dim];
         job.kept = indices->sizes[dim];
-        for (int d = dim + 1; d < input->ndim; d++) job.inner *= input->sizes[d];
+        for (int d = dim + 1; d < input->ndim; d++)
+            job.inner *= input->sizes[d];
     }
-    if (job.length > UINT32_MAX) return cr_fail_call(call, CR_ERROR_UNSUPPORTED, "lines of more than 2^32 - 1 elements");
+    if (job.length > UINT32_MAX)
+        return cr_fail_call(call, CR_ERROR_UNSUPPORTED, "lines of more than 2^32 - 1 elements");
     const bool is_wide = job.bytes == 8;
     const int64_t lines = input->numel / job.length, threads = cr_num_threads() < lines ? cr_num_threads() : lines;
     job.room = job.kept == job.length ? job.length : job.kept * 2 > ROOM ? job.kept * 2 : ROOM;

@@ -1,24 +1,27 @@
-/* Sorting and selecting of items of one type. An item is a key above an index: all differ, and their order is the stable
- * order of the keys. Included with ITEM, KEY (unsigned types), SUFFIX and INDEX_BITS defined. */
+/* Sorting and selecting of items of one type. An item is a key above an index: all differ, and their order is the
+ * stable order of the keys. Included with ITEM, KEY (unsigned types), SUFFIX and INDEX_BITS defined. */
 #define SORT_PASTE_(name, suffix) name##_##suffix
-#define SORT_PASTE(name, suffix) SORT_PASTE_(name, suffix)
-#define SORT_NAME(name) SORT_PASTE(name, SUFFIX)
+#define SORT_PASTE(name, suffix)  SORT_PASTE_(name, suffix)
+#define SORT_NAME(name)           SORT_PASTE(name, SUFFIX)
 
 static void SORT_NAME(insertion_sort)(ITEM *items, int64_t count) {
     for (int64_t i = 1; i < count; i++) {
         const ITEM item = items[i];
         int64_t k = i;
-        for (; k > 0 && item < items[k - 1]; k--) items[k] = items[k - 1];
+        for (; k > 0 && item < items[k - 1]; k--)
+            items[k] = items[k - 1];
         items[k] = item;
     }
 }
 
 /* Runs of SHORT, then merges between the two buffers; returns the one that holds the result. */
 static ITEM *SORT_NAME(merge_sort)(ITEM *items, ITEM *other, int64_t count) {
-    for (int64_t i = 0; i < count; i += SHORT) SORT_NAME(insertion_sort)(items + i, count - i < SHORT ? count - i : SHORT);
+    for (int64_t i = 0; i < count; i += SHORT)
+        SORT_NAME(insertion_sort)(items + i, count - i < SHORT ? count - i : SHORT);
     for (int64_t width = SHORT; width < count; width *= 2) {
         for (int64_t start = 0; start < count; start += 2 * width) {
-            const int64_t middle = start + width < count ? start + width : count, end = middle + width < count ? middle + width : count;
+            const int64_t middle = start + width < count ? start + width : count,
+                          end = middle + width < count ? middle + width : count;
             int64_t left = start, right = middle, to = start;
             while (left < middle && right < end) {
                 const bool take_right = items[right] < items[left];
@@ -26,8 +29,10 @@ static ITEM *SORT_NAME(merge_sort)(ITEM *items, ITEM *other, int64_t count) {
                 right += take_right;
                 left += !take_right;
             }
-            while (left < middle) other[to++] = items[left++];
-            while (right < end) other[to++] = items[right++];
+            while (left < middle)
+                other[to++] = items[left++];
+            while (right < end)
+                other[to++] = items[right++];
         }
         ITEM *swap = items;
         items = other;
@@ -36,14 +41,15 @@ static ITEM *SORT_NAME(merge_sort)(ITEM *items, ITEM *other, int64_t count) {
     return items;
 }
 
-/* Bytes of the keys from the lowest to the highest; a byte that all keys share costs nothing. The items must stand in the
- * order of their indices. */
+/* Bytes of the keys from the lowest to the highest; a byte that all keys share costs nothing. The items must stand in
+ * the order of their indices. */
 static ITEM *SORT_NAME(radix_sort)(ITEM *items, ITEM *other, int64_t count) {
     enum { BYTES = sizeof(KEY) };
     uint32_t counts[BYTES][256] = {{0}};
     for (int64_t i = 0; i < count; i++) {
         const KEY key = (KEY)(items[i] >> INDEX_BITS);
-        for (int b = 0; b < BYTES; b++) counts[b][key >> (8 * b) & 255]++;
+        for (int b = 0; b < BYTES; b++)
+            counts[b][key >> (8 * b) & 255]++;
     }
     for (int b = 0; b < BYTES; b++) {
         const int shift = INDEX_BITS + 8 * b;
@@ -54,7 +60,8 @@ static ITEM *SORT_NAME(radix_sort)(ITEM *items, ITEM *other, int64_t count) {
             counts[b][k] = place;
             place += many;
         }
-        for (int64_t i = 0; i < count; i++) other[counts[b][(uint8_t)(items[i] >> shift)]++] = items[i];
+        for (int64_t i = 0; i < count; i++)
+            other[counts[b][(uint8_t)(items[i] >> shift)]++] = items[i];
         ITEM *swap = items;
         items = other;
         other = swap;
@@ -75,17 +82,21 @@ static void SORT_NAME(select_items)(ITEM *items, int64_t count, int64_t k) {
         const ITEM pivot = a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
         int64_t i = low - 1, j = high + 1;
         for (;;) {
-            do i++;
+            do
+                i++;
             while (items[i] < pivot);
-            do j--;
+            do
+                j--;
             while (pivot < items[j]);
             if (i >= j) break;
             const ITEM swap = items[i];
             items[i] = items[j];
             items[j] = swap;
         }
-        if (k <= j + 1) high = j;
-        else low = j + 1;
+        if (k <= j + 1)
+            high = j;
+        else
+            low = j + 1;
     }
     SORT_NAME(insertion_sort)(items + low, high - low + 1);
 }
@@ -95,7 +106,8 @@ static ITEM SORT_NAME(keep_least)(ITEM *items, ITEM *other, int64_t count, int64
     memcpy(other, items, (size_t)count * sizeof *items);
     SORT_NAME(select_items)(other, count, k);
     ITEM largest = other[0];
-    for (int64_t i = 1; i < k; i++) largest = other[i] > largest ? other[i] : largest;
+    for (int64_t i = 1; i < k; i++)
+        largest = other[i] > largest ? other[i] : largest;
     for (int64_t i = 0, to = 0; to < k; i++) {
         items[to] = items[i];
         to += items[i] <= largest;
@@ -103,25 +115,29 @@ static ITEM SORT_NAME(keep_least)(ITEM *items, ITEM *other, int64_t count, int64
     return largest;
 }
 
-static inline ITEM SORT_NAME(item_of)(KEY key, int64_t index) { return (ITEM)key << INDEX_BITS | (ITEM)(uint64_t)index; }
+static inline ITEM SORT_NAME(item_of)(KEY key, int64_t index) {
+    return (ITEM)key << INDEX_BITS | (ITEM)(uint64_t)index;
+}
 
-/* The best `k` of a line in their order; where they are, is returned. Candidates gather in a buffer that is cut to the k
- * best when full; keys that cannot be among those are passed over CHUNK at a time. */
+/* The best `k` of a line in their order; where they are, is returned. Candidates gather in a buffer that is cut to the
+ * k best when full; keys that cannot be among those are passed over CHUNK at a time. */
 static ITEM *SORT_NAME(best_of_line)(const sort_job *job, const char *line, ITEM *items, ITEM *other) {
     KEY keys[CHUNK];
     const bool all = job->kept == job->length;
     int64_t held = 0;
-    KEY limit = (KEY)~(KEY)0; /* the k-th best so far; later equal ones are worse */
-    bool is_open = true;      /* nothing was cut yet: also the last key of all may enter */
+    KEY limit = (KEY) ~(KEY)0; /* the k-th best so far; later equal ones are worse */
+    bool is_open = true;       /* nothing was cut yet: also the last key of all may enter */
     for (int64_t start = 0; start < job->length; start += CHUNK) {
         const int64_t count = job->length - start < CHUNK ? job->length - start : CHUNK;
         SORT_NAME(read_keys)(job, line, start, count, keys);
         if (all) {
-            for (int64_t i = 0; i < count; i++) items[held++] = SORT_NAME(item_of)(keys[i], start + i);
+            for (int64_t i = 0; i < count; i++)
+                items[held++] = SORT_NAME(item_of)(keys[i], start + i);
             continue;
         }
         KEY least = keys[0];
-        for (int64_t i = 1; i < count; i++) least = keys[i] < least ? keys[i] : least;
+        for (int64_t i = 1; i < count; i++)
+            least = keys[i] < least ? keys[i] : least;
         if (least >= limit && !is_open) continue;
         for (int64_t i = 0; i < count; i++) {
             if (keys[i] >= limit && !is_open) continue;
