@@ -1,10 +1,12 @@
 /* A checkpoint: one safetensors file with everything that a run needs to go on bit for bit. */
 #include "training.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-enum { MOST = 512, NAME = 128 };
+enum { MOST = 512, NAME = 128, PATH = 1100, KEPT = 3 };
 
 /* The tensors of a checkpoint under their names; names live here until it is written. */
 typedef struct contents {
@@ -24,40 +26,49 @@ static void add(contents *c, const char *prefix, const char *name, const cr_tens
 }
 
 static void add_all(contents *c, const char *prefix, cr_nn_tensors list) {
-    for (int i = 0; i < list.count; i++) add(c, prefix, list.names[i], list.at[i]);
+    for (int i = 0; i < list.count; i++)
+        add(c, prefix, list.names[i], list.at[i]);
 }
 
 /* Seed, random offset, step, epoch, batch of the epoch: whole numbers. */
 static cr_tensor *position(const training *t) {
     const cr_generator_state random = cr_generator_get_state(NULL);
     const cr_data_loader_state data = cr_data_loader_get_state(t->loader);
-    const int64_t numbers[] = {(int64_t)random.seed, (int64_t)random.offset, t->step, (int64_t)data.seed, data.epoch, data.position};
+    const int64_t numbers[] = {(int64_t)random.seed, (int64_t)random.offset, t->step, (int64_t)data.seed,
+                               data.epoch,           data.position};
     return cr_from_data(CR_I64, CR_SHAPE(6), numbers);
 }
 
-bool training_save(training *t) {
+/* The file of one epoch, counted from 1. */
+static void checkpoint_path(char path[PATH], const training *t, int64_t epoch) {
+    snprintf(path, PATH, "%s/checkpoint-%04lld.safetensors", t->options->out, (long long)epoch);
+}
+
+bool training_save(training *t, int64_t epoch) {
     contents *c = cr_calloc(1, sizeof *c);
-    char path[1100];
+    char path[PATH];
     bool saved = false;
     if (!c) return false;
+    checkpoint_path(path, t, epoch);
     CR_SCOPE {
         add_all(c, "generator.", cr_nn_state(t->generator));
+        add_all(c, "painter.", cr_nn_state(t->painter));
         add_all(c, "discriminator.", cr_nn_state(t->discriminator));
         add_all(c, "generator_optim.", cr_optim_state(t->generator_optim));
         add_all(c, "discriminator_optim.", cr_optim_state(t->discriminator_optim));
         add(c, "", "fixed_noise", t->fixed_noise);
         add(c, "", "position", position(t));
         for (int i = 0; i < cr_history_count(t->history); i++)
-            add(c, "history.", cr_history_name(t->history, i), cr_history_get(t->history, cr_history_name(t->history, i)));
-        snprintf(path, sizeof path, "%s/checkpoint.safetensors", t->options->out);
+            add(c, "history.", cr_history_name(t->history, i),
+                cr_history_get(t->history, cr_history_name(t->history, i)));
         saved = cr_ok() && cr_safetensors_save(path, c->rows, c->count, NULL, 0);
-        if (saved && t->options->model) {
-            snprintf(path, sizeof path, "%s/checkpoint.safetensors", t->options->model);
-            saved = cr_safetensors_save(path, c->rows, c->count, NULL, 0);
-        }
     }
     cr_free(c);
-    return saved;
+    if (!saved) return false;
+    checkpoint_path(path, t, epoch - KEPT);
+    remove(path);
+    snprintf(path, sizeof path, "%s/generator.safetensors", t->options->model ? t->options->model : t->options->out);
+    return cr_nn_save(t->painter, path);
 }
 
 /* Every tensor of the module from the file. */
@@ -68,7 +79,8 @@ static bool load_module(cr_nn_module *module, cr_safetensors *file, const char *
         for (int i = 0; done && i < state.count; i++) {
             char name[NAME];
             snprintf(name, sizeof name, "%s%s", prefix, state.names[i]);
-            done = cr_copy_(state.at[i], cr_to_device(cr_safetensors_tensor(file, name), cr_device_of(state.at[i]))) != NULL;
+            done = cr_copy_(state.at[i], cr_to_device(cr_safetensors_tensor(file, name), cr_device_of(state.at[i]))) !=
+                   NULL;
         }
     }
     return done;
@@ -83,13 +95,39 @@ static bool load_history(training *t, cr_safetensors *file) {
     return true;
 }
 
-bool training_load(training *t, const char *path) {
+static bool is_later(struct timespec a, struct timespec b) {
+    return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+}
+
+/* The checkpoint that was written last: a folder may also hold those of an earlier, longer run. */
+static bool newest(const training *t, char path[PATH]) {
+    struct timespec latest = {0};
+    char candidate[PATH];
+    DIR *folder = opendir(t->options->out);
+    *path = '\0';
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        struct stat about;
+        long long epoch;
+        if (sscanf(entry->d_name, "checkpoint-%lld.safetensors", &epoch) != 1) continue;
+        checkpoint_path(candidate, t, epoch);
+        if (stat(candidate, &about) != 0 || !is_later(about.st_mtim, latest)) continue;
+        latest = about.st_mtim;
+        memcpy(path, candidate, sizeof candidate);
+    }
+    if (folder) closedir(folder);
+    return *path ||
+           cr_fail(CR_ERROR_IO, "%s has no checkpoint to resume from; leave out --resume to begin", t->options->out);
+}
+
+bool training_resume(training *t) {
+    char path[PATH];
     bool done = false;
-    cr_safetensors *file = cr_safetensors_open(path);
+    cr_safetensors *file = newest(t, path) ? cr_safetensors_open(path) : NULL;
     if (!file) return false;
     CR_SCOPE {
         int64_t numbers[6];
-        done = load_module(t->generator, file, "generator.") && load_module(t->discriminator, file, "discriminator.") &&
+        done = load_module(t->generator, file, "generator.") && load_module(t->painter, file, "painter.") &&
+               load_module(t->discriminator, file, "discriminator.") &&
                cr_optim_restore(t->generator_optim, file, "generator_optim.") &&
                cr_optim_restore(t->discriminator_optim, file, "discriminator_optim.") && load_history(t, file) &&
                cr_copy_(t->fixed_noise, cr_safetensors_tensor(file, "fixed_noise")) &&
@@ -97,7 +135,8 @@ bool training_load(training *t, const char *path) {
         if (done) {
             cr_generator_set_state(NULL, (cr_generator_state){(uint64_t)numbers[0], (uint64_t)numbers[1]});
             t->step = numbers[2];
-            done = cr_data_loader_set_state(t->loader, (cr_data_loader_state){(uint64_t)numbers[3], numbers[4], numbers[5]});
+            done = cr_data_loader_set_state(t->loader,
+                                            (cr_data_loader_state){(uint64_t)numbers[3], numbers[4], numbers[5]});
         }
     }
     cr_safetensors_close(file);

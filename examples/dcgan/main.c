@@ -10,36 +10,42 @@ static void ask_to_stop(int signal_number) {
     atomic_store(&stop_asked, true);
 }
 
-static bool is_over(const training *t) { return atomic_load(&stop_asked) || (t->options->steps && t->step >= t->options->steps); }
+/* The first Ctrl-C (or SageMaker's SIGTERM) ends the run after the step; a second one ends it at once. */
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
 
-/* One pass over the images; false where the run ends. */
-static bool train_epoch(training *t, int64_t epoch) {
-    char label[32];
-    const int64_t batches = cr_data_loader_length(t->loader), done = cr_data_loader_get_state(t->loader).position;
-    snprintf(label, sizeof label, "epoch %lld/%d", (long long)epoch + 1, t->options->epochs);
-    cr_progress *bar = cr_progress_new(batches, .label = label, .unit = "img", .units_per_step = t->options->batch, .start = done % batches);
-    CR_FOR_BATCHES(batch, t->loader) {
+static bool is_over(const training *t) {
+    return atomic_load(&stop_asked) || (t->options->steps && t->step >= t->options->steps);
+}
+
+/* One pass over the images, or the rest of one; false where the run ends within it. */
+static bool train_epoch(training *t, cr_progress *bar, int64_t epoch) {
+    CR_FOR_BATCHES (batch, t->loader) {
         double loss_d, loss_g;
         cr_progress_data_ready(bar);
         if (!training_step(t, cr_to_device(batch.input, t->options->device), &loss_d, &loss_g)) break;
-        cr_progress_step(bar, "loss_d %.3f loss_g %.3f", loss_d, loss_g);
-        cr_history_add(t->history, "discriminator", (double)t->step, loss_d);
-        cr_history_add(t->history, "generator", (double)t->step, loss_g);
-        cr_summary_scalar(t->events, "loss/discriminator", loss_d, t->step);
-        cr_summary_scalar(t->events, "loss/generator", loss_g, t->step);
+        if (t->step % t->options->show == 0 && !training_show(t)) break;
+        cr_progress_step(bar, "epoch %lld/%lld  loss_d %.3f loss_g %.3f", (long long)epoch + 1,
+                         (long long)t->options->epochs, loss_d, loss_g);
         if (is_over(t)) break;
     }
-    cr_progress_close(bar);
     return cr_ok() && !is_over(t);
 }
 
 static void train(training *t) {
+    const int64_t batches = cr_data_loader_length(t->loader), total = batches * t->options->epochs;
     int64_t epoch = cr_data_loader_get_state(t->loader).epoch;
-    for (bool more = true; more && epoch < t->options->epochs; epoch++) {
-        more = train_epoch(t, epoch);
-        if (cr_ok()) training_save(t);
-        if (cr_ok()) training_show(t, epoch + 1);
+    cr_progress *bar = cr_progress_new(t->options->steps ? t->options->steps : total, .label = "dcgan", .unit = "img",
+                                       .units_per_step = t->options->batch, .start = t->step);
+    for (bool more = !is_over(t); more && epoch < t->options->epochs; epoch++) {
+        more = train_epoch(t, bar, epoch);
+        if (cr_ok()) training_save(t, epoch + 1);
     }
+    cr_progress_close(bar);
+    if (cr_ok() && t->step % t->options->show != 0) training_show(t);
 }
 
 int main(int argc, char **argv) {
@@ -47,18 +53,23 @@ int main(int argc, char **argv) {
     training t;
     const int status = options_read(&o, argc, argv);
     if (status >= 0) return status;
-    signal(SIGINT, ask_to_stop);
-    signal(SIGTERM, ask_to_stop);
+    catch_signals();
     if (training_begin(&t, &o)) {
-        printf("dcgan: %lld and %lld parameters, %lld batches of %d images; writing to %s\n", (long long)cr_nn_parameter_count(t.generator),
-               (long long)cr_nn_parameter_count(t.discriminator), (long long)cr_data_loader_length(t.loader), o.batch, o.out);
+        printf("dcgan: %lld images; %lld and %lld parameters; writing to %s\n",
+               (long long)cr_data_dataset_length(cr_data_loader_dataset(t.loader)),
+               (long long)cr_nn_parameter_count(t.generator), (long long)cr_nn_parameter_count(t.discriminator), o.out);
         fflush(stdout);
         train(&t);
     }
     training_end(&t);
     cr_scope_clear();
-    if (cr_ok())
-        printf("%s after %lld steps: look at %s/samples.gif and losses.png%s\n", atomic_load(&stop_asked) ? "stopped" : "done", (long long)t.step, o.out,
-               atomic_load(&stop_asked) ? "; --resume goes on from here" : "");
+    if (cr_ok()) {
+        const bool stopped = atomic_load(&stop_asked);
+        const cr_memory_stats_t memory = cr_memory_stats();
+        printf("%s after %lld steps: look at samples.gif and losses.png in %s%s\n", stopped ? "stopped" : "done",
+               (long long)t.step, o.out, stopped ? "; --resume goes on from here" : "");
+        printf("memory: %.0f MB at most, %lld bytes at the end\n", (double)memory.peak_bytes / 1e6,
+               (long long)memory.live_bytes);
+    }
     return cr_report(stderr);
 }

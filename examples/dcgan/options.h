@@ -7,10 +7,9 @@
 typedef struct options {
     const char *data;  /* folder of images; NULL: emoji */
     const char *out;   /* where pictures, events and checkpoints go */
-    const char *model; /* where the last checkpoint goes too (SM_MODEL_DIR), or NULL */
+    const char *model; /* where the trained generator goes */
     cr_device device;
-    int image_size, epochs, batch, features, latent, workers, steps;
-    unsigned long seed;
+    int64_t image_size, epochs, batch, features, latent, workers, show, steps, seed;
     bool resume;
 } options;
 

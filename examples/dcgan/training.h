@@ -7,24 +7,26 @@
 typedef struct training {
     const options *options;
     cr_nn_module *generator, *discriminator;
+    cr_nn_module *painter; /* the generator's weights averaged over the last steps: it draws the samples */
     cr_optim *generator_optim, *discriminator_optim;
     cr_data_loader *loader;
     cr_tensor *fixed_noise; /* the same in every grid */
     cr_summary_writer *events;
     cr_history *history;
-    cr_vision_gif *gif;
     int64_t step; /* in all epochs */
 } training;
 
-/* Makes everything, or reads it from the checkpoint with options->resume. */
+/* Makes everything, or reads it from the newest checkpoint with options->resume. */
 bool training_begin(training *t, const options *o);
+/* Draws the last pictures (samples.gif, losses.png) and frees everything. */
 void training_end(training *t);
-/* Weights, both optimizers, the random state and the place in the data: written whole or not at all. */
-bool training_save(training *t);
-bool training_load(training *t, const char *path);
+/* Weights, both optimizers, the random state and the place in the data: written whole or not at all. The last three
+ * epochs are kept. */
+bool training_save(training *t, int64_t epoch);
+bool training_resume(training *t);
 /* One update of both networks on a batch of real images. */
 bool training_step(training *t, cr_tensor *real, double *loss_d, double *loss_g);
-/* A grid of what the generator draws from the fixed noise: a PNG, a frame of the GIF, an image in TensorBoard. */
-bool training_show(training *t, int64_t epoch);
+/* A grid of what the painter draws from the fixed noise: a PNG, and an image in TensorBoard. */
+bool training_show(training *t);
 
 #endif
