@@ -8,6 +8,7 @@
 #include <string.h>
 
 void (*cr_tensor_autograd_free)(cr_tensor *t) = NULL;
+void (*cr_tensor_on_read)(const cr_tensor *t, const char *how) = NULL;
 
 /* ---------------------------------------------------------------- making */
 /* Fills a header; takes over the caller's reference to `storage`. strides NULL: contiguous. */
@@ -52,17 +53,17 @@ static bool bytes_of(int64_t elements, cr_dtype dtype, size_t *bytes) {
 }
 
 static cr_tensor *on_new_storage(cr_dtype dtype, const cr_shape *shape, const cr_shape *strides, int64_t reach,
-                                 int64_t numel, cr_device device) {
+                                 int64_t numel, cr_device device, bool hollow) {
     size_t bytes;
     if (!bytes_of(reach, dtype, &bytes) || !cr_device_check(device)) return NULL;
-    cr_storage *storage = cr_storage_new(device, bytes);
+    cr_storage *storage = hollow ? cr_storage_hollow(device, bytes) : cr_storage_new(device, bytes);
     return storage ? tensor_new(storage, dtype, shape, strides, 0, numel) : NULL;
 }
 
 cr_tensor *cr_empty(cr_dtype dtype, cr_shape shape, cr_device device) {
     int64_t numel;
     if (!check_dtype(dtype) || !cr_shape_numel(shape, &numel)) return NULL;
-    return on_new_storage(dtype, &shape, NULL, numel, numel, device);
+    return on_new_storage(dtype, &shape, NULL, numel, numel, device, false);
 }
 
 /* Elements from the first to the last that sizes and strides reach. */
@@ -78,7 +79,7 @@ static bool reach_of(const cr_shape *shape, const cr_shape *strides, int64_t num
     return true;
 }
 
-cr_tensor *cr_empty_strided(cr_dtype dtype, cr_shape shape, cr_shape strides, cr_device device) {
+static cr_tensor *empty_strided(cr_dtype dtype, cr_shape shape, cr_shape strides, cr_device device, bool hollow) {
     int64_t numel, reach;
     if (!check_dtype(dtype) || !cr_shape_numel(shape, &numel)) return NULL;
     if (strides.count != shape.count) {
@@ -86,7 +87,17 @@ cr_tensor *cr_empty_strided(cr_dtype dtype, cr_shape shape, cr_shape strides, cr
         return NULL;
     }
     if (!reach_of(&shape, &strides, numel, &reach)) return NULL;
-    return on_new_storage(dtype, &shape, &strides, reach, numel, device);
+    return on_new_storage(dtype, &shape, &strides, reach, numel, device, hollow);
+}
+
+cr_tensor *cr_empty_strided(cr_dtype dtype, cr_shape shape, cr_shape strides, cr_device device) {
+    return empty_strided(dtype, shape, strides, device, false);
+}
+
+cr_tensor *cr_empty_hollow(cr_dtype dtype, cr_shape shape, const cr_shape *strides, cr_device device) {
+    cr_shape contiguous;
+    cr_contiguous_strides(shape, &contiguous);
+    return empty_strided(dtype, shape, strides ? *strides : contiguous, device, true);
 }
 
 cr_tensor *cr_from_data(cr_dtype dtype, cr_shape shape, const void *data) {
@@ -222,8 +233,16 @@ char *cr_describe(const cr_tensor *t, char text[224]) {
 }
 
 /* ---------------------------------------------------------------- reading elements */
+/* False and an error where t has no values; a tracer hears of it. */
+static bool check_read(const cr_tensor *t, const char *how) {
+    if (!cr_tensor_check(t, how)) return false;
+    if (__builtin_expect(cr_thread_self()->tracer != NULL, 0)) cr_tensor_on_read(t, how);
+    return !cr_tensor_is_hollow(t) ||
+           cr_fail(CR_ERROR_STATE, "%s: the tensor has no values yet: its function runs only for its sizes, to be traced", how);
+}
+
 void *cr_data(const cr_tensor *t) {
-    if (!cr_tensor_check(t, "data")) return NULL;
+    if (!check_read(t, "data")) return NULL;
     if (t->device.type != CR_DEVICE_CPU) {
         char name[16];
         cr_record_error(CR_ERROR_DEVICE, "data: the tensor is on %s; copy it with cr_to_device(t, CR_CPU)", cr_device_name(t->device, name));
@@ -280,7 +299,7 @@ static bool read_element(const cr_tensor *t, int64_t offset, cr_element *value) 
 static cr_element item(const cr_tensor *t) {
     const cr_element nothing = {NAN, 0};
     cr_element value;
-    if (!cr_tensor_check(t, "item")) return nothing;
+    if (!check_read(t, "item")) return nothing;
     if (t->numel != 1) {
         char text[224];
         cr_record_error(CR_ERROR_SHAPE, "item: needs a tensor of one element, got %s", cr_describe(t, text));
@@ -292,7 +311,7 @@ double cr_item(const cr_tensor *t) { return item(t).real; }
 int64_t cr_item_i64(const cr_tensor *t) { return item(t).integer; }
 
 double cr_at(const cr_tensor *t, cr_shape index) {
-    if (!cr_tensor_check(t, "at")) return NAN;
+    if (!check_read(t, "at")) return NAN;
     int64_t offset = t->offset;
     bool inside = index.count == t->ndim;
     for (int i = 0; inside && i < t->ndim; i++) {
@@ -321,7 +340,7 @@ static int dims_of_run(const cr_tensor *t, int64_t *run) {
 
 /* Copies t's elements in row-major order, run by run; a contiguous tensor is one run. */
 bool cr_copy_to_host(const cr_tensor *t, void *data, size_t bytes) {
-    if (!cr_tensor_check(t, "copy_to_host")) return false;
+    if (!check_read(t, "copy_to_host")) return false;
     const size_t size = cr_dtype_size((cr_dtype)t->dtype);
     if (bytes != (size_t)t->numel * size || (!data && bytes)) {
         char text[224];

@@ -14,10 +14,11 @@ typedef struct cr_storage {
     void *data;
     size_t bytes;
     atomic_uint_fast64_t version; /* in-place writes so far */
-    bool is_foreign;                /* data is not ours to free */
     void (*release)(void *context); /* gives foreign memory back, or NULL */
     void *context;
-    size_t block_bytes; /* size of the block that holds this struct (and small data behind it) */
+    uint32_t block_bytes; /* size of the block that holds this struct (and small data behind it) */
+    bool is_foreign;      /* data is not ours to free */
+    uint64_t serial;    /* no other storage of this process has it, before or after */
 } cr_storage;
 
 enum {
@@ -50,8 +51,15 @@ cr_storage *cr_storage_new(cr_device device, size_t bytes);
 /* Foreign host memory; `release(context)` runs at the end (may be NULL). */
 cr_storage *cr_storage_wrap(void *data, size_t bytes, void (*release)(void *), void *context);
 void cr_storage_release(cr_storage *storage);
+/* Memory that is said to be there and is not: `data` is NULL. */
+cr_storage *cr_storage_hollow(cr_device device, size_t bytes);
 /* A view of `storage` (one more reference to it). */
 cr_tensor *cr_view_of_storage(cr_storage *storage, cr_dtype dtype, cr_shape shape, cr_shape strides, int64_t offset);
+/* A tensor without values, in dry runs; strides NULL: contiguous. */
+cr_tensor *cr_empty_hollow(cr_dtype dtype, cr_shape shape, const cr_shape *strides, cr_device device);
+static inline bool cr_tensor_is_hollow(const cr_tensor *t) { return !t->storage->data && t->storage->bytes; }
+/* Set by the tracer: told where host code reads a tensor's values while this thread traces. */
+extern void (*cr_tensor_on_read)(const cr_tensor *t, const char *how);
 /* A view of t's storage with another geometry; not seen by autograd or the tracer: ops only. */
 cr_tensor *cr_view_raw(const cr_tensor *t, cr_shape shape, cr_shape strides, int64_t offset);
 /* t keeps its identity and looks at source's storage, geometry, dtype and device from now on. */

@@ -49,6 +49,8 @@ typedef struct cr_thread {
     bool inference;         /* autograd's inference mode */
     bool listeners_paused;  /* the dispatcher runs a decomposition that is recorded as one op */
     void *tracer;           /* the trace being recorded by this thread, or NULL */
+    bool dry_run;           /* ops give hollow tensors: sizes, but no values */
+    uint64_t next_serial;   /* of the next storage made here; the high bits are the thread's */
 } cr_thread;
 
 extern _Thread_local cr_thread *cr_thread_pointer __attribute__((tls_model("initial-exec")));
@@ -68,6 +70,24 @@ static inline void cr_frame_push(cr_thread *thread, cr_frame *frame, const char 
     thread->frame = frame;
 }
 static inline void cr_frame_pop(cr_thread *thread, cr_frame *frame) { thread->frame = frame->outer; }
+
+/* Between these two a trace that goes on neither sees nor owns what is made: state that a function makes on its first call. */
+typedef struct cr_outside {
+    uint64_t next_serial;
+    bool listeners_paused, dry_run;
+} cr_outside;
+static inline cr_outside cr_outside_enter(cr_thread *thread) {
+    const cr_outside before = {thread->next_serial, thread->listeners_paused, thread->dry_run};
+    if (thread->tracer) thread->next_serial = 0; /* serials of another block */
+    thread->listeners_paused = true;
+    thread->dry_run = false;
+    return before;
+}
+static inline void cr_outside_leave(cr_thread *thread, cr_outside before) {
+    if (thread->tracer) thread->next_serial = before.next_serial;
+    thread->listeners_paused = before.listeners_paused;
+    thread->dry_run = before.dry_run;
+}
 
 /* Called by cr_thread's destructor. */
 void cr_scope_thread_exit(cr_thread *thread);

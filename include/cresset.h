@@ -6,6 +6,7 @@
 #include <cresset/ops.h>
 #include <cresset/autograd.h>
 #include <cresset/nn.h>
+#include <cresset/jit.h>
 #include <cresset/optim.h>
 #include <cresset/data.h>
 #include <cresset/vision.h>

@@ -111,24 +111,10 @@ CR_OPTIONS(to_device, TO_DEVICE_ATTRIBUTES)
 CR_ATTRIBUTES(to_device, TO_DEVICE_ATTRIBUTES)
 
 static bool infer_to_device(cr_call *call) {
-    cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, cr_tensor_shape(call->inputs[0]));
-    return cr_device_check(((const cr_to_device_options *)call->attributes)->device);
-}
-
-static bool move_to_device(cr_call *call) {
     const cr_to_device_options *options = call->attributes;
-    cr_thread *thread = cr_thread_self();
-    const bool paused = thread->listeners_paused;
-    thread->listeners_paused = true;
-    cr_tensor *source = cr_dense(call->inputs[0]);
-    thread->listeners_paused = paused;
-    cr_tensor *target = source ? cr_empty((cr_dtype)source->dtype, cr_tensor_shape(source), options->device) : NULL;
-    if (!target) return false;
-    const size_t bytes = (size_t)source->numel * cr_dtype_size((cr_dtype)source->dtype);
-    call->outputs[0] = target;
-    const bool copied = !bytes || cr_device_copy(target->device, cr_tensor_address(target), source->device, cr_tensor_address(source), bytes);
-    if (source != call->inputs[0]) cr_discard(source);
-    return copied;
+    call->device = options->device;
+    cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, cr_tensor_shape(call->inputs[0]));
+    return cr_device_check(options->device);
 }
 
 static bool vjp_to_device(cr_vjp *v) {
@@ -136,8 +122,8 @@ static bool vjp_to_device(cr_vjp *v) {
     return cr_vjp_set(v, 0, v->grads[0]);
 }
 
-CR_OP(to_device, .inputs = "input", CR_ROW_ATTRIBUTES(to_device), .infer = infer_to_device, .view = move_to_device,
-      .vjp = vjp_to_device, .doc = "A copy on another device.")
+CR_OP(to_device, .inputs = "input", CR_ROW_ATTRIBUTES(to_device), .infer = infer_to_device, .vjp = vjp_to_device,
+      .doc = "A copy on another device.")
 
 cr_tensor *cr_to_device(cr_tensor *t, cr_device device) {
     if (t && cr_tensor_check(t, "to_device") && cr_device_equal(t->device, device)) return t;

@@ -121,11 +121,24 @@ static void drop_outputs(cr_call *call) {
     }
 }
 
+/* A call of a dry run: results with sizes and no values; operands that would be written stay as they are. */
+static bool run_dry(cr_call *call) {
+    for (int i = 0; !call->in_place && i < call->output_count; i++) {
+        const cr_spec *spec = &call->specs[i];
+        cr_shape strides;
+        if (spec->channels_last) cr_channels_last_strides(spec->shape, &strides);
+        call->outputs[i] = cr_empty_hollow(spec->dtype, spec->shape, spec->channels_last ? &strides : NULL, call->device);
+        if (!call->outputs[i]) return false;
+    }
+    return true;
+}
+
 static bool run_kernel(cr_call *call, cr_kernel kernel) {
+    cr_thread *thread = cr_thread_self();
+    if (thread->dry_run) return run_dry(call);
     if (!call->in_place)
         for (int i = 0; i < call->output_count; i++)
             if (!(call->outputs[i] = cr_empty_spec(&call->specs[i], call->device))) return false;
-    cr_thread *thread = cr_thread_self();
     const bool paused = thread->listeners_paused;
     thread->listeners_paused = true;
     cr_scope_mark scope = cr_scope_open(__FILE__, __LINE__);
@@ -183,6 +196,7 @@ static bool execute(cr_call *call, unsigned wants, unsigned *active) {
     const cr_kernel kernel = atomic_load_explicit(&op->kernels[call->device.type], memory_order_relaxed);
     if (op->decompose && (must_differentiate || !kernel)) {
         const bool open = must_differentiate || !op->infer;
+        if (!open && cr_thread_self()->dry_run) return run_dry(call);
         if (open) *active = 0;
         return run_decomposition(call, !open);
     }
@@ -203,7 +217,7 @@ static bool dispatch_checked(cr_call *call, cr_thread *thread) {
         return false;
     }
     if (call->in_place) cr_tensor_bump_version(call->outputs[0]);
-    for (unsigned left = call->op->mutates; left; left &= left - 1) {
+    for (unsigned left = call->op->mutates ? cr_op_mutates(call->op, call->attributes) : 0; left; left &= left - 1) {
         cr_tensor *written = __builtin_ctz(left) < call->input_count ? call->inputs[__builtin_ctz(left)] : NULL;
         if (written) cr_tensor_bump_version(written);
     }

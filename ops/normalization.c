@@ -293,7 +293,7 @@ static bool vjp_batch_norm(cr_vjp *v) {
     return true;
 }
 CR_OP(batch_norm, .inputs = "input weight? bias? running_mean? running_var?", .outputs = "output mean scale", CR_ROW_ATTRIBUTES(batch_norm),
-      .mutates = 8 | 16, .constant_outputs = 2 | 4, .infer = infer_batch_norm, .decompose = decompose_batch_norm, .vjp = vjp_batch_norm,
+      .mutates = 8 | 16, .mutates_where = offsetof(cr_batch_norm_options, training), .constant_outputs = 2 | 4, .infer = infer_batch_norm, .decompose = decompose_batch_norm, .vjp = vjp_batch_norm,
       .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1) | CR_SAVE_OUTPUT(1) | CR_SAVE_OUTPUT(2),
       .doc = "Each channel to mean 0 and variance 1, then scaled and shifted; training moves the running statistics in place.")
 

@@ -118,7 +118,8 @@ typedef struct cr_op {
     unsigned flags;
     unsigned saves;   /* CR_SAVE_*: what the gradient rule reads */
     unsigned constant_outputs; /* bit i: outputs[i] carries no gradient (statistics kept for backward) */
-    unsigned mutates; /* bit i: inputs[i] is written in place (running statistics, optimizer updates) */
+    unsigned mutates; /* bit i: inputs[i] is written in place (running statistics, optimizer updates) … */
+    size_t mutates_where; /* … where the bool attribute at this offset is true; 0: always */
 
     bool (*infer)(cr_call *call); /* checks the call, fills specs; for view ops may be NULL */
     bool (*view)(cr_call *call);  /* sets outputs (cr_view_raw) */
@@ -174,6 +175,11 @@ typedef struct cr_listener {
 
 /* Adds a listener for the whole process; adding it again does nothing. */
 bool cr_listener_add(const cr_listener *listener);
+
+/* The operands that a call with these attributes writes: a row's `mutates`, or 0. */
+static inline unsigned cr_op_mutates(const cr_op *op, const void *attributes) {
+    return op->mutates_where && !*((const bool *)attributes + op->mutates_where) ? 0 : op->mutates;
+}
 
 /* ---------------------------------------------------------------- helpers for rows and kernels */
 /* One output like `t`, of this dtype and shape. */

@@ -145,13 +145,22 @@ double cr_optim_get(const cr_optim *optim, int group, const char *name) {
 double cr_optim_lr(const cr_optim *optim) { return cr_optim_get(optim, 0, "lr"); }
 
 /* ---------------------------------------------------------------- stepping */
-static bool ensure_states(const cr_optim *optim, const cr_optim_group *group, cr_optim_parameter *p) {
+static bool make_states(const cr_optim *optim, const cr_optim_group *group, cr_optim_parameter *p) {
     if (!p->step && !(p->step = own(cr_zeros(CR_F32, CR_SHAPE_0D, CR_CPU)))) return false;
     for (int s = 0; s < CR_OPTIM_STATES; s++) {
         if (p->states[s] || !optim->algorithm->states[s] || !optim->algorithm->keeps(group, s)) continue;
         if (!(p->states[s] = own(cr_zero_(cr_empty_like(p->tensor))))) return false;
     }
     return true;
+}
+
+/* Made on the first step; they outlive a trace of it. */
+static bool ensure_states(const cr_optim *optim, const cr_optim_group *group, cr_optim_parameter *p) {
+    cr_thread *thread = cr_thread_self();
+    const cr_outside before = cr_outside_enter(thread);
+    const bool made = make_states(optim, group, p);
+    cr_outside_leave(thread, before);
+    return made;
 }
 
 bool cr_optim_step(cr_optim *optim) {

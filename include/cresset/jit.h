@@ -1,0 +1,116 @@
+/* Cresset jit: functions and modules traced into static graphs, optimised, saved, and run without the model's source.
+ *
+ *     cr_graph *graph = cr_jit_trace(net, cr_zeros(CR_F32, CR_SHAPE(1, 3, 224, 224), CR_CPU), .dynamic_batch = true);
+ *     cr_tensor *y = cr_jit_forward(graph, x);
+ *     cr_jit_save(graph, "net.safetensors");
+ *
+ * Tracing runs the function once on example inputs and writes down every op. What the function only reads or writes besides
+ * its inputs (parameters, running statistics, an optimizer's averages) becomes the graph's state: a run uses and updates the
+ * very same tensors. Random ops stay random. A C `if` on a tensor's value is not seen: the way taken by the example is
+ * frozen, and cr_jit_warning tells of it; cr_cond, cr_while_loop and cr_scan are ways that stay open. */
+#ifndef CRESSET_JIT_H
+#define CRESSET_JIT_H
+
+#include <cresset/core.h>
+#include <cresset/nn.h>
+#include <cresset/ops.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cr_graph cr_graph;
+
+/* A function of tensors: fills `outputs` and returns true, or false with an error. */
+typedef bool (*cr_jit_function)(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count);
+
+/* ------------------------------------------------------------------ tracing
+ * dynamic        sizes that may differ from the example's: "0.0=batch 0.1=time 1.0=batch" names dim 0 of input 0 "batch", and
+ *                so on. One name is one size. The function is then also run on other sizes, without computing (its host code
+ *                runs three times), to find how the sizes inside follow from the inputs'.
+ * dynamic_batch  the same as naming dim 0 of every input "batch"
+ * freeze         parameters and buffers are constants from now on: batch norm folds into convolutions, and so on. Later
+ *                changes of the module may or may not be seen.
+ * check          runs the graph on fresh inputs beside the function and fails where they differ by more than rounding
+ * input_names, output_names   "image,mask"; the default is input0, …, output0, … */
+#define CR_JIT_TRACE_OPTIONS(A, op)                                                                                    \
+    A(op, TEXT, dynamic, NULL) A(op, BOOL, dynamic_batch, false) A(op, BOOL, freeze, false) A(op, BOOL, check, false) \
+    A(op, TEXT, input_names, NULL) A(op, TEXT, output_names, NULL)
+CR_OPTIONS(jit_trace, CR_JIT_TRACE_OPTIONS)
+
+/* The graph of a module's forward (in the mode that it is in) from an example input. NULL and an error on failure. */
+CR_API cr_graph *cr_jit_trace_with(cr_nn_module *module, cr_tensor *example, const cr_jit_trace_options *options);
+/* The graph of any function with up to 64 inputs and outputs: a loss, a whole training step. The function runs for real, and its
+ * results go to `results` (NULL: dropped). `modules` (may be NULL) give the tensors inside their names. */
+CR_API cr_graph *cr_jit_trace_function_with(cr_jit_function function, void *context, cr_tensor *const *examples, int example_count,
+                                            cr_tensor **results, int result_count, cr_nn_module *const *modules, int module_count,
+                                            const cr_jit_trace_options *options);
+#ifndef __cplusplus
+#define cr_jit_trace(module, ...) cr_jit_trace_((module), __VA_ARGS__, )
+#define cr_jit_trace_(module, example, ...) cr_jit_trace_with(module, example, CR_WITH(jit_trace, CR_JIT_TRACE_OPTIONS, __VA_ARGS__))
+#define cr_jit_trace_function(function, context, examples, example_count, results, result_count, modules, ...)                   \
+    cr_jit_trace_function_(function, context, examples, example_count, results, result_count, modules, __VA_ARGS__, )
+#define cr_jit_trace_function_(function, context, examples, example_count, results, result_count, modules, module_count, ...)    \
+    cr_jit_trace_function_with(function, context, examples, example_count, results, result_count, modules, module_count,         \
+                               CR_WITH(jit_trace, CR_JIT_TRACE_OPTIONS, __VA_ARGS__))
+#endif
+CR_API void cr_jit_free(cr_graph *graph);
+
+/* What tracing froze, and where: "item of a traced value (nn.gate main.2 < main): the example's way is frozen". */
+CR_API int cr_jit_warning_count(const cr_graph *graph);
+CR_API const char *cr_jit_warning(const cr_graph *graph, int index);
+
+/* ------------------------------------------------------------------ running
+ * A graph may be run by any number of threads at once; each run has memory of its own. Runs that update the same state must not
+ * overlap. Inputs must have the traced dtypes, and sizes that fit; an error names the input, what it is and what it must be. */
+CR_API bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count);
+/* A graph of one input and one output. */
+CR_API cr_tensor *cr_jit_forward(cr_graph *graph, cr_tensor *input);
+
+CR_API int cr_jit_input_count(const cr_graph *graph);
+CR_API int cr_jit_output_count(const cr_graph *graph);
+CR_API const char *cr_jit_input_name(const cr_graph *graph, int index);
+CR_API const char *cr_jit_output_name(const cr_graph *graph, int index);
+/* The traced dtype, and the sizes with -1 for those that may differ. */
+CR_API cr_dtype cr_jit_input_dtype(const cr_graph *graph, int index);
+CR_API cr_shape cr_jit_input_shape(const cr_graph *graph, int index);
+/* Parameters, buffers and constants: their names and tensors, borrowed from the graph. */
+CR_API int cr_jit_state_count(const cr_graph *graph);
+CR_API const char *cr_jit_state_name(const cr_graph *graph, int index);
+CR_API cr_tensor *cr_jit_state(const cr_graph *graph, int index);
+
+/* Bytes that a run needs for the sizes of `inputs` (NULL: the example's). */
+typedef struct cr_jit_memory {
+    int64_t naive_bytes;   /* every intermediate in a place of its own */
+    int64_t planned_bytes; /* the arena */
+    int64_t bound_bytes;   /* the most that is alive at once: no plan can do better */
+    int64_t state_bytes;
+} cr_jit_memory;
+CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_jit_memory *memory);
+
+/* ------------------------------------------------------------------ adopting it function by function
+ * cr_jit_wrap(fn, context) gives a function that traces itself: the first call with a signature (dtypes, sizes, devices) runs fn
+ * and traces it, later ones run the plan. At most `capacity` plans are kept, the least used goes first. CR_JIT=0 in the environment
+ * makes every call a plain call of fn. */
+typedef struct cr_jit_wrapped cr_jit_wrapped;
+CR_API cr_jit_wrapped *cr_jit_wrap(cr_jit_function function, void *context, int capacity);
+CR_API bool cr_jit_call(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count);
+CR_API void cr_jit_unwrap(cr_jit_wrapped *wrapped);
+
+/* ------------------------------------------------------------------ text and files */
+/* The graph as text that cr_jit_parse reads back, exactly. From cr_malloc, for cr_free. */
+CR_API char *cr_jit_text(const cr_graph *graph);
+/* The optimised graph, for the sizes of `inputs` (NULL: the example's). */
+CR_API char *cr_jit_optimized_text(cr_graph *graph, cr_tensor *const *inputs, int input_count);
+CR_API cr_graph *cr_jit_parse(const char *text);
+/* Graphviz's language: `dot -Tsvg`. */
+CR_API char *cr_jit_dot(const cr_graph *graph);
+/* A safetensors file: the state as tensors, the text as metadata "cresset.graph". Written whole or not at all. */
+CR_API bool cr_jit_save(const cr_graph *graph, const char *path);
+/* Reads one; weights are mapped, not copied, where they stay on the CPU. The graph is frozen unless a run updates its state. */
+CR_API cr_graph *cr_jit_load(const char *path, cr_device device);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

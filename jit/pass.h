@@ -1,0 +1,27 @@
+/* Passes: each a file in jit/passes/, each of one shape. They run in the order of the list in jit/passes/order.c. */
+#ifndef CRESSET_JIT_PASS_H
+#define CRESSET_JIT_PASS_H
+
+#include "jit/graph.h"
+
+typedef struct cr_pass {
+    const char *name;
+    bool (*run)(cr_graph *graph, bool *changed); /* false: an error */
+} cr_pass;
+
+bool cr_pass_dead_code(cr_graph *graph, bool *changed);
+bool cr_pass_common_subexpressions(cr_graph *graph, bool *changed);
+bool cr_pass_lower(cr_graph *graph, bool *changed);
+bool cr_pass_constant_folding(cr_graph *graph, bool *changed);
+bool cr_pass_algebra(cr_graph *graph, bool *changed);
+bool cr_pass_batch_norm_folding(cr_graph *graph, bool *changed);
+bool cr_pass_fusion(cr_graph *graph, bool *changed);
+
+/* What every traced graph gets, before anything knows its sizes: dead code, common subexpressions. */
+bool cr_graph_simplify(cr_graph *graph);
+/* All passes, on a graph whose symbols are bound. CR_JIT_DUMP=1 writes the graph after each to standard error. */
+bool cr_graph_optimize(cr_graph *graph);
+/* One by its name, for tests; an error where there is none. */
+bool cr_graph_run_pass(cr_graph *graph, const char *name, bool *changed);
+
+#endif

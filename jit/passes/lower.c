@@ -1,0 +1,79 @@
+/* Lowering: an op without a kernel for its device becomes its decomposition, recorded by running that without computing. */
+#include "jit/pass.h"
+#include "jit/tracer.h"
+
+#include <cresset/autograd.h>
+
+/* Where a node runs: where its results are. */
+static cr_device device_of(const cr_graph_node *node) {
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i]) return node->outputs[i]->device;
+    return CR_CPU;
+}
+
+static bool has_way_to_run(const cr_graph_node *node) {
+    return (node->op->flags & CR_OP_VIEW) || node->block_count > 0 || atomic_load(&node->op->kernels[device_of(node).type]) != NULL;
+}
+
+/* Stand-ins for the operands: their sizes, contiguous, and no values. */
+static bool make_operands(cr_tracer *tracer, const cr_graph_node *node, cr_tensor **inputs) {
+    for (int i = 0; i < node->input_count; i++) {
+        inputs[i] = NULL;
+        if (!node->inputs[i]) continue;
+        inputs[i] = cr_empty_hollow(node->inputs[i]->dtype, node->inputs[i]->shape, NULL, node->inputs[i]->device);
+        if (!inputs[i] || !cr_tracer_bind(tracer, inputs[i], node->inputs[i])) return false;
+    }
+    return true;
+}
+
+static bool take_outputs(cr_tracer *tracer, cr_graph_node *node, cr_tensor **inputs, cr_tensor **outputs) {
+    for (int i = 0; i < node->output_count; i++) {
+        if (!node->outputs[i]) continue;
+        cr_tensor *t = i < node->op->output_total ? outputs[i] : inputs[cr_graph_mutated_input(node, i)];
+        cr_value *value = t ? cr_tracer_value(tracer, t) : NULL;
+        if (!value) return false;
+        node->outputs[i]->replacement = value;
+    }
+    return true;
+}
+
+static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
+    cr_tensor *inputs[CR_MAX_INPUTS], *outputs[CR_MAX_OUTPUTS] = {NULL};
+    cr_spec specs[CR_MAX_OUTPUTS];
+    cr_tracer tracer;
+    bool done = false;
+    if (!node->op->decompose)
+        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel and no decomposition for its device", node->op->name);
+    CR_SCOPE {
+        if (!cr_tracer_begin(&tracer, graph, block, true)) break;
+        tracer.before = node;
+        tracer.source = node->source;
+        done = make_operands(&tracer, node, inputs);
+        cr_call call = {.op = node->op, .inputs = inputs, .input_count = node->input_count, .outputs = outputs,
+                        .output_count = node->op->output_total, .attributes = node->attributes, .specs = specs,
+                        .device = device_of(node)};
+        done = done && (!node->op->infer || node->op->infer(&call));
+        CR_NO_GRAD {
+            done = done && node->op->decompose(&call);
+        }
+        done = done && take_outputs(&tracer, node, inputs, outputs);
+        cr_tracer_end(&tracer);
+    }
+    return done;
+}
+
+bool cr_pass_lower(cr_graph *graph, bool *changed) {
+    for (cr_graph_node *node = graph->body.first, *next; node; node = next) {
+        next = node->next;
+        for (int i = 0; i < node->input_count; i++) node->inputs[i] = cr_value_resolve(node->inputs[i]);
+        if (has_way_to_run(node)) continue;
+        cr_graph_node *before = node->previous;
+        if (!decompose(graph, &graph->body, node)) return false;
+        next = before ? before->next : graph->body.first; /* the parts may want lowering too */
+        cr_graph_remove(&graph->body, node);
+        if (next == node) next = node->next;
+        *changed = true;
+    }
+    cr_graph_apply(graph);
+    return true;
+}

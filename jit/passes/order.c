@@ -1,0 +1,53 @@
+/* The order of the passes. */
+#include "jit/pass.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const cr_pass passes[] = {
+    {"dead_code", cr_pass_dead_code},
+    {"lower", cr_pass_lower},
+    {"constant_folding", cr_pass_constant_folding},
+    {"algebra", cr_pass_algebra},
+    {"batch_norm_folding", cr_pass_batch_norm_folding},
+    {"common_subexpressions", cr_pass_common_subexpressions},
+    {"dead_code", cr_pass_dead_code},
+    {"fusion", cr_pass_fusion},
+    {"dead_code", cr_pass_dead_code},
+};
+
+static void dump(const cr_graph *graph, const char *name) {
+    char *text = cr_jit_text(graph);
+    if (text) fprintf(stderr, "---- after %s\n%s", name, text);
+    cr_free(text);
+}
+
+static bool run(cr_graph *graph, const cr_pass *pass, bool *changed) {
+    if (!pass->run(graph, changed)) return false;
+#ifndef NDEBUG
+    if (!cr_graph_verify(graph)) return false;
+#endif
+    return true;
+}
+
+bool cr_graph_optimize(cr_graph *graph) {
+    const char *wanted = getenv("CR_JIT_DUMP");
+    const bool shown = wanted && strcmp(wanted, "0") != 0;
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++) {
+        bool changed = false;
+        if (!run(graph, &passes[i], &changed)) return false;
+        if (shown && changed) dump(graph, passes[i].name);
+    }
+    return true;
+}
+
+bool cr_graph_simplify(cr_graph *graph) {
+    bool changed = false;
+    return cr_pass_dead_code(graph, &changed) && cr_pass_common_subexpressions(graph, &changed);
+}
+
+bool cr_graph_run_pass(cr_graph *graph, const char *name, bool *changed) {
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
+        if (!strcmp(passes[i].name, name)) return run(graph, &passes[i], changed);
+    return cr_fail(CR_ERROR_ARGUMENT, "there is no pass \"%s\"", name);
+}

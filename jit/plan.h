@@ -1,0 +1,67 @@
+/* The plan: a graph whose sizes are known, as a flat list of resolved calls over memory with fixed places. */
+#ifndef CRESSET_JIT_PLAN_H
+#define CRESSET_JIT_PLAN_H
+
+#include "jit/graph.h"
+
+typedef enum cr_place { CR_PLACE_ARENA, CR_PLACE_INPUT, CR_PLACE_STATE, CR_PLACE_OUTPUT } cr_place;
+
+/* A block of memory that tensors of the plan look into. */
+typedef struct cr_plan_storage {
+    cr_place place;
+    int index; /* of the input, state or output */
+    cr_device device;
+    size_t bytes;
+    size_t offset;   /* in the arena */
+    int first, last; /* nodes of its life, both inclusive */
+} cr_plan_storage;
+
+typedef struct cr_plan_tensor {
+    int storage;
+    cr_dtype dtype;
+    cr_shape shape, strides;
+    int64_t offset, numel;
+} cr_plan_tensor;
+
+typedef struct cr_plan_step {
+    const cr_graph_node *node; /* NULL for copies that the plan added */
+    const cr_op *op;
+    const void *attributes;
+    cr_kernel kernel;
+    cr_device device;
+    int *inputs; /* tensors, -1: absent */
+    int input_count;
+    int *outputs;
+    int output_count;
+} cr_plan_step;
+
+struct cr_session;
+
+struct cr_plan {
+    cr_pool pool;
+    cr_graph *graph; /* optimised; its own */
+    cr_plan_storage *storages;
+    int storage_count;
+    cr_plan_tensor *tensors;
+    int tensor_count;
+    cr_plan_step *steps;
+    int step_count;
+    int time_count; /* nodes of the body, and one for what comes after them */
+    int *inputs, *states, *outputs; /* tensors; state -1: not used */
+    size_t arena_bytes, naive_bytes, bound_bytes;
+    _Atomic(struct cr_session *) spare[8]; /* memory of runs that are over */
+    int64_t symbols[CR_GRAPH_SYMBOLS];     /* what it was made for */
+    struct cr_plan *next;
+    atomic_int users;
+};
+
+/* A plan for the symbols' values in `graph`, which it takes over; NULL and an error on failure. */
+cr_plan *cr_plan_new(cr_graph *graph);
+void cr_plan_free(cr_plan *plan);
+/* Offsets in the arena for all storages that lie there: best fit, the largest first. */
+bool cr_plan_memory(cr_plan *plan);
+/* Runs it; inputs fit. */
+bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **outputs);
+void cr_sessions_free(cr_plan *plan);
+
+#endif
