@@ -89,12 +89,15 @@ typedef struct cr_jit_memory {
 CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_jit_memory *memory);
 
 /* ------------------------------------------------------------------ adopting it function by function
- * cr_jit_wrap(fn, context) gives a function that traces itself: the first call with a signature (dtypes, sizes, devices) runs fn
- * and traces it, later ones run the plan. At most `capacity` plans are kept, the least used goes first. CR_JIT=0 in the environment
- * makes every call a plain call of fn. */
+ * cr_jit_wrap gives a function that traces itself: the first call with a signature (dtypes, sizes, devices, whether gradients are
+ * recorded) runs it and traces it, later ones run the plan. At most `capacity` graphs are kept; the one used longest ago goes first.
+ * `modules` are those that the function uses; they must outlive the wrapped one. A function whose trace warns (it decides by a
+ * tensor's value) is simply called, and cr_jit_wrap_reason says why. CR_JIT=0 in the environment makes every call a plain one.
+ * Results of a plan carry no gradients: wrap a whole step with its cr_backward, or use it under CR_NO_GRAD. */
 typedef struct cr_jit_wrapped cr_jit_wrapped;
-CR_API cr_jit_wrapped *cr_jit_wrap(cr_jit_function function, void *context, int capacity);
+CR_API cr_jit_wrapped *cr_jit_wrap(cr_jit_function function, void *context, cr_nn_module *const *modules, int module_count, int capacity);
 CR_API bool cr_jit_call(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count);
+CR_API const char *cr_jit_wrap_reason(const cr_jit_wrapped *wrapped); /* NULL: all is traced */
 CR_API void cr_jit_unwrap(cr_jit_wrapped *wrapped);
 
 /* ------------------------------------------------------------------ text and files */
