@@ -71,6 +71,17 @@ bool training_save(training *t, int64_t epoch) {
     return cr_nn_save(t->painter, path);
 }
 
+/* One tensor from the file into `to`. */
+static bool load_tensor(cr_tensor *to, cr_safetensors *file, const char *name) {
+    cr_tensor *from = cr_safetensors_tensor(file, name);
+    if (from && !cr_shape_equal(cr_shape_of(from), cr_shape_of(to)))
+        return cr_fail(CR_ERROR_SHAPE,
+                       "the checkpoint's %s has another size than this run's; give the --image-size, "
+                       "--features and --latent that it was made with",
+                       name);
+    return cr_copy_(to, cr_to_device(from, cr_device_of(to))) != NULL;
+}
+
 /* Every tensor of the module from the file. */
 static bool load_module(cr_nn_module *module, cr_safetensors *file, const char *prefix) {
     const cr_nn_tensors state = cr_nn_state(module);
@@ -79,8 +90,7 @@ static bool load_module(cr_nn_module *module, cr_safetensors *file, const char *
         for (int i = 0; done && i < state.count; i++) {
             char name[NAME];
             snprintf(name, sizeof name, "%s%s", prefix, state.names[i]);
-            done = cr_copy_(state.at[i], cr_to_device(cr_safetensors_tensor(file, name), cr_device_of(state.at[i]))) !=
-                   NULL;
+            done = load_tensor(state.at[i], file, name);
         }
     }
     return done;
@@ -130,7 +140,7 @@ bool training_resume(training *t) {
                load_module(t->discriminator, file, "discriminator.") &&
                cr_optim_restore(t->generator_optim, file, "generator_optim.") &&
                cr_optim_restore(t->discriminator_optim, file, "discriminator_optim.") && load_history(t, file) &&
-               cr_copy_(t->fixed_noise, cr_safetensors_tensor(file, "fixed_noise")) &&
+               load_tensor(t->fixed_noise, file, "fixed_noise") &&
                cr_copy_to_host(cr_safetensors_tensor(file, "position"), numbers, sizeof numbers);
         if (done) {
             cr_generator_set_state(NULL, (cr_generator_state){(uint64_t)numbers[0], (uint64_t)numbers[1]});

@@ -36,11 +36,12 @@ static bool train_epoch(training *t, cr_progress *bar, int64_t epoch) {
 }
 
 static void train(training *t) {
-    const int64_t batches = cr_data_loader_length(t->loader), total = batches * t->options->epochs;
+    const int64_t all = cr_data_loader_length(t->loader) * t->options->epochs, most = t->options->steps;
     int64_t epoch = cr_data_loader_get_state(t->loader).epoch;
-    cr_progress *bar = cr_progress_new(t->options->steps ? t->options->steps : total, .label = "dcgan", .unit = "img",
+    if (is_over(t) || epoch >= t->options->epochs) return;
+    cr_progress *bar = cr_progress_new(most && most < all ? most : all, .label = "dcgan", .unit = "img",
                                        .units_per_step = t->options->batch, .start = t->step);
-    for (bool more = !is_over(t); more && epoch < t->options->epochs; epoch++) {
+    for (bool more = true; more && epoch < t->options->epochs; epoch++) {
         more = train_epoch(t, bar, epoch);
         if (cr_ok()) training_save(t, epoch + 1);
     }

@@ -92,6 +92,8 @@ expect 1 $images --out /dev/null/runs
 says /dev/null/runs
 expect 1 $images --out "$folder/new" --resume
 says 'no checkpoint'
+expect 1 $images --out "$folder/whole" --resume --features 3
+says '--features'
 expect 1 $images --out "$folder/new" --batch 32
 says '16 images are fewer'
 
