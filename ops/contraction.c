@@ -1,7 +1,6 @@
-/* matmul and linear: rows, gradients; the named products; attention. */
+/* matmul and linear: rows, gradients; the named products. */
 #include "ops/op.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- matmul: at least two dims on both sides */
@@ -104,46 +103,4 @@ cr_tensor *cr_addmm(cr_tensor *c, cr_tensor *a, cr_tensor *b, double beta, doubl
     if (alpha != 1) product = cr_mul_scalar(product, alpha);
     if (beta == 0) return c ? product : NULL;
     return cr_add(beta == 1 ? c : cr_mul_scalar(c, beta), product);
-}
-
-/* ---------------------------------------------------------------- attention */
-CR_ATTRIBUTES(attention, CR_ATTENTION_ATTRIBUTES)
-
-static bool infer_attention(cr_call *call) {
-    const cr_tensor *q = call->inputs[0], *k = call->inputs[1], *v = call->inputs[2];
-    if (q->ndim < 2 || k->ndim != q->ndim || v->ndim != q->ndim || q->sizes[q->ndim - 1] != k->sizes[k->ndim - 1] ||
-        k->sizes[k->ndim - 2] != v->sizes[v->ndim - 2])
-        return cr_fail_call(call, CR_ERROR_SHAPE, "takes q [*, L, E], k [*, S, E] and v [*, S, Ev]");
-    if (!cr_dtype_is_floating((cr_dtype)q->dtype) || k->dtype != q->dtype || v->dtype != q->dtype)
-        return cr_fail_call(call, CR_ERROR_DTYPE, "q, k and v have one floating dtype");
-    cr_shape shape = cr_tensor_shape(q);
-    for (int d = 0; d < q->ndim - 2; d++)
-        if (k->sizes[d] != q->sizes[d] || v->sizes[d] != q->sizes[d]) return cr_fail_call(call, CR_ERROR_SHAPE, "batch sizes must be equal");
-    shape.at[shape.count - 1] = v->sizes[v->ndim - 1];
-    cr_spec_set(call, 0, (cr_dtype)q->dtype, shape);
-    return true;
-}
-
-static bool decompose_attention(cr_call *call) {
-    const cr_attention_options *o = call->attributes;
-    cr_tensor *q = call->inputs[0], *k = call->inputs[1], *v = call->inputs[2], *mask = call->inputs[3];
-    const int64_t rows = cr_size(q, -2), columns = cr_size(k, -2);
-    const double scale = o->scale != 0 ? o->scale : 1 / sqrt((double)cr_size(q, -1));
-    cr_tensor *scores = cr_mul_scalar(cr_matmul(q, cr_transpose(k, -1, -2)), scale);
-    if (o->is_causal) {
-        cr_tensor *seen = cr_tril(cr_ones(CR_BOOL, CR_SHAPE(rows, columns), cr_device_of(q)), 0);
-        scores = cr_masked_fill(scores, cr_logical_not(seen), -INFINITY);
-    }
-    if (mask && cr_dtype_of(mask) == CR_BOOL) scores = cr_masked_fill(scores, cr_logical_not(mask), -INFINITY);
-    else if (mask) scores = cr_add(scores, mask);
-    cr_tensor *weights = cr_softmax(scores, -1);
-    if (o->dropout_p > 0) weights = cr_dropout(weights, o->dropout_p, true);
-    return (call->outputs[0] = cr_matmul(weights, v)) != NULL;
-}
-CR_OP(attention, .inputs = "q k v mask?", CR_ROW_ATTRIBUTES(attention), .infer = infer_attention, .decompose = decompose_attention,
-      .doc = "Scaled dot-product attention.")
-
-cr_tensor *cr_scaled_dot_product_attention_with(cr_tensor *q, cr_tensor *k, cr_tensor *v, cr_tensor *mask, const cr_attention_options *options) {
-    cr_attention_options storage;
-    return CR_RUN(attention, cr_options_complete(&cr_op_attention, options, &storage), q, k, v, mask);
 }

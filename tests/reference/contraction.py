@@ -9,11 +9,20 @@ op("linear")(lambda x, weight, bias: F.linear(x, weight, bias))
 op("einsum")(lambda *operands, equation: torch.einsum(equation, *operands))
 
 
-@op("attention")
-def _(q, k, v, mask, is_causal=False, scale=0, dropout_p=0):
-    scores = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)
+def masked_scores(q, k, mask, is_causal, scale):
+    scores = q @ k.transpose(-1, -2) * scale
     if is_causal:
         scores = scores + torch.full(scores.shape[-2:], float("-inf"), dtype=q.dtype).triu(1)
     if mask is not None:
-        scores = scores + mask
-    return torch.softmax(scores, -1) @ v
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    return scores
+
+
+@op("attention")
+def _(q, k, v, mask, is_causal=False, scale=0, dropout_p=0):
+    return torch.softmax(masked_scores(q, k, mask, is_causal, scale or q.shape[-1] ** -0.5), -1) @ v
+
+
+@op("flash_attention")
+def _(q, k, v, mask, is_causal=False, scale=1):
+    return torch.softmax(masked_scores(q, k, mask, is_causal, scale), -1) @ v

@@ -1,0 +1,162 @@
+/* Attention by tiles: scores never lie in memory at once (Dao et al., "FlashAttention", 2022). A task is a block of
+ * queries of one batch, or in the gradient a range of keys of one batch; cuts depend on shapes only. f16 and bf16
+ * compute in f32. */
+#include "core/allocator.h"
+#include "core/dtype.h"
+#include "core/parallel.h"
+#include "ops/cpu/variant.h"
+#include "ops/math.h"
+
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+enum {
+    ROWS = 6,
+    TILE = 96,      /* queries and keys of a tile: a multiple of ROWS and of two vectors */
+    FEW_BATCHES = 8 /* below it the gradient cuts the keys of a batch as well */
+};
+
+typedef struct attention_job {
+    const cr_tensor *q, *k, *v,
+        *mask; /* neighbours in the last dim; mask: expanded, bool or the compute type, or NULL */
+    const cr_tensor *grad, *output, *log_sum;
+    cr_tensor *out, *out_log_sum, *grad_q, *grad_k, *grad_v;
+    int64_t batches, rows, keys, width, value_width; /* of q [batches, rows, width], v [batches, keys, value_width] */
+    int64_t parts;                                   /* tasks of each batch */
+    int64_t tasks, slots, slot_bytes;
+    char *scratch;
+    void *delta;    /* gradient: [batches, rows], Σ grad · output */
+    void *partials; /* gradient: [batches, parts, rows, width] of grad_q where parts > 1 */
+    double scale;
+    bool is_causal;
+} attention_job;
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+
+/* Where the matrix of a batch begins, in elements. */
+static int64_t batch_offset(const cr_tensor *t, int64_t batch) {
+    int64_t offset = 0;
+    for (int d = t->ndim - 3; d >= 0; d--) {
+        offset += batch % t->sizes[d] * t->strides[d];
+        batch /= t->sizes[d];
+    }
+    return offset;
+}
+
+#pragma GCC optimize("fp-contract=fast")
+
+#define T           float
+#define LANES       (VECTOR_BYTES / 4)
+#define NAMED(x)    attention_f32_##x
+#define EXPONENTIAL cr_exp_f32
+#define IS_SINGLE   1
+#include "ops/cpu/variants/attention_template.h"
+#undef T
+#undef LANES
+#undef NAMED
+#undef EXPONENTIAL
+#undef IS_SINGLE
+#define T           double
+#define LANES       (VECTOR_BYTES / 8)
+#define NAMED(x)    attention_f64_##x
+#define EXPONENTIAL exp
+#define IS_SINGLE   0
+#include "ops/cpu/variants/attention_template.h"
+
+/* ---------------------------------------------------------------- kernels */
+/* t, or a copy whose last dim has neighbours. */
+static cr_tensor *with_dense_rows(cr_tensor *t) {
+    return t->strides[t->ndim - 1] == 1 || t->sizes[t->ndim - 1] == 1 ? t : cr_contiguous(t);
+}
+
+/* The operands that both directions share. */
+static bool begin_job(attention_job *job, const cr_call *call, cr_tensor *const *operands, cr_tensor *mask) {
+    cr_tensor *q = with_dense_rows(operands[0]), *k = with_dense_rows(operands[1]), *v = with_dense_rows(operands[2]);
+    if (!q || !k || !v) return false;
+    *job =
+        (attention_job){.q = q,
+                        .k = k,
+                        .v = v,
+                        .rows = q->sizes[q->ndim - 2],
+                        .keys = k->sizes[k->ndim - 2],
+                        .width = q->sizes[q->ndim - 1],
+                        .value_width = v->sizes[v->ndim - 1],
+                        .batches = 1,
+                        .is_causal = *(const bool *)((const char *)call->attributes + call->op->attributes[0].offset),
+                        .scale = *(const double *)((const char *)call->attributes + call->op->attributes[1].offset)};
+    for (int d = 0; d < q->ndim - 2; d++)
+        job->batches *= q->sizes[d];
+    if (!mask) return true;
+    cr_shape shape = cr_tensor_shape(q);
+    shape.at[shape.count - 1] = job->keys;
+    if (mask->dtype != CR_BOOL) mask = cr_cast(mask, q->dtype == CR_F64 ? CR_F64 : CR_F32);
+    return (job->mask = cr_expand(mask, shape)) != NULL;
+}
+
+/* Each slot, which one thread runs at a time, has memory of its own. */
+static bool run_tasks(attention_job *job, int64_t slot_bytes, void (*run_slots)(void *, int64_t, int64_t)) {
+    job->tasks = job->batches * job->parts;
+    job->slots = least(cr_num_threads(), job->tasks);
+    if (job->tasks * TILE * job->keys * job->width < CR_GRAIN_ELEMENTS) job->slots = least(1, job->tasks);
+    job->slot_bytes = round_up(slot_bytes, 64);
+    if (job->slots == 0) return true;
+    const size_t bytes = (size_t)(job->slots * job->slot_bytes);
+    if (!(job->scratch = cr_block_allocate(bytes))) return false;
+    cr_parallel_for(job->slots, 1, run_slots, job);
+    cr_block_free(job->scratch, bytes);
+    return true;
+}
+
+CR_KERNEL(flash_attention) {
+    attention_job job;
+    if (call->outputs[1]->numel == 0) return true;
+    if (!begin_job(&job, call, call->inputs, call->inputs[3])) return false;
+    job.out = call->outputs[0];
+    job.out_log_sum = call->outputs[1];
+    job.parts = (job.rows + TILE - 1) / TILE;
+    if (job.q->dtype == CR_F64) return run_tasks(&job, attention_f64_forward_bytes(&job), attention_f64_run_slots);
+    return run_tasks(&job, attention_f32_forward_bytes(&job), attention_f32_run_slots);
+}
+
+static bool run_gradient(attention_job *job) {
+    const bool is_double = job->q->dtype == CR_F64;
+    const cr_dtype dtype = is_double ? CR_F64 : CR_F32;
+    cr_tensor *delta = cr_empty(dtype, CR_SHAPE(job->batches, job->rows), CR_CPU);
+    cr_tensor *partials =
+        job->parts > 1 ? cr_empty(dtype, CR_SHAPE(job->batches, job->parts, job->rows, job->width), CR_CPU) : delta;
+    if (!delta || !partials) return false;
+    job->delta = cr_tensor_address(delta);
+    job->partials = cr_tensor_address(partials);
+    cr_parallel_for(job->batches * job->rows, CR_GRAIN_ELEMENTS / 4 / (job->value_width + 1) + 1,
+                    is_double ? attention_f64_deltas : attention_f32_deltas, job);
+    const bool done = is_double ? run_tasks(job, attention_f64_backward_bytes(job), attention_f64_run_slots)
+                                : run_tasks(job, attention_f32_backward_bytes(job), attention_f32_run_slots);
+    if (done && job->parts > 1)
+        cr_parallel_for(job->batches, 1, is_double ? attention_f64_join : attention_f32_join, job);
+    return done;
+}
+
+CR_KERNEL(flash_attention_grad) {
+    attention_job job;
+    cr_tensor **in = call->inputs;
+    if (!begin_job(&job, call, in + 1, in[4])) return false;
+    job.grad = with_dense_rows(in[0]);
+    job.output = with_dense_rows(in[5]);
+    job.log_sum = cr_contiguous(in[6]);
+    if (!job.grad || !job.output || !job.log_sum) return false;
+    job.grad_q = call->outputs[0];
+    job.grad_k = call->outputs[1];
+    job.grad_v = call->outputs[2];
+    const int64_t key_tiles = (job.keys + TILE - 1) / TILE;
+    job.parts = job.batches && job.batches < FEW_BATCHES ? least(key_tiles, FEW_BATCHES / job.batches) : 1;
+    if (job.parts < 1) job.parts = 1;
+    return run_gradient(&job);
+}

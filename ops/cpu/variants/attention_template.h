@@ -1,0 +1,366 @@
+/* Attention's tiles for one element type: define T, LANES, NAMED(x), EXPONENTIAL and IS_SINGLE before including it.
+ * Tiles have rows of a multiple of COLUMNS elements, so that products need no edges: what they compute beyond a tile's
+ * end is never read. */
+
+typedef T NAMED(vector) __attribute__((vector_size(LANES * sizeof(T))));
+typedef T NAMED(loose) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+enum { NAMED(COLUMNS) = 2 * LANES };
+#define COLUMNS NAMED(COLUMNS)
+
+/* ---------------------------------------------------------------- products of tiles */
+/* c[ROWS][COLUMNS] (+)= Σ_k a[r, k] · b[k, :], a[r, k] at r · a_row + k · a_step. */
+static inline __attribute__((always_inline)) void NAMED(block)(int64_t depth, const T *a, int64_t a_row, int64_t a_step,
+                                                               const T *b, int64_t b_row, T *c, int64_t c_row,
+                                                               bool add) {
+    NAMED(vector) sums[ROWS][2];
+#pragma GCC unroll 6
+    for (int r = 0; r < ROWS; r++) {
+        sums[r][0] = sums[r][1] = (NAMED(vector)){0};
+        if (!add) continue;
+        sums[r][0] = *(const NAMED(loose) *)(c + r * c_row);
+        sums[r][1] = *(const NAMED(loose) *)(c + r * c_row + LANES);
+    }
+    for (int64_t k = 0; k < depth; k++, a += a_step, b += b_row) {
+        const NAMED(vector) b0 = *(const NAMED(loose) *)b, b1 = *(const NAMED(loose) *)(b + LANES);
+#pragma GCC unroll 6
+        for (int r = 0; r < ROWS; r++) {
+            const NAMED(vector) ar = a[r * a_row] - (NAMED(vector)){0};
+            sums[r][0] += ar * b0;
+            sums[r][1] += ar * b1;
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < ROWS; r++) {
+        *(NAMED(loose) *)(c + r * c_row) = sums[r][0];
+        *(NAMED(loose) *)(c + r * c_row + LANES) = sums[r][1];
+    }
+}
+
+/* c [rows, columns] (+)= a [rows, depth] · b [depth, columns]; rows and columns are rounded up: c has room. */
+static void NAMED(multiply)(int64_t rows, int64_t columns, int64_t depth, const T *a, int64_t a_row, const T *b,
+                            int64_t b_row, T *c, int64_t c_row, bool add) {
+    for (int64_t column = 0; column < columns; column += COLUMNS)
+        for (int64_t row = 0; row < rows; row += ROWS)
+            NAMED(block)(depth, a + row * a_row, a_row, 1, b + column, b_row, c + row * c_row + column, c_row, add);
+}
+/* c += aᵀ · b: a [depth, rows] */
+static void NAMED(multiply_transposed)(int64_t rows, int64_t columns, int64_t depth, const T *a, int64_t a_row,
+                                       const T *b, int64_t b_row, T *c, int64_t c_row) {
+    for (int64_t column = 0; column < columns; column += COLUMNS)
+        for (int64_t row = 0; row < rows; row += ROWS)
+            NAMED(block)(depth, a + row, 1, a_row, b + column, b_row, c + row * c_row + column, c_row, true);
+}
+
+/* ---------------------------------------------------------------- tiles from tensors and back */
+/* Rows first … first+count-1 of a batch, times factor, into rows of `step` elements. */
+static void NAMED(load)(const cr_tensor *t, int64_t batch, int64_t first, int64_t count, T factor, T *to,
+                        int64_t step) {
+    const int64_t width = t->sizes[t->ndim - 1], row = t->strides[t->ndim - 2],
+                  start = batch_offset(t, batch) + first * row;
+    for (int64_t r = 0; r < count; r++, to += step) {
+#if IS_SINGLE
+        if (t->dtype != CR_F32) {
+            const uint16_t *from = (const uint16_t *)cr_tensor_address(t) + start + r * row;
+            if (t->dtype == CR_F16)
+                for (int64_t i = 0; i < width; i++)
+                    to[i] = cr_f16_to_f32(from[i]) * factor;
+            else
+                for (int64_t i = 0; i < width; i++)
+                    to[i] = cr_bf16_to_f32(from[i]) * factor;
+            continue;
+        }
+#endif
+        const T *from = (const T *)cr_tensor_address(t) + start + r * row;
+        for (int64_t i = 0; i < width; i++)
+            to[i] = from[i] * factor;
+    }
+}
+
+/* The rows where they lie, if a product may read them there (whole vectors, this type), else loaded into `buffer`. */
+static const T *NAMED(rows_of)(const cr_tensor *t, int64_t batch, int64_t first, int64_t count, T *buffer,
+                               int64_t *step) {
+    const int64_t width = t->sizes[t->ndim - 1];
+    if (width % COLUMNS == 0 && cr_dtype_size((cr_dtype)t->dtype) == sizeof(T)) {
+        *step = t->strides[t->ndim - 2];
+        return (const T *)cr_tensor_address(t) + batch_offset(t, batch) + first * *step;
+    }
+    *step = round_up(width, COLUMNS);
+    NAMED(load)(t, batch, first, count, 1, buffer, *step);
+    return buffer;
+}
+
+/* to [width][TILE] = fromᵀ */
+static void NAMED(transpose)(const T *from, int64_t step, int64_t count, int64_t width, T *to) {
+    int64_t r = 0;
+    for (; r + 8 <= count; r += 8)
+        for (int64_t e = 0; e < width; e++)
+            for (int i = 0; i < 8; i++)
+                to[e * TILE + r + i] = from[(r + i) * step + e];
+    for (; r < count; r++)
+        for (int64_t e = 0; e < width; e++)
+            to[e * TILE + r] = from[r * step + e];
+}
+
+/* Rows of `step` elements, times factor, to a dense tensor. */
+static void NAMED(store)(cr_tensor *t, int64_t batch, int64_t first, int64_t count, T factor, const T *from,
+                         int64_t step) {
+    const int64_t width = t->sizes[t->ndim - 1], start = (batch * t->sizes[t->ndim - 2] + first) * width;
+    for (int64_t r = 0; r < count; r++, from += step) {
+#if IS_SINGLE
+        if (t->dtype != CR_F32) {
+            uint16_t *to = (uint16_t *)cr_tensor_address(t) + start + r * width;
+            if (t->dtype == CR_F16)
+                for (int64_t i = 0; i < width; i++)
+                    to[i] = cr_f32_to_f16(from[i] * factor);
+            else
+                for (int64_t i = 0; i < width; i++)
+                    to[i] = cr_f32_to_bf16(from[i] * factor);
+            continue;
+        }
+#endif
+        T *to = (T *)cr_tensor_address(t) + start + r * width;
+        for (int64_t i = 0; i < width; i++)
+            to[i] = from[i] * factor;
+    }
+}
+
+/* ---------------------------------------------------------------- scores */
+/* Adds the mask, and hides what is masked and what lies beyond the last key: -∞. scores [count][TILE]. */
+static void NAMED(mask)(const attention_job *job, int64_t batch, int64_t row, int64_t count, int64_t key, int64_t keys,
+                        T *scores) {
+    const cr_tensor *mask = job->mask;
+    const int64_t padded = round_up(keys, COLUMNS), start = mask ? batch_offset(mask, batch) : 0;
+    const int64_t row_step = mask ? mask->strides[mask->ndim - 2] : 0,
+                  key_step = mask ? mask->strides[mask->ndim - 1] : 0;
+    for (int64_t r = 0; r < count; r++) {
+        T *s = scores + r * TILE;
+        const int64_t place = start + (row + r) * row_step + key * key_step;
+        if (mask && mask->dtype == CR_BOOL) {
+            const uint8_t *seen = (const uint8_t *)cr_tensor_address(mask) + place;
+            for (int64_t i = 0; i < keys; i++)
+                s[i] = seen[i * key_step] ? s[i] : (T)-INFINITY;
+        } else if (mask) {
+            const T *added = (const T *)cr_tensor_address(mask) + place;
+            for (int64_t i = 0; i < keys; i++)
+                s[i] += added[i * key_step];
+        }
+        int64_t end = keys;
+        if (job->is_causal && row + r - key + 1 < end) end = row + r - key + 1 > 0 ? row + r - key + 1 : 0;
+        for (int64_t i = end; i < padded; i++)
+            s[i] = (T)-INFINITY;
+    }
+}
+
+static T NAMED(maximum)(const T *x, int64_t padded) {
+    T lanes[COLUMNS], top = (T)-INFINITY;
+    for (int l = 0; l < COLUMNS; l++)
+        lanes[l] = (T)-INFINITY;
+    for (int64_t i = 0; i < padded; i += COLUMNS)
+        for (int l = 0; l < COLUMNS; l++)
+            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+    for (int l = 0; l < COLUMNS; l++)
+        top = lanes[l] > top ? lanes[l] : top;
+    return top;
+}
+static T NAMED(sum)(const T *x, int64_t padded) {
+    T lanes[COLUMNS] = {0}, total = 0;
+    for (int64_t i = 0; i < padded; i += COLUMNS)
+        for (int l = 0; l < COLUMNS; l++)
+            lanes[l] += x[i + l];
+    for (int l = 0; l < COLUMNS; l++)
+        total += lanes[l];
+    return total;
+}
+
+/* ---------------------------------------------------------------- forward: a block of queries */
+typedef struct NAMED(tiles) {
+    T *q, *k, *v, *transposed, *scores, *out, *top, *total;
+    int64_t width, value_width; /* rounded up */
+} NAMED(tiles);
+
+static NAMED(tiles) NAMED(forward_tiles)(const attention_job *job, T *memory) {
+    NAMED(tiles) t = {.width = round_up(job->width, COLUMNS), .value_width = round_up(job->value_width, COLUMNS)};
+    t.q = memory;
+    t.k = t.q + TILE * t.width;
+    t.transposed = t.k + TILE * t.width;
+    t.v = t.transposed + TILE * t.width;
+    t.out = t.v + TILE * t.value_width;
+    t.scores = t.out + TILE * t.value_width;
+    t.top = t.scores + TILE * TILE;
+    t.total = t.top + TILE;
+    return t;
+}
+static int64_t NAMED(forward_bytes)(const attention_job *job) {
+    return (int64_t)sizeof(T) * TILE *
+           (3 * round_up(job->width, COLUMNS) + 2 * round_up(job->value_width, COLUMNS) + TILE + 2);
+}
+
+/* The online softmax of one row: scores become exponentials beside the largest so far, and what was summed before
+ * shrinks. */
+static void NAMED(exponentials)(NAMED(tiles) * t, int64_t r, int64_t padded) {
+    T *s = t->scores + r * TILE, *out = t->out + r * t->value_width;
+    const T before = t->top[r], found = NAMED(maximum)(s, padded), top = found > before ? found : before;
+    const T shift = top == (T)-INFINITY ? 0 : top; /* nothing seen yet */
+    const T shrink = EXPONENTIAL(before - shift);
+    _Pragma("GCC ivdep") for (int64_t i = 0; i < padded; i++) s[i] = EXPONENTIAL(s[i] - shift);
+    t->total[r] = t->total[r] * shrink + NAMED(sum)(s, padded);
+    t->top[r] = top;
+    if (shrink != 1)
+        for (int64_t i = 0; i < t->value_width; i++)
+            out[i] *= shrink;
+}
+
+static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part, T *memory) {
+    NAMED(tiles) t = NAMED(forward_tiles)(job, memory);
+    const int64_t first = part * TILE, count = least(TILE, job->rows - first);
+    const int64_t last = job->is_causal ? least(job->keys, first + count) : job->keys;
+    NAMED(load)(job->q, batch, first, count, (T)job->scale, t.q, t.width);
+    for (int64_t r = 0; r < count; r++) {
+        t.top[r] = (T)-INFINITY;
+        t.total[r] = 0;
+    }
+    memset(t.out, 0, (size_t)(TILE * t.value_width) * sizeof(T));
+    for (int64_t key = 0; key < last; key += TILE) {
+        const int64_t keys = least(TILE, job->keys - key);
+        int64_t k_step, v_step;
+        const T *k = NAMED(rows_of)(job->k, batch, key, keys, t.k, &k_step);
+        const T *v = NAMED(rows_of)(job->v, batch, key, keys, t.v, &v_step);
+        NAMED(transpose)(k, k_step, keys, job->width, t.transposed);
+        NAMED(multiply)(count, keys, job->width, t.q, t.width, t.transposed, TILE, t.scores, TILE, false);
+        NAMED(mask)(job, batch, first, count, key, keys, t.scores);
+        for (int64_t r = 0; r < count; r++)
+            NAMED(exponentials)(&t, r, round_up(keys, COLUMNS));
+        NAMED(multiply)(count, job->value_width, keys, t.scores, TILE, v, v_step, t.out, t.value_width, true);
+    }
+    T *log_sum = (T *)cr_tensor_address(job->out_log_sum) + batch * job->rows + first;
+    for (int64_t r = 0; r < count; r++) {
+        log_sum[r] = (T)(log((double)t.total[r]) + (double)t.top[r]);
+        NAMED(store)
+        (job->out, batch, first + r, 1, job->keys ? 1 / t.total[r] : 0, t.out + r * t.value_width, t.value_width);
+    }
+}
+
+/* ---------------------------------------------------------------- backward: a range of keys */
+typedef struct NAMED(grad_tiles) {
+    T *q, *g, *k, *v, *k_transposed, *v_transposed, *weights, *ds, *grad_k, *grad_v, *grad_q;
+    int64_t width, value_width;
+} NAMED(grad_tiles);
+
+static NAMED(grad_tiles) NAMED(backward_tiles)(const attention_job *job, T *memory) {
+    NAMED(grad_tiles) t = {.width = round_up(job->width, COLUMNS), .value_width = round_up(job->value_width, COLUMNS)};
+    T **const wide[] = {&t.q, &t.k, &t.k_transposed, &t.grad_k},
+              **const of_values[] = {&t.g, &t.v, &t.v_transposed, &t.grad_v};
+    for (int i = 0; i < 4; i++, memory += TILE * t.width)
+        *wide[i] = memory;
+    for (int i = 0; i < 4; i++, memory += TILE * t.value_width)
+        *of_values[i] = memory;
+    t.weights = memory;
+    t.ds = t.weights + TILE * TILE;
+    t.grad_q = t.ds + TILE * TILE;
+    return t;
+}
+static int64_t NAMED(backward_bytes)(const attention_job *job) {
+    const int64_t width = round_up(job->width, COLUMNS), value_width = round_up(job->value_width, COLUMNS);
+    return (int64_t)sizeof(T) * (TILE * (4 * width + 4 * value_width + 2 * TILE) + round_up(job->rows, TILE) * width);
+}
+
+/* delta[row] = Σ grad · output, rows of all batches. */
+static void NAMED(deltas)(void *context, int64_t begin, int64_t end) {
+    const attention_job *job = context;
+    for (int64_t row = begin; row < end; row++) {
+        double total = 0;
+        T g[TILE], y[TILE];
+        cr_tensor grad = *job->grad, output = *job->output;
+        for (int64_t i = 0; i < job->value_width; i += TILE) {
+            const int64_t count = least(TILE, job->value_width - i);
+            grad.sizes[grad.ndim - 1] = output.sizes[output.ndim - 1] = count;
+            grad.offset = job->grad->offset + i;
+            output.offset = job->output->offset + i;
+            NAMED(load)(&grad, row / job->rows, row % job->rows, 1, 1, g, TILE);
+            NAMED(load)(&output, row / job->rows, row % job->rows, 1, 1, y, TILE);
+            for (int64_t k = 0; k < count; k++)
+                total += (double)(g[k] * y[k]);
+        }
+        ((T *)job->delta)[row] = (T)total;
+    }
+}
+
+/* The tile of queries at `row` with that of keys at `key`. */
+static void NAMED(backward_tile)(const attention_job *job, NAMED(grad_tiles) * t, int64_t batch, int64_t row,
+                                 int64_t key, int64_t keys, const T *k, int64_t k_step) {
+    const int64_t count = least(TILE, job->rows - row), padded = round_up(keys, COLUMNS);
+    const T *log_sum = (const T *)cr_tensor_address(job->log_sum) + batch * job->rows + row;
+    const T *delta = (const T *)job->delta + batch * job->rows + row;
+    NAMED(load)(job->q, batch, row, count, (T)job->scale, t->q, t->width);
+    NAMED(load)(job->grad, batch, row, count, 1, t->g, t->value_width);
+    NAMED(multiply)(count, keys, job->width, t->q, t->width, t->k_transposed, TILE, t->weights, TILE, false);
+    NAMED(mask)(job, batch, row, count, key, keys, t->weights);
+    NAMED(multiply)(count, keys, job->value_width, t->g, t->value_width, t->v_transposed, TILE, t->ds, TILE, false);
+    for (int64_t r = 0; r < count; r++) {
+        T *p = t->weights + r * TILE, *ds = t->ds + r * TILE;
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < padded; i++) {
+            p[i] = EXPONENTIAL(p[i] - log_sum[r]);
+            ds[i] = p[i] * (ds[i] - delta[r]);
+        }
+    }
+    NAMED(multiply_transposed)
+    (keys, job->value_width, count, t->weights, TILE, t->g, t->value_width, t->grad_v, t->value_width);
+    NAMED(multiply_transposed)(keys, job->width, count, t->ds, TILE, t->q, t->width, t->grad_k, t->width);
+    NAMED(multiply)(count, job->width, keys, t->ds, TILE, k, k_step, t->grad_q + row * t->width, t->width, true);
+}
+
+static void NAMED(backward)(const attention_job *job, int64_t batch, int64_t part, T *memory) {
+    NAMED(grad_tiles) t = NAMED(backward_tiles)(job, memory);
+    const int64_t key_tiles = (job->keys + TILE - 1) / TILE;
+    const int64_t first = part * key_tiles / job->parts * TILE,
+                  last = least((part + 1) * key_tiles / job->parts * TILE, job->keys);
+    memset(t.grad_q, 0, (size_t)(round_up(job->rows, TILE) * t.width) * sizeof(T));
+    for (int64_t key = first; key < last; key += TILE) {
+        const int64_t keys = least(TILE, job->keys - key);
+        int64_t k_step, v_step;
+        const T *k = NAMED(rows_of)(job->k, batch, key, keys, t.k, &k_step);
+        const T *v = NAMED(rows_of)(job->v, batch, key, keys, t.v, &v_step);
+        NAMED(transpose)(k, k_step, keys, job->width, t.k_transposed);
+        NAMED(transpose)(v, v_step, keys, job->value_width, t.v_transposed);
+        memset(t.grad_k, 0, (size_t)(TILE * t.width) * sizeof(T));
+        memset(t.grad_v, 0, (size_t)(TILE * t.value_width) * sizeof(T));
+        for (int64_t row = job->is_causal ? key / TILE * TILE : 0; row < job->rows; row += TILE)
+            NAMED(backward_tile)(job, &t, batch, row, key, keys, k, k_step);
+        NAMED(store)(job->grad_k, batch, key, keys, 1, t.grad_k, t.width);
+        NAMED(store)(job->grad_v, batch, key, keys, 1, t.grad_v, t.value_width);
+    }
+    if (job->parts == 1) {
+        NAMED(store)(job->grad_q, batch, 0, job->rows, (T)job->scale, t.grad_q, t.width);
+        return;
+    }
+    T *to = (T *)job->partials + (batch * job->parts + part) * job->rows * job->width;
+    for (int64_t r = 0; r < job->rows; r++)
+        memcpy(to + r * job->width, t.grad_q + r * t.width, (size_t)job->width * sizeof(T));
+}
+
+/* grad_q of batches whose keys were cut: the parts in their order. */
+static void NAMED(join)(void *context, int64_t begin, int64_t end) {
+    const attention_job *job = context;
+    const int64_t size = job->rows * job->width;
+    for (int64_t batch = begin; batch < end; batch++) {
+        T *total = (T *)job->partials + batch * job->parts * size;
+        for (int64_t part = 1; part < job->parts; part++)
+            for (int64_t i = 0; i < size; i++)
+                total[i] += total[part * size + i];
+        NAMED(store)(job->grad_q, batch, 0, job->rows, (T)job->scale, total, job->width);
+    }
+}
+
+static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {
+    const attention_job *job = context;
+    for (int64_t slot = begin; slot < end; slot++) {
+        T *memory = (T *)(void *)(job->scratch + slot * job->slot_bytes);
+        memset(memory, 0, (size_t)job->slot_bytes);
+        for (int64_t task = slot * job->tasks / job->slots; task < (slot + 1) * job->tasks / job->slots; task++)
+            if (job->grad)
+                NAMED(backward)(job, task / job->parts, task % job->parts, memory);
+            else
+                NAMED(forward)(job, task / job->parts, task % job->parts, memory);
+    }
+}
+#undef COLUMNS
