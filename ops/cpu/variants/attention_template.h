@@ -2,53 +2,23 @@
  * Tiles have rows of a multiple of COLUMNS elements, so that products need no edges: what they compute beyond a tile's
  * end is never read. */
 
-typedef T NAMED(vector) __attribute__((vector_size(LANES * sizeof(T))));
-typedef T NAMED(loose) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
-enum { NAMED(COLUMNS) = 2 * LANES };
-#define COLUMNS NAMED(COLUMNS)
+#include "ops/cpu/variants/block_template.h"
 
 /* ---------------------------------------------------------------- products of tiles */
-/* c[ROWS][COLUMNS] (+)= Σ_k a[r, k] · b[k, :], a[r, k] at r · a_row + k · a_step. */
-static inline __attribute__((always_inline)) void NAMED(block)(int64_t depth, const T *a, int64_t a_row, int64_t a_step,
-                                                               const T *b, int64_t b_row, T *c, int64_t c_row,
-                                                               bool add) {
-    NAMED(vector) sums[ROWS][2];
-#pragma GCC unroll 6
-    for (int r = 0; r < ROWS; r++) {
-        sums[r][0] = sums[r][1] = (NAMED(vector)){0};
-        if (!add) continue;
-        sums[r][0] = *(const NAMED(loose) *)(c + r * c_row);
-        sums[r][1] = *(const NAMED(loose) *)(c + r * c_row + LANES);
-    }
-    for (int64_t k = 0; k < depth; k++, a += a_step, b += b_row) {
-        const NAMED(vector) b0 = *(const NAMED(loose) *)b, b1 = *(const NAMED(loose) *)(b + LANES);
-#pragma GCC unroll 6
-        for (int r = 0; r < ROWS; r++) {
-            const NAMED(vector) ar = a[r * a_row] - (NAMED(vector)){0};
-            sums[r][0] += ar * b0;
-            sums[r][1] += ar * b1;
-        }
-    }
-#pragma GCC unroll 6
-    for (int r = 0; r < ROWS; r++) {
-        *(NAMED(loose) *)(c + r * c_row) = sums[r][0];
-        *(NAMED(loose) *)(c + r * c_row + LANES) = sums[r][1];
-    }
-}
-
 /* c [rows, columns] (+)= a [rows, depth] · b [depth, columns]; rows and columns are rounded up: c has room. */
 static void NAMED(multiply)(int64_t rows, int64_t columns, int64_t depth, const T *a, int64_t a_row, const T *b,
                             int64_t b_row, T *c, int64_t c_row, bool add) {
     for (int64_t column = 0; column < columns; column += COLUMNS)
         for (int64_t row = 0; row < rows; row += ROWS)
-            NAMED(block)(depth, a + row * a_row, a_row, 1, b + column, b_row, c + row * c_row + column, c_row, add);
+            NAMED(block)
+            (ROWS, depth, a + row * a_row, a_row, 1, b + column, b_row, c + row * c_row + column, c_row, add);
 }
 /* c += aᵀ · b: a [depth, rows] */
 static void NAMED(multiply_transposed)(int64_t rows, int64_t columns, int64_t depth, const T *a, int64_t a_row,
                                        const T *b, int64_t b_row, T *c, int64_t c_row) {
     for (int64_t column = 0; column < columns; column += COLUMNS)
         for (int64_t row = 0; row < rows; row += ROWS)
-            NAMED(block)(depth, a + row, 1, a_row, b + column, b_row, c + row * c_row + column, c_row, true);
+            NAMED(block)(ROWS, depth, a + row, 1, a_row, b + column, b_row, c + row * c_row + column, c_row, true);
 }
 
 /* ---------------------------------------------------------------- tiles from tensors and back */
