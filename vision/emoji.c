@@ -1,6 +1,7 @@
 /* The colour glyphs of an emoji font as a dataset: PNG bitmaps, laid on white, squared and resized. */
 #include "core/file.h"
 #include "core/image.h"
+#include "vision/glyph_text.h"
 #include "vision/image.h"
 #include "vision/sfnt.h"
 
@@ -97,10 +98,27 @@ static const char *usual_font(void) {
     return NULL;
 }
 
-static bool load(emoji *e, const char *path) {
+/* Drops the glyphs that `choose` does not want. */
+static bool choose_glyphs(emoji *e, const cr_vision_emoji_options *options, cr_bytes font, const char *path) {
+    int64_t kept = 0;
+    if (!options->choose) return true;
+    cr_glyph_text *texts = cr_glyph_texts(font, path);
+    if (!texts) return false;
+    for (int64_t i = 0; i < e->count; i++) {
+        const cr_glyph_text *text = &texts[e->glyphs[i].glyph % CR_GLYPH_TEXTS];
+        if (options->choose(text->at, (int)text->count)) e->glyphs[kept++] = e->glyphs[i];
+    }
+    cr_free(texts);
+    e->count = kept;
+    return kept > 0 || cr_fail(CR_ERROR_ARGUMENT, "emoji: choose wanted none of the glyphs of %s", path);
+}
+
+static bool load(emoji *e, const cr_vision_emoji_options *options, const char *path) {
     size_t bytes;
     e->font = path ? cr_file_load(path, MAX_FONT_BYTES, &bytes) : NULL;
-    if (!e->font || !cr_sfnt_color_glyphs((cr_bytes){e->font, bytes}, path, &e->glyphs, &e->count)) return false;
+    if (!e->font || !cr_sfnt_color_glyphs((cr_bytes){e->font, bytes}, path, &e->glyphs, &e->count) ||
+        !choose_glyphs(e, options, (cr_bytes){e->font, bytes}, path))
+        return false;
     e->images = cr_calloc((size_t)e->count, sizeof *e->images);
     return e->images != NULL;
 }
@@ -131,7 +149,7 @@ cr_data_dataset *cr_vision_emoji_with(const cr_vision_emoji_options *given) {
     }
     self->side = options.image_size;
     self->transform = options.transform;
-    if (load(self, options.font ? options.font : usual_font())) return cr_data_dataset_new(&table, self);
+    if (load(self, &options, options.font ? options.font : usual_font())) return cr_data_dataset_new(&table, self);
     emoji_free(self);
     return NULL;
 }

@@ -13,7 +13,9 @@ static const char help[] =
     "ones.\n"
     "\n"
     "usage: dcgan [options]\n"
-    "  --data FOLDER     any images, also in sub-folders (default: the 3,926 emoji of fonts-noto-color-emoji)\n"
+    "  --data FOLDER     any images, also in sub-folders (default: some 2,000 emoji of fonts-noto-color-emoji: faces,\n"
+    "                    people, hands, hearts, animals' heads, flags, clocks)\n"
+    "  --all             all 3,926 emoji, small figures and things too\n"
     "  --image-size N    32 (default) or 64\n"
     "  --epochs N        passes over the images (default 50)\n"
     "  --batch N         images in a step (default 16)\n"
@@ -91,16 +93,18 @@ static int refuse(const char *what, const char *value) {
 }
 
 int options_read(options *o, int argc, char **argv) {
-    struct option names[NUMBERS + 6] = {
-        {"data", 1, 0, 'd'}, {"out", 1, 0, 'o'}, {"device", 1, 0, 'D'}, {"resume", 0, 0, 'r'}, {"help", 0, 0, 'h'}};
+    struct option names[NUMBERS + 7] = {{"data", 1, 0, 'd'}, {"out", 1, 0, 'o'},    {"device", 1, 0, 'D'},
+                                        {"all", 0, 0, 'a'},  {"resume", 0, 0, 'r'}, {"help", 0, 0, 'h'}};
     for (int i = 0; i < NUMBERS; i++)
-        names[5 + i] = (struct option){numbers[i].name, 1, 0, FIRST_NUMBER + i};
+        names[6 + i] = (struct option){numbers[i].name, 1, 0, FIRST_NUMBER + i};
     if (!read_environment(o)) return 2;
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         if (c == 'h') return fputs(help, stdout), 0;
         if (c == '?') return refuse("cannot read", argv[optind - 1]);
-        if (c == 'r')
+        if (c == 'a')
+            o->all = true;
+        else if (c == 'r')
             o->resume = true;
         else if (c == 'd')
             o->data = optarg;

@@ -10,6 +10,7 @@ typedef struct options {
     const char *model; /* where the trained generator goes */
     cr_device device;
     int64_t image_size, epochs, batch, features, latent, workers, show, steps, seed;
+    bool all; /* emoji, not only those that are drawn large */
     bool resume;
 } options;
 

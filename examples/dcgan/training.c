@@ -8,7 +8,7 @@
 enum { PATH = 1100 };
 
 static cr_data_dataset *open_images(const options *o) {
-    if (!o->data) return cr_vision_emoji(.image_size = o->image_size);
+    if (!o->data) return cr_vision_emoji(.image_size = o->image_size, .choose = o->all ? NULL : emoji_is_drawn_large);
     const float half[] = {0.5f, 0.5f, 0.5f};
     return cr_vision_image_folder(
         o->data, .transform = cr_vision_compose(cr_vision_resize(o->image_size),
@@ -45,13 +45,14 @@ bool training_begin(training *t, const options *o) {
     return make_networks(t, o) && has_images(t) && cr_ok() && (!o->resume || training_resume(t));
 }
 
-/* The painter follows the generator: each weight w becomes 0.995 w + 0.005 of the generator's. */
+/* The painter follows the generator: an exponential average over about 4,000 images. */
 static void average_weights(training *t) {
     const cr_nn_tensors to = cr_nn_state(t->painter), from = cr_nn_state(t->generator);
+    const double rate = t->options->batch < 4000 ? (double)t->options->batch / 4000 : 1;
     CR_NO_GRAD {
         for (int i = 0; i < to.count; i++) {
             if (cr_dtype_is_floating(cr_dtype_of(to.at[i])))
-                cr_add_(cr_mul_scalar_(to.at[i], 0.995), cr_mul_scalar(from.at[i], 0.005));
+                cr_add_(cr_mul_scalar_(to.at[i], 1 - rate), cr_mul_scalar(from.at[i], rate));
             else
                 cr_copy_(to.at[i], from.at[i]);
         }

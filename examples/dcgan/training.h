@@ -26,6 +26,8 @@ bool training_save(training *t, int64_t epoch);
 bool training_resume(training *t);
 /* One update of both networks on a batch of real images. */
 bool training_step(training *t, cr_tensor *real, double *loss_d, double *loss_g);
+/* For cr_vision_emoji's choose: about 2,000 of the 3,900. */
+bool emoji_is_drawn_large(const uint32_t *characters, int count);
 /* A grid of what the painter draws from the fixed noise: a PNG, and an image in TensorBoard. */
 bool training_show(training *t);
 

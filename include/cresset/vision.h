@@ -206,6 +206,9 @@ typedef struct cr_vision_emoji_options {
     int64_t image_size;             /* 64 */
     const char *font;               /* NULL: fonts-noto-color-emoji's usual places */
     cr_vision_transform *transform; /* NULL: f32 in [-1, 1] */
+    /* Which glyphs to take; NULL: all. `characters`: the code points that are drawn as this glyph, in the font's order:
+     * U+1F44D; U+1F44D U+1F3FD (tinted); U+1F1EB U+1F1F7 (a flag). `count` is 0 where the font does not tell. */
+    bool (*choose)(const uint32_t *characters, int count);
 } cr_vision_emoji_options;
 /* The colour glyphs of a font with CBDT bitmaps (Noto Color Emoji), on white, squared: {image [3, size, size]}. Decoded
  * images are kept, so that only the first epoch decodes. */
