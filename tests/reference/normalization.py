@@ -21,4 +21,4 @@ def _(x, weight, bias, mean, var, training=False, momentum=0.1, eps=1e-5):
     return [F.batch_norm(x, running[0], running[1], weight, bias, training, momentum, eps)]
 
 
-op("group_norm")(lambda x, weight, bias, groups=1, eps=1e-5: F.group_norm(x, groups, weight, bias, eps))
+op("group_norm")(lambda x, weight, bias, groups=1, eps=1e-5: (F.group_norm(x, groups, weight, bias, eps),))
