@@ -114,6 +114,10 @@ bool cr_block_add_output(cr_graph *graph, cr_block *block, cr_value *value);
 cr_state *cr_graph_add_state(cr_graph *graph, cr_state_kind kind, const char *name, cr_value *value, cr_tensor *tensor);
 void cr_graph_warn(cr_graph *graph, const char *format, ...) CR_PRINTF(2, 3);
 
+/* Outputs that are not new values of operands. */
+static inline int cr_graph_declared_outputs(const cr_graph_node *node) {
+    return node->op->flags & CR_OP_BLOCKS ? node->blocks[0]->output_count : node->op->output_total;
+}
 /* How many outputs a call of `op` with these operands has: the declared and the mutated. */
 int cr_graph_output_count(const cr_op *op, const void *attributes, void *const *inputs, int input_count);
 /* The operand that output `index` (not a declared one) is the new value of. */

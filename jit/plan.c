@@ -1,7 +1,7 @@
 /* Making a plan: a dry run of the graph gives every value its geometry; then it is decided what shares memory with what. */
 #include "jit/plan.h"
 
-#include "jit/pass.h"
+#include "jit/fused.h"
 
 #include <string.h>
 
@@ -174,7 +174,7 @@ static bool plan_view(builder *b, cr_graph_node *node, int *inputs) {
 
 /* Operands that the op writes: in their own place where nobody reads the old value later, else in a copy. */
 static bool plan_mutations(builder *b, const cr_graph_node *node, int *inputs) {
-    for (int k = node->op->output_total; k < node->output_count; k++) {
+    for (int k = cr_graph_declared_outputs(node); k < node->output_count; k++) {
         const int i = cr_graph_mutated_input(node, k);
         const int root = b->root[node->inputs[i]->id];
         const cr_plan_storage *storage = storage_of(b, inputs[i]);
@@ -196,65 +196,91 @@ static bool same_layout(const cr_plan_tensor *t, const cr_spec *spec) {
     return true;
 }
 
-/* A pointwise result may take the place of an operand that ends here. */
-static int place_in_operand(builder *b, const cr_graph_node *node, const int *inputs, const cr_spec *spec) {
-    if (!(node->op->flags & CR_OP_POINTWISE)) return -1;
+/* Element i of the results depends on element i of the operands alone. */
+static bool is_elementwise(const cr_graph_node *node) { return (node->op->flags & CR_OP_POINTWISE) || cr_is_fused(node); }
+
+/* Every operand on `storage` sees it as the result will: writing the result overwrites only what was just read. */
+static bool may_overwrite(const builder *b, const cr_graph_node *node, const int *inputs, int storage, const cr_spec *spec) {
+    for (int i = 0; i < node->input_count; i++) {
+        const cr_plan_tensor *t = inputs[i] < 0 ? NULL : &b->plan->tensors[inputs[i]];
+        if (t && t->storage == storage && (!same_layout(t, spec) || t->offset != 0 || cr_dtype_size(t->dtype) != cr_dtype_size(spec->dtype))) return false;
+    }
+    return true;
+}
+
+/* A pointwise result may take the place of an operand that ends here; `taken` are the results that have a place. */
+static int place_in_operand(builder *b, const cr_graph_node *node, const int *inputs, const cr_spec *spec, const int *taken, int taken_count) {
+    if (!is_elementwise(node)) return -1;
     for (int i = 0; i < node->input_count; i++) {
         const cr_plan_tensor *t = &b->plan->tensors[inputs[i]];
         const cr_plan_storage *storage = &b->plan->storages[t->storage];
-        if (storage->place != CR_PLACE_ARENA || b->last_use[b->root[node->inputs[i]->id]] > b->now || !same_layout(t, spec) ||
-            t->offset != 0 || cr_dtype_size(t->dtype) != cr_dtype_size(spec->dtype) || (size_t)t->numel * cr_dtype_size(t->dtype) != storage->bytes)
-            continue;
-        bool alone = true; /* another operand that sees the same memory elsewise would read what was written */
-        for (int k = 0; k < node->input_count; k++)
-            alone &= k == i || b->plan->tensors[inputs[k]].storage != t->storage || same_layout(&b->plan->tensors[inputs[k]], spec);
-        if (alone) return t->storage;
+        bool free = storage->place == CR_PLACE_ARENA && b->last_use[b->root[node->inputs[i]->id]] <= b->now &&
+                    (size_t)t->numel * cr_dtype_size(t->dtype) == storage->bytes && same_layout(t, spec);
+        for (int k = 0; k < taken_count; k++) free &= b->plan->tensors[taken[k]].storage != t->storage;
+        if (free && may_overwrite(b, node, inputs, t->storage, spec)) return t->storage;
     }
     return -1;
 }
 
 /* The value that a state becomes may be made in the state's own place, once the old one is read for the last time. */
-static int place_in_state(const builder *b, const cr_graph_node *node, const cr_value *value, const cr_spec *spec) {
+static int place_in_state(const builder *b, const cr_graph_node *node, const int *inputs, const cr_value *value, const cr_spec *spec) {
     const int state = b->state_of[value->id];
     if (state < 0 || b->plan->states[state] < 0) return -1;
     const cr_plan_tensor *t = &b->plan->tensors[b->plan->states[state]];
     const int last = b->last_use[b->graph->states[state].value->id];
-    const bool in_time = last < b->now || (last == b->now && (node->op->flags & CR_OP_POINTWISE));
+    const bool in_time = last < b->now || (last == b->now && is_elementwise(node) && may_overwrite(b, node, inputs, t->storage, spec));
     return in_time && t->dtype == spec->dtype && t->offset == 0 && same_layout(t, spec) ? t->storage : -1;
 }
 
-static int plan_output(builder *b, const cr_graph_node *node, const int *inputs, int index, const cr_spec *spec, cr_device device) {
+/* Where result `index` lies; `made` are the results before it. */
+static int plan_output(builder *b, const cr_graph_node *node, const int *inputs, int index, const cr_spec *spec, cr_device device, const int *made) {
     cr_shape strides;
     const cr_value *value = node->outputs[index];
-    int storage = value ? place_in_state(b, node, value, spec) : -1;
-    if (storage < 0) storage = place_in_operand(b, node, inputs, spec);
+    int storage = value ? place_in_state(b, node, inputs, value, spec) : -1;
+    if (storage < 0) storage = place_in_operand(b, node, inputs, spec, made, index);
     if (storage < 0) return fresh_tensor(b, spec, device, CR_PLACE_ARENA, 0);
     if (spec->channels_last) cr_channels_last_strides(spec->shape, &strides);
     cr_tensor *t = cr_empty_hollow(spec->dtype, spec->shape, spec->channels_last ? &strides : NULL, device);
     return add_tensor(b, t, storage);
 }
 
+/* Specs of the results: as infer says, or the block. */
+static bool infer_node(const cr_graph_node *node, cr_call *call) {
+    if (cr_is_fused(node)) {
+        for (int i = 0; i < node->output_count; i++) {
+            cr_spec_set(call, i, node->outputs[i]->dtype, node->outputs[i]->shape);
+            call->specs[i].channels_last = cr_pointwise_keeps_channels_last(call, &call->specs[i].shape);
+        }
+        return true;
+    }
+    if (node->op->flags & CR_OP_READS_HOST)
+        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s gives sizes that depend on values, which a plan cannot hold", node->op->name);
+    return node->op->infer ? node->op->infer(call) : cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s cannot be planned", node->op->name);
+}
+
 static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
-    cr_tensor *operands[CR_MAX_INPUTS], *made[CR_MAX_OUTPUTS] = {NULL};
-    cr_spec specs[CR_MAX_OUTPUTS];
-    int outputs[CR_MAX_OUTPUTS];
+    cr_tensor *operands[CR_MAX_INPUTS], *made[CR_FUSED_OPERANDS] = {NULL};
+    cr_spec specs[CR_FUSED_OPERANDS];
+    int outputs[CR_FUSED_OPERANDS];
+    const int count = cr_graph_declared_outputs(node);
     if (!plan_mutations(b, node, inputs)) return false;
-    cr_call call = {.op = node->op, .inputs = operands, .input_count = node->input_count, .outputs = made, .output_count = node->op->output_total,
+    cr_call call = {.op = node->op, .inputs = operands, .input_count = node->input_count, .outputs = made, .output_count = count,
                     .attributes = node->attributes, .specs = specs};
     hollow_operands(b, inputs, node->input_count, operands);
     for (int i = 0; i < node->input_count; i++)
         if (operands[i]) call.device = operands[i]->device;
-    if (node->op->flags & CR_OP_READS_HOST)
-        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s gives sizes that depend on values, which a plan cannot hold", node->op->name);
-    if (!node->op->infer || !node->op->infer(&call)) return cr_ok() && cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s cannot be planned", node->op->name);
-    for (int i = 0; i < node->op->output_total; i++) {
-        if ((outputs[i] = plan_output(b, node, inputs, i, &specs[i], call.device)) < 0) return false;
+    if (!infer_node(node, &call)) return false;
+    for (int i = 0; i < count; i++) {
+        if ((outputs[i] = plan_output(b, node, inputs, i, &specs[i], call.device, outputs)) < 0) return false;
+        made[i] = b->hollow[outputs[i]];
         if (!node->outputs[i]) continue;
         if (!cr_shape_equal(specs[i].shape, node->outputs[i]->shape) || specs[i].dtype != node->outputs[i]->dtype)
             return cr_fail(CR_ERROR_SHAPE, "jit: %s gives another shape or dtype than the graph says", node->op->name);
         b->tensor_of[node->outputs[i]->id] = outputs[i];
     }
-    cr_plan_step *step = add_step(b, node->op, node->attributes, inputs, node->input_count, outputs, node->op->output_total);
+    const void *attributes = cr_is_fused(node) ? cr_fused_attributes(&b->plan->pool, node, made, operands) : node->attributes;
+    if (!attributes && cr_is_fused(node)) return false;
+    cr_plan_step *step = add_step(b, node->op, attributes, inputs, node->input_count, outputs, count);
     if (!step) return false;
     step->node = node;
     return step->kernel || cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel here", node->op->name);

@@ -125,7 +125,7 @@ static cr_traced_storage *capture(cr_tracer *tracer, cr_tensor *t) {
     }
     const cr_traced_name *named = find_name(tracer, t);
     const cr_state_kind kind = named ? named->kind : local ? CR_STATE_CONSTANT : CR_STATE_BUFFER;
-    if (!named) snprintf(text, sizeof text, "%s%d", words[kind], tracer->unnamed[kind]++);
+    if (!named) snprintf(text, sizeof text, "%s%d", words[kind], tracer->graph->state_count);
     cr_tensor *kept = named ? named->tensor : local ? snapshot(t) : t;
     const cr_shape shape = cr_tensor_shape(kept ? kept : t);
     cr_value *value = kept ? cr_graph_value(tracer->graph, (cr_dtype)t->dtype, &shape, t->device) : NULL;

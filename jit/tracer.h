@@ -48,7 +48,6 @@ typedef struct cr_tracer {
     cr_traced_name *names;
     int name_count;
     uint64_t first_serial; /* storages made since the trace began have this or a later one */
-    int unnamed[3];        /* states without a name, of each kind */
     bool refuses_captures; /* lowering: all operands are known */
     void *outer;           /* the thread's tracer before */
     bool was_dry;

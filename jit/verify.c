@@ -25,7 +25,8 @@ static bool check_operands(const cr_graph_node *node) {
         }
         if (!is_visible(node->inputs[i])) return fail_node(node, "an operand is not defined before its use", i);
     }
-    if (node->output_count != cr_graph_output_count(op, node->attributes, (void *const *)node->inputs, node->input_count))
+    if (op->flags & CR_OP_BLOCKS && node->block_count < 1) return fail_node(node, "a block is missing", 0);
+    if (node->output_count != (op->flags & CR_OP_BLOCKS ? node->blocks[0]->output_count : 0) + cr_graph_output_count(op, node->attributes, (void *const *)node->inputs, node->input_count))
         return fail_node(node, "a number of results that the op does not have", node->output_count);
     return true;
 }

@@ -26,6 +26,14 @@ cr_dtype cr_pointwise_promote(const cr_call *call) {
     return cr_dtype_promote(with_dims, scalar);
 }
 
+cr_dtype cr_pointwise_computes(const cr_call *call, cr_dtype *result) {
+    const cr_pointwise_class class = call->op->pointwise->class;
+    cr_dtype dtype = cr_pointwise_promote(call);
+    if (class == CR_CLASS_REAL && !cr_dtype_is_floating(dtype)) dtype = CR_F32;
+    *result = class == CR_CLASS_COMPARE ? CR_BOOL : dtype;
+    return dtype;
+}
+
 static bool infer_shape(cr_call *call, cr_shape *shape) {
     bool same_as_first = true;
     *shape = cr_tensor_shape(call->inputs[0]);
@@ -41,7 +49,7 @@ static bool infer_shape(cr_call *call, cr_shape *shape) {
 }
 
 /* Channels-last is kept where an operand of the full shape has it and none of them is plainly contiguous. */
-static bool keeps_channels_last(const cr_call *call, const cr_shape *shape) {
+bool cr_pointwise_keeps_channels_last(const cr_call *call, const cr_shape *shape) {
     if (shape->count != 4 && shape->count != 5) return false;
     bool found = false;
     for (int i = 0; i < call->input_count; i++) {
@@ -57,15 +65,12 @@ static bool infer_pointwise(cr_call *call) {
     const cr_pointwise_class class = call->op->pointwise->class;
     cr_spec *spec = call->specs;
     if (!infer_shape(call, &spec->shape)) return false;
-    cr_dtype dtype = cr_pointwise_promote(call);
+    const cr_dtype dtype = cr_pointwise_computes(call, &spec->dtype);
     if (class == CR_CLASS_INTEGER && cr_dtype_is_floating(dtype))
         return cr_fail_call(call, CR_ERROR_DTYPE, "takes integers and bool only");
     if (class == CR_CLASS_SIGNED && dtype == CR_BOOL)
         return cr_fail_call(call, CR_ERROR_DTYPE, "does not take bool; cast it, or use logical_not or bitwise_xor");
-    if (class == CR_CLASS_REAL && !cr_dtype_is_floating(dtype)) dtype = CR_F32;
-    if (class == CR_CLASS_COMPARE) dtype = CR_BOOL;
-    spec->dtype = dtype;
-    spec->channels_last = keeps_channels_last(call, &spec->shape);
+    spec->channels_last = cr_pointwise_keeps_channels_last(call, &spec->shape);
     return true;
 }
 

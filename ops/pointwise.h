@@ -51,6 +51,11 @@ static inline cr_compute cr_compute_of(cr_dtype dtype) {
 /* The dtype that a call's operands promote to (before REAL's rule for integers). */
 cr_dtype cr_pointwise_promote(const cr_call *call);
 
+/* Whether a pointwise result of this shape is laid out channels-last, by its operands. */
+bool cr_pointwise_keeps_channels_last(const cr_call *call, const cr_shape *shape);
+/* The dtype that a row computes in, and its result's: from the operands' dtypes and numbers of dims alone. */
+cr_dtype cr_pointwise_computes(const cr_call *call, cr_dtype *result);
+
 extern cr_op cr_pointwise_ops[CR_POINTWISE_COUNT];
 #define CR_POINTWISE_OP(name) (&cr_pointwise_ops[CR_POINTWISE_INDEX_##name])
 

@@ -1,6 +1,6 @@
 /* Chooses the instruction set at start and installs its kernels. */
 #include "ops/cpu/variant.h"
-#include "ops/pointwise.h"
+#include "ops/fused.h"
 #include "ops/table.h"
 
 #include <stdlib.h>
@@ -20,7 +20,8 @@ static const cr_kernel_row common_rows[] = {
 #define CR_VARIANT_ROW(variant)                                                                                        \
     extern const cr_kernel_row cr_variant_rows_##variant[];                                                            \
     extern const int cr_variant_row_count_##variant;                                                                   \
-    bool cr_pointwise_kernel_##variant(cr_call *call);
+    bool cr_pointwise_kernel_##variant(cr_call *call);                                                                 \
+    void cr_fused_geometry_##variant(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
 #include "variants.inc"
 #undef CR_VARIANT_ROW
 
@@ -29,10 +30,12 @@ typedef struct variant {
     const cr_kernel_row *rows;
     const int *row_count;
     cr_kernel pointwise;
+    void (*fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
 } variant;
 
 static const variant variants[] = { /* from the least to the most demanding */
-#define CR_VARIANT_ROW(name) {#name, cr_variant_rows_##name, &cr_variant_row_count_##name, cr_pointwise_kernel_##name},
+#define CR_VARIANT_ROW(name)                                                                                           \
+    {#name, cr_variant_rows_##name, &cr_variant_row_count_##name, cr_pointwise_kernel_##name, cr_fused_geometry_##name},
 #include "variants.inc"
 #undef CR_VARIANT_ROW
 };
@@ -64,6 +67,10 @@ static const variant *chosen;
 const char *cr_cpu_capability(void) {
     cr_table_ready();
     return chosen ? chosen->name : "none";
+}
+
+void cr_fused_geometry(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs) {
+    if (chosen) chosen->fused_geometry(program, outputs, inputs);
 }
 
 void cr_cpu_install_kernels(void) {

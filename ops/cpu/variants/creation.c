@@ -15,7 +15,7 @@ static void count_tiles(void *context, int64_t begin, int64_t end) {
     const cr_compute compute = job->is_whole ? CR_COMPUTE_I64 : CR_COMPUTE_F64;
     for (int64_t start = begin; start < end; start += CR_TILE) {
         const int64_t count = end - start < CR_TILE ? end - start : CR_TILE;
-        void *target = cr_tile_target(&job->iteration, start, count, compute, buffer);
+        void *target = cr_tile_target(&job->iteration, 0, start, count, compute, buffer);
         const int64_t first = (int64_t)job->start, step = (int64_t)job->step;
         if (job->is_whole)
             for (int64_t i = 0; i < count; i++)
@@ -23,7 +23,7 @@ static void count_tiles(void *context, int64_t begin, int64_t end) {
         else
             for (int64_t i = 0; i < count; i++)
                 ((double *)target)[i] = job->start + (double)(start + i) * job->step;
-        cr_tile_store(&job->iteration, start, count, compute, target, buffer);
+        cr_tile_store(&job->iteration, 0, start, count, compute, target, buffer);
     }
 }
 

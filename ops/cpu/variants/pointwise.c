@@ -5,7 +5,6 @@
 #include "ops/math.h"
 
 
-typedef void (*pointwise_loop)(const void *const *operands, void *result, const double *numbers, int64_t count);
 
 /* ---------------------------------------------------------------- loops: loop_add_f32, loop_add_f64, loop_add_i64 */
 #define PASTE_(name, type) loop_##name##_##type
@@ -84,15 +83,17 @@ typedef void (*pointwise_loop)(const void *const *operands, void *result, const 
 #define CR_POINTWISE_2_PQ CR_POINTWISE_1_PQ
 #define CR_POINTWISE_3 CR_POINTWISE_1
 #define CR_POINTWISE_3_P CR_POINTWISE_1_P
-static const pointwise_loop loops[CR_POINTWISE_COUNT][CR_COMPUTE_COUNT] = {
+static const cr_pointwise_loop loops[CR_POINTWISE_COUNT][CR_COMPUTE_COUNT] = {
 #include <cresset/pointwise.def>
 };
 #include <cresset/pointwise_undef.h>
 
+cr_pointwise_loop cr_pointwise_loop_of(int index, cr_compute compute) { return loops[index][compute]; }
+
 /* ---------------------------------------------------------------- the kernel */
 typedef struct pointwise_job {
     cr_iteration iteration;
-    pointwise_loop loop;
+    cr_pointwise_loop loop;
     cr_compute compute, result; /* result: CR_COMPUTE_COUNT stands for bool */
     const double *numbers;
     bool low_bit; /* integers that go to bool: their lowest bit */
@@ -130,10 +131,10 @@ static void run_tiles(const pointwise_job *job, int64_t begin, int64_t end) {
             operands[k - 1] = cr_tile_load(it, k, start, count, job->compute, buffers[k]);
             if (is_uniform) uniform_filled[k - 1] = count;
         }
-        void *target = cr_tile_target(it, start, count, job->result, buffers[0]);
+        void *target = cr_tile_target(it, 0, start, count, job->result, buffers[0]);
         job->loop(operands, target, job->numbers, count);
         for (int64_t i = 0; job->low_bit && i < count; i++) ((int64_t *)target)[i] &= 1;
-        cr_tile_store(it, start, count, job->result, target, buffers[0]);
+        cr_tile_store(it, 0, start, count, job->result, target, buffers[0]);
         start += count;
     }
 }

@@ -118,9 +118,9 @@ static void draw_tiles(void *context, int64_t begin, int64_t end) {
                       count = rest < CR_TILE ? rest : CR_TILE;
         const int64_t needed = (count + job->per_block - 1) / job->per_block;
         philox_fill(job->state, (uint64_t)(tile * blocks), (needed + PHILOX_GROUP - 1) / PHILOX_GROUP, numbers);
-        void *values = cr_tile_target(&job->iteration, start, count, job->compute, buffer);
+        void *values = cr_tile_target(&job->iteration, 0, start, count, job->compute, buffer);
         if (!job->fill(job, numbers, start, count, values)) atomic_store(&job->failed, true);
-        cr_tile_store(&job->iteration, start, count, job->compute, values, buffer);
+        cr_tile_store(&job->iteration, 0, start, count, job->compute, values, buffer);
     }
 }
 

@@ -203,14 +203,14 @@ const void *cr_tile_load(const cr_iteration *it, int index, int64_t start, int64
     return buffer;
 }
 
-void *cr_tile_target(const cr_iteration *it, int64_t start, int64_t count, cr_compute compute, void *buffer) {
-    char *dense = dense_run(it, &it->operands[0], start, count, compute_dtypes[compute]);
+void *cr_tile_target(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, void *buffer) {
+    char *dense = dense_run(it, &it->operands[index], start, count, compute_dtypes[compute]);
     return dense ? dense : buffer;
 }
 
-void cr_tile_store(const cr_iteration *it, int64_t start, int64_t count, cr_compute compute, const void *source, const void *buffer) {
+void cr_tile_store(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, const void *source, const void *buffer) {
     if (source != buffer) return;
-    const cr_tile_operand *operand = &it->operands[0];
+    const cr_tile_operand *operand = &it->operands[index];
     const size_t bytes = cr_dtype_size(operand->dtype);
     const int inner = it->ndim - 1;
     cursor at = cursor_at(it, operand, start);

@@ -8,7 +8,7 @@
 #include "ops/cpu/variant.h"
 #include "ops/pointwise.h"
 
-enum { CR_TILE = 1024, CR_TILE_OPERANDS = 8 };
+enum { CR_TILE = 1024, CR_TILE_OPERANDS = 24 };
 
 typedef struct cr_tile_operand {
     char *data;
@@ -32,6 +32,11 @@ typedef struct cr_iteration {
 #define cr_tile_target CR_NAME(cr_tile_target)
 #define cr_tile_store CR_NAME(cr_tile_store)
 
+/* The loop of a pointwise op over dense runs of a compute type; comparisons give bool. NULL: it does not take the type. */
+typedef void (*cr_pointwise_loop)(const void *const *operands, void *result, const double *numbers, int64_t count);
+#define cr_pointwise_loop_of CR_NAME(cr_pointwise_loop_of)
+cr_pointwise_loop cr_pointwise_loop_of(int index, cr_compute compute);
+
 /* An iteration over `output`; then add the inputs (broadcast to its shape), then merge. */
 void cr_iteration_begin(cr_iteration *it, const cr_tensor *output);
 void cr_iteration_add(cr_iteration *it, const cr_tensor *input);
@@ -42,9 +47,9 @@ int64_t cr_tile_length(const cr_iteration *it, int64_t start, int64_t end);
 /* Elements start … start+count-1 of an operand as a dense run of the compute type: in place where possible, else in
  * `buffer` (CR_TILE elements of 8 bytes). */
 const void *cr_tile_load(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, void *buffer);
-/* Where results of `compute` type (bool for comparisons: compute COUNT) go: the output itself or `buffer`. */
-void *cr_tile_target(const cr_iteration *it, int64_t start, int64_t count, cr_compute compute, void *buffer);
+/* Where results of `compute` type (bool for comparisons: compute COUNT) for output `index` go: itself or `buffer`. */
+void *cr_tile_target(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, void *buffer);
 /* Converts and scatters what cr_tile_target put into `buffer`; nothing to do where it was the output itself. */
-void cr_tile_store(const cr_iteration *it, int64_t start, int64_t count, cr_compute compute, const void *source, const void *buffer);
+void cr_tile_store(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, const void *source, const void *buffer);
 
 #endif

@@ -1,0 +1,79 @@
+/* From a fused node's block to its program. */
+#include "jit/fused.h"
+
+/* ---------------------------------------------------------------- instructions */
+static int slot_of(const cr_value *value) { return (int)(intptr_t)value->note; }
+static void set_slot(cr_value *value, int slot) { value->note = (void *)(intptr_t)slot; }
+
+/* What the row computes in, told from dtypes and numbers of dims alone. */
+static cr_compute compute_of(const cr_graph_node *node) {
+    cr_tensor stand_ins[3];
+    cr_tensor *operands[3];
+    cr_dtype result;
+    memset(stand_ins, 0, sizeof stand_ins);
+    for (int i = 0; i < node->input_count; i++) {
+        stand_ins[i].dtype = (int8_t)node->inputs[i]->dtype;
+        stand_ins[i].ndim = (int8_t)node->inputs[i]->shape.count;
+        operands[i] = &stand_ins[i];
+    }
+    const cr_call call = {.op = node->op, .inputs = operands, .input_count = node->input_count};
+    return cr_compute_of(cr_pointwise_computes(&call, &result));
+}
+
+static void make_instruction(cr_fused_instruction *in, const cr_graph_node *node) {
+    in->dtype = node->outputs[0]->dtype;
+    in->operand_count = node->input_count;
+    for (int i = 0; i < node->input_count; i++) in->operands[i] = slot_of(node->inputs[i]);
+    if (node->op->flags & CR_OP_POINTWISE) {
+        in->info = node->op->pointwise;
+        in->compute = compute_of(node);
+        memcpy(in->numbers, ((const cr_pointwise_attributes *)node->attributes)->value, sizeof in->numbers);
+    } else if (node->input_count) { /* cast: moves the value as its own dtype has it, and stores it as the result's */
+        in->info = CR_POINTWISE_OP(identity)->pointwise;
+        in->compute = cr_compute_of(node->inputs[0]->dtype);
+    } else { /* full */
+        const char *field = node->attributes;
+        in->info = CR_POINTWISE_OP(fill)->pointwise;
+        in->compute = cr_compute_of(in->dtype);
+        for (int i = 0; i < node->op->attribute_count; i++)
+            if (!strcmp(node->op->attributes[i].name, "value")) memcpy(&in->numbers[0], field + node->op->attributes[i].offset, sizeof(double));
+    }
+}
+
+static bool make_program(cr_fused_program *program, const cr_graph_node *node) {
+    const cr_block *block = node->blocks[0];
+    if (block->input_count + block->output_count > CR_FUSED_OPERANDS)
+        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: a fused node of more than %d operands", CR_FUSED_OPERANDS);
+    int slot = 0;
+    for (; slot < block->input_count; slot++) {
+        program->inputs[slot] = block->inputs[slot]->dtype;
+        set_slot(block->inputs[slot], slot);
+    }
+    program->input_count = slot;
+    for (const cr_graph_node *inner = block->first; inner; inner = inner->next, slot++) {
+        if (program->instruction_count == CR_FUSED_INSTRUCTIONS || inner->input_count > 3 || inner->output_count != 1)
+            return cr_fail(CR_ERROR_UNSUPPORTED, "jit: a fused node of more than %d instructions", CR_FUSED_INSTRUCTIONS);
+        cr_fused_instruction *in = &program->instructions[program->instruction_count];
+        make_instruction(in, inner);
+        memcpy(&program->numbers[2 * program->instruction_count++], in->numbers, sizeof in->numbers);
+        set_slot(inner->outputs[0], slot);
+    }
+    program->output_count = block->output_count;
+    for (int i = 0; i < block->output_count; i++) program->outputs[i] = slot_of(block->outputs[i]);
+    for (int i = 0; i < block->input_count; i++) block->inputs[i]->note = NULL;
+    for (const cr_graph_node *inner = block->first; inner; inner = inner->next) inner->outputs[0]->note = NULL;
+    return true;
+}
+
+const cr_fused_options *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs, cr_tensor *const *inputs) {
+    cr_fused_program *program = cr_pool_allocate(pool, sizeof *program);
+    cr_fused_options *options = cr_pool_allocate(pool, sizeof *options);
+    if (!program || !options || !make_program(program, node)) return NULL;
+    *options = (cr_fused_options){sizeof *options, program};
+    if (outputs[0]->numel == 0) return options;
+    cr_fused_geometry(program, outputs, inputs);
+    char *source = cr_fused_source(program);
+    if (!source) return NULL;
+    program->compiled = cr_compile(source);
+    return options;
+}

@@ -1,0 +1,156 @@
+/* Fused nodes: each tile goes through all instructions while it is in the cache. */
+#include "core/parallel.h"
+#include "ops/cpu/variants/tile.h"
+#include "ops/fused.h"
+
+#include <string.h>
+
+enum { TILE = 256, SLOTS = CR_FUSED_OPERANDS + CR_FUSED_INSTRUCTIONS };
+
+typedef struct fused_job {
+    cr_iteration iteration; /* outputs, then inputs */
+    const cr_fused_program *program;
+    cr_fused_function compiled;
+    char *data[CR_FUSED_OPERANDS];
+    int64_t strides[CR_FUSED_OPERANDS][CR_MAX_DIMS];
+} fused_job;
+
+/* ---------------------------------------------------------------- the interpreter: slots hold the compute type of their dtype */
+#define CONVERT(from_type, to_type)                                                                                    \
+    for (int64_t i = 0; i < count; i++) ((to_type *)to)[i] = (to_type)((const from_type *)from)[i];                    \
+    break
+static void convert(const void *from, cr_compute have, void *to, cr_compute want, int64_t count) {
+    switch (3 * have + want) {
+    case 3 * CR_COMPUTE_F32 + CR_COMPUTE_F64: CONVERT(float, double);
+    case 3 * CR_COMPUTE_F32 + CR_COMPUTE_I64: CONVERT(float, int64_t);
+    case 3 * CR_COMPUTE_F64 + CR_COMPUTE_F32: CONVERT(double, float);
+    case 3 * CR_COMPUTE_F64 + CR_COMPUTE_I64: CONVERT(double, int64_t);
+    case 3 * CR_COMPUTE_I64 + CR_COMPUTE_F32: CONVERT(int64_t, float);
+    case 3 * CR_COMPUTE_I64 + CR_COMPUTE_F64: CONVERT(int64_t, double);
+    default: break;
+    }
+}
+
+/* Integers as their dtype holds them; bool is 0 or 1. */
+#define WRAP(type)                                                                                                     \
+    for (int64_t i = 0; i < count; i++) values[i] = (type)values[i];                                                   \
+    break
+static void wrap(int64_t *values, cr_dtype dtype, bool lowest_bit, int64_t count) {
+    switch (dtype) {
+    case CR_BOOL:
+        for (int64_t i = 0; i < count; i++) values[i] = lowest_bit ? values[i] & 1 : values[i] != 0;
+        break;
+    case CR_U8: WRAP(uint8_t);
+    case CR_I8: WRAP(int8_t);
+    case CR_I16: WRAP(int16_t);
+    case CR_I32: WRAP(int32_t);
+    default: break;
+    }
+}
+
+static void run_instruction(const cr_fused_program *program, const cr_fused_instruction *in, const void *const *slots, void *result, int64_t count) {
+    _Alignas(64) char converted[3][TILE * 8];
+    const void *operands[3] = {result, result, result};
+    for (int i = 0; i < in->operand_count; i++) {
+        const cr_compute have = cr_compute_of(cr_fused_dtype(program, in->operands[i]));
+        operands[i] = slots[in->operands[i]];
+        if (have == in->compute) continue;
+        convert(operands[i], have, converted[i], in->compute, count);
+        operands[i] = converted[i];
+    }
+    const cr_pointwise_loop loop = cr_pointwise_loop_of(in->info->index, in->compute);
+    if (in->info->class == CR_CLASS_COMPARE) {
+        uint8_t flags[TILE];
+        loop(operands, flags, in->numbers, count);
+        for (int64_t i = 0; i < count; i++) ((int64_t *)result)[i] = flags[i];
+        return;
+    }
+    const cr_compute kept = cr_compute_of(in->dtype);
+    if (kept == in->compute) {
+        loop(operands, result, in->numbers, count);
+    } else {
+        _Alignas(64) char wide[TILE * 8];
+        loop(operands, wide, in->numbers, count);
+        convert(wide, in->compute, result, kept, count);
+    }
+    if (kept == CR_COMPUTE_I64) wrap(result, in->dtype, in->info->class == CR_CLASS_INTEGER, count);
+}
+
+static void run_tiles(const fused_job *job, int64_t begin, int64_t end) {
+    _Alignas(64) char buffers[SLOTS][TILE * 8];
+    const void *slots[SLOTS];
+    const cr_fused_program *program = job->program;
+    const cr_iteration *it = &job->iteration;
+    for (int64_t start = begin; start < end;) {
+        int64_t count = cr_tile_length(it, start, end);
+        if (count > TILE) count = TILE;
+        for (int i = 0; i < program->input_count; i++)
+            slots[i] = cr_tile_load(it, program->output_count + i, start, count, cr_compute_of(program->inputs[i]), buffers[i]);
+        for (int i = 0; i < program->instruction_count; i++) {
+            const int slot = program->input_count + i;
+            run_instruction(program, &program->instructions[i], slots, buffers[slot], count);
+            slots[slot] = buffers[slot];
+        }
+        for (int i = 0; i < program->output_count; i++) {
+            const int slot = program->outputs[i];
+            cr_tile_store(it, i, start, count, cr_compute_of(cr_fused_dtype(program, slot)), slots[slot], slots[slot]);
+        }
+        start += count;
+    }
+}
+
+/* ---------------------------------------------------------------- either way */
+static void run_range(void *context, int64_t begin, int64_t end) {
+    const fused_job *job = context;
+    if (job->compiled)
+        job->compiled(job->data, job->iteration.sizes, job->strides, job->program->numbers, begin, end);
+    else
+        run_tiles(job, begin, end);
+}
+
+static void begin_iteration(cr_iteration *it, cr_tensor *const *outputs, int output_count, cr_tensor *const *inputs, int input_count) {
+    cr_iteration_begin(it, outputs[0]);
+    for (int i = 1; i < output_count; i++) cr_iteration_add(it, outputs[i]);
+    for (int i = 0; i < input_count; i++) cr_iteration_add(it, inputs[i]);
+    cr_iteration_merge(it);
+}
+
+static int8_t inner_class(int64_t stride) { return stride == 0 ? 0 : stride == 1 ? 1 : 2; }
+
+void CR_NAME(cr_fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
+void CR_NAME(cr_fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs) {
+    cr_iteration it;
+    begin_iteration(&it, outputs, program->output_count, inputs, program->input_count);
+    program->ndim = it.ndim;
+    for (int k = 0; k < it.operand_count; k++) program->inner[k] = inner_class(it.operands[k].strides[it.ndim - 1]);
+}
+
+/* The compiled function fits only the geometry that it was made for. */
+static bool fits(const cr_fused_program *program, const cr_iteration *it) {
+    if (it->ndim != program->ndim) return false;
+    for (int k = 0; k < it->operand_count; k++)
+        if (inner_class(it->operands[k].strides[it->ndim - 1]) != program->inner[k]) return false;
+    return true;
+}
+
+CR_KERNEL(fused) {
+    const cr_fused_program *program = ((const cr_fused_options *)call->attributes)->program;
+    fused_job job;
+    cr_iteration *it = &job.iteration;
+    if (call->outputs[0]->numel == 0) return true;
+    begin_iteration(it, call->outputs, call->output_count, call->inputs, call->input_count);
+    job.program = program;
+    job.compiled = program->compiled ? atomic_load_explicit(program->compiled, memory_order_acquire) : NULL;
+    if (!job.compiled || !fits(program, it)) {
+        job.compiled = NULL;
+        cr_parallel_for(it->numel, CR_GRAIN_ELEMENTS / 4, run_range, &job);
+        return true;
+    }
+    for (int k = 0; k < it->operand_count; k++) {
+        job.data[k] = it->operands[k].data;
+        memcpy(job.strides[k], it->operands[k].strides, sizeof job.strides[k]);
+    }
+    const int64_t inner = it->ndim == 1 ? 1 : it->sizes[it->ndim - 1];
+    cr_parallel_for(it->numel / inner, CR_GRAIN_ELEMENTS / inner + 1, run_range, &job);
+    return true;
+}
