@@ -1,6 +1,8 @@
 /* From a fused node's block to its program. */
 #include "jit/fused.h"
 
+#include "jit/pass.h"
+
 /* ---------------------------------------------------------------- instructions */
 static int slot_of(const cr_value *value) { return (int)(intptr_t)value->note; }
 static void set_slot(cr_value *value, int slot) { value->note = (void *)(intptr_t)slot; }
@@ -32,11 +34,9 @@ static void make_instruction(cr_fused_instruction *in, const cr_graph_node *node
         in->info = CR_POINTWISE_OP(identity)->pointwise;
         in->compute = cr_compute_of(node->inputs[0]->dtype);
     } else { /* full */
-        const char *field = node->attributes;
         in->info = CR_POINTWISE_OP(fill)->pointwise;
         in->compute = cr_compute_of(in->dtype);
-        for (int i = 0; i < node->op->attribute_count; i++)
-            if (!strcmp(node->op->attributes[i].name, "value")) memcpy(&in->numbers[0], field + node->op->attributes[i].offset, sizeof(double));
+        in->numbers[0] = *(const double *)cr_graph_attribute(node, "value");
     }
 }
 

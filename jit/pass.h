@@ -4,6 +4,8 @@
 
 #include "jit/graph.h"
 
+#include <string.h>
+
 typedef struct cr_pass {
     const char *name;
     bool (*run)(cr_graph *graph, bool *changed); /* false: an error */
@@ -16,6 +18,13 @@ bool cr_pass_constant_folding(cr_graph *graph, bool *changed);
 bool cr_pass_algebra(cr_graph *graph, bool *changed);
 bool cr_pass_batch_norm_folding(cr_graph *graph, bool *changed);
 bool cr_pass_fusion(cr_graph *graph, bool *changed);
+
+/* The field of a node's attribute by its name; NULL where its op has none. */
+static inline const void *cr_graph_attribute(const cr_graph_node *node, const char *name) {
+    for (int i = 0; i < node->op->attribute_count; i++)
+        if (!strcmp(node->op->attributes[i].name, name)) return (const char *)node->attributes + node->op->attributes[i].offset;
+    return NULL;
+}
 
 /* What every traced graph gets, before anything knows its sizes: dead code, common subexpressions. */
 bool cr_graph_simplify(cr_graph *graph);

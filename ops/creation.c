@@ -1,5 +1,5 @@
 /* New tensors, copies, casts and moves between devices. */
-#include "ops/op.h"
+#include "ops/creation.h"
 #include "ops/pointwise.h"
 
 #include <math.h>
@@ -64,9 +64,6 @@ cr_tensor *cr_copy_(cr_tensor *target, cr_tensor *source) {
 cr_tensor *cr_zero_(cr_tensor *t) { return cr_fill_(t, 0); }
 
 /* ---------------------------------------------------------------- full */
-#define FULL_ATTRIBUTES(A, op)                                                                                         \
-    A(op, DTYPE, dtype, CR_F32) A(op, DIMS, shape, CR_SHAPE_0D) A(op, FLOAT, value, 0) A(op, DEVICE, device, CR_CPU)
-CR_OPTIONS(full, FULL_ATTRIBUTES)
 CR_ATTRIBUTES(full, FULL_ATTRIBUTES)
 
 static bool infer_full(cr_call *call) {

@@ -1,2 +1,74 @@
+/* Constant folding: nodes that read only constants (and, in a frozen graph, states that no run updates) are computed now, where their
+ * result is not much larger than what it is made of. */
 #include "jit/pass.h"
-bool cr_pass_constant_folding(cr_graph *graph, bool *changed) { (void)graph, (void)changed; return true; }
+
+#include "core/tensor.h"
+
+#include <string.h>
+
+enum { ALWAYS_BYTES = 4096 };
+
+/* value->note: the tensor that it is, while the pass runs. */
+static bool is_constant_state(const cr_graph *graph, const cr_state *state) {
+    return state->tensor && !state->update && (state->kind == CR_STATE_CONSTANT || graph->is_frozen);
+}
+
+static bool may_fold(const cr_graph_node *node) {
+    if ((node->op->flags & (CR_OP_RANDOM | CR_OP_READS_HOST | CR_OP_BLOCKS)) || cr_op_mutates(node->op, node->attributes)) return false;
+    if (node->input_count == 0 || node->block_count) return false; /* full and its like are small as they are */
+    size_t read = ALWAYS_BYTES, made = 0;
+    for (int i = 0; i < node->input_count; i++) {
+        if (!node->inputs[i]) continue;
+        if (!node->inputs[i]->note) return false;
+        const cr_tensor *t = node->inputs[i]->note;
+        read += (size_t)t->numel * cr_dtype_size((cr_dtype)t->dtype);
+    }
+    for (int i = 0; i < node->output_count; i++) {
+        int64_t numel = 0;
+        if (node->outputs[i] && !cr_shape_numel(node->outputs[i]->shape, &numel)) return false;
+        made += (size_t)numel * 8;
+    }
+    return made <= 2 * read;
+}
+
+static bool fold(cr_graph *graph, cr_graph_node *node) {
+    cr_tensor *inputs[CR_MAX_INPUTS], *outputs[CR_MAX_OUTPUTS];
+    for (int i = 0; i < node->input_count; i++) inputs[i] = node->inputs[i] ? node->inputs[i]->note : NULL;
+    if (!cr_run_all((cr_op *)(uintptr_t)node->op, inputs, node->input_count, node->attributes, outputs, node->output_count)) return false;
+    for (int i = 0; i < node->output_count; i++) {
+        if (!node->outputs[i]) continue;
+        char name[32];
+        snprintf(name, sizeof name, "folded%d", graph->state_count);
+        const cr_tensor *t = outputs[i];
+        const cr_shape shape = cr_tensor_shape(t);
+        cr_value *value = cr_graph_value(graph, (cr_dtype)t->dtype, &shape, t->device);
+        if (!value || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, outputs[i])) return false;
+        value->note = outputs[i];
+        node->outputs[i]->replacement = value;
+    }
+    return true;
+}
+
+bool cr_pass_constant_folding(cr_graph *graph, bool *changed) {
+    bool done = true;
+    cr_thread *thread = cr_thread_self();
+    const bool paused = thread->listeners_paused;
+    for (int i = 0; i < graph->state_count; i++)
+        graph->states[i].value->note = is_constant_state(graph, &graph->states[i]) ? graph->states[i].tensor : NULL;
+    for (int i = 0; i < graph->body.input_count; i++) graph->body.inputs[i]->note = NULL;
+    for (cr_graph_node *node = graph->body.first; node; node = node->next)
+        for (int i = 0; i < node->output_count; i++)
+            if (node->outputs[i]) node->outputs[i]->note = NULL;
+    thread->listeners_paused = true;
+    for (cr_graph_node *node = graph->body.first, *next; done && node; node = next) {
+        next = node->next;
+        for (int i = 0; i < node->input_count; i++) node->inputs[i] = cr_value_resolve(node->inputs[i]);
+        if (!may_fold(node)) continue;
+        if ((done = fold(graph, node))) cr_graph_remove(&graph->body, node);
+        *changed = true;
+    }
+    thread->listeners_paused = paused;
+    for (int i = 0; i < graph->state_count; i++) graph->states[i].value->note = NULL;
+    cr_graph_apply(graph);
+    return done;
+}

@@ -16,7 +16,7 @@ static bool is_cast(const cr_graph_node *node) { return !strcmp(node->op->name, 
 /* Casts of which C's conversion says the same as ours: not from floats to integers. */
 static bool is_safe_cast(const cr_graph_node *node) {
     const cr_dtype from = node->inputs[0]->dtype, to = node->outputs[0]->dtype;
-    return is_plain(from) && is_plain(to) && (cr_dtype_is_floating(to) || !cr_dtype_is_floating(from));
+    return !*(const bool *)cr_graph_attribute(node, "channels_last") && is_plain(from) && is_plain(to) && (cr_dtype_is_floating(to) || !cr_dtype_is_floating(from));
 }
 
 static bool may_fuse(const cr_graph_node *node) {

@@ -10,6 +10,7 @@ static const cr_pass passes[] = {
     {"constant_folding", cr_pass_constant_folding},
     {"algebra", cr_pass_algebra},
     {"batch_norm_folding", cr_pass_batch_norm_folding},
+    {"dead_code", cr_pass_dead_code},
     {"common_subexpressions", cr_pass_common_subexpressions},
     {"dead_code", cr_pass_dead_code},
     {"fusion", cr_pass_fusion},

@@ -1,5 +1,8 @@
-/* Moves to this device from any other. */
+/* Tensors that come to be on this device: filled with a number, or moved here from another one. */
 #include "ops/cpu/variant.h"
+#include "ops/creation.h"
+
+CR_KERNEL(full) { return cr_fill_(call->outputs[0], ((const cr_full_options *)call->attributes)->value) != NULL; }
 
 CR_KERNEL(to_device) {
     const cr_tensor *source = cr_dense(call->inputs[0]), *target = call->outputs[0];
