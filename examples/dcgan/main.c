@@ -47,6 +47,7 @@ static void train(training *t) {
     }
     cr_progress_close(bar);
     if (cr_ok() && t->step % t->options->show != 0) training_show(t);
+    if (cr_ok()) training_draw_course(t);
 }
 
 int main(int argc, char **argv) {

@@ -1,11 +1,7 @@
-/* A training run: making it, one step, pictures of it. */
+/* A training run: making it, one step, its end. */
 #include "training.h"
 
 #include "model.h"
-
-#include <unistd.h>
-
-enum { PATH = 1100 };
 
 static cr_data_dataset *open_images(const options *o) {
     if (!o->data) return cr_vision_emoji(.image_size = o->image_size, .choose = o->all ? NULL : emoji_is_drawn_large);
@@ -93,47 +89,7 @@ bool training_step(training *t, cr_tensor *real, double *loss_d, double *loss_g)
     return cr_ok();
 }
 
-static void samples_path(char path[PATH], const training *t, int64_t step) {
-    snprintf(path, PATH, "%s/samples-%06lld.png", t->options->out, (long long)step);
-}
-
-bool training_show(training *t) {
-    char path[PATH];
-    bool shown = false;
-    samples_path(path, t, t->step);
-    CR_SCOPE {
-        CR_NO_GRAD {
-            cr_nn_eval(t->painter);
-            cr_tensor *images = cr_to_device(cr_nn_forward(t->painter, t->fixed_noise), CR_CPU);
-            cr_tensor *grid = cr_vision_make_grid(images, .normalize = true, .low = -1, .high = 1);
-            shown = cr_vision_save_image(grid, path) && cr_summary_image(t->events, "samples", grid, t->step);
-        }
-    }
-    return shown;
-}
-
-/* All grids of this run, also of the time before it was resumed, as one animation. */
-static void animate(training *t) {
-    char path[PATH];
-    snprintf(path, sizeof path, "%s/samples.gif", t->options->out);
-    cr_vision_gif *gif = cr_vision_gif_begin(path, .delay = 0.15);
-    for (int64_t last = 0; last < t->step && cr_ok();) {
-        last = last + t->options->show < t->step ? last + t->options->show : t->step;
-        samples_path(path, t, last);
-        CR_SCOPE {
-            if (access(path, R_OK) == 0) cr_vision_gif_add(gif, cr_vision_read_image(path, CR_VISION_RGB));
-        }
-    }
-    cr_vision_gif_end(gif);
-}
-
 void training_end(training *t) {
-    char path[PATH];
-    snprintf(path, sizeof path, "%s/losses.png", t->options->out);
-    if (t->step && cr_ok()) {
-        animate(t);
-        cr_history_plot(t->history, path, .title = "DCGAN", .x_label = "step", .y_label = "loss", .smoothing = 0.9);
-    }
     cr_summary_close(t->events);
     cr_history_free(t->history);
     cr_release(t->fixed_noise);

@@ -18,7 +18,6 @@ typedef struct training {
 
 /* Makes everything, or reads it from the newest checkpoint with options->resume. */
 bool training_begin(training *t, const options *o);
-/* Draws the last pictures (samples.gif, losses.png) and frees everything. */
 void training_end(training *t);
 /* Weights, both optimizers, the random state and the place in the data: written whole or not at all. The last three
  * epochs are kept. */
@@ -30,5 +29,7 @@ bool training_step(training *t, cr_tensor *real, double *loss_d, double *loss_g)
 bool emoji_is_drawn_large(const uint32_t *characters, int count);
 /* A grid of what the painter draws from the fixed noise: a PNG, and an image in TensorBoard. */
 bool training_show(training *t);
+/* The course of the run: samples.gif and losses.png. */
+bool training_draw_course(training *t);
 
 #endif
