@@ -17,7 +17,7 @@ function(cresset_collect macro row output)
 endfunction()
 
 function(cresset_generate_op_table)
-  file(GLOB op_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/ops/*.c)
+  file(GLOB op_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/ops/*.c ${PROJECT_SOURCE_DIR}/jit/*.c)
   file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/ops/cpu/*.c)
   file(GLOB variant_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/ops/cpu/variants/*.c)
   cresset_collect(CR_OP CR_OP_ROW op_list.inc ${op_sources})

@@ -287,3 +287,12 @@ cr_graph *cr_graph_copy(const cr_graph *graph) {
     cr_jit_free(copy);
     return NULL;
 }
+
+cr_graph *cr_graph_of_block(const cr_block *block, bool is_frozen) {
+    cr_graph *graph = cr_graph_new();
+    if (!graph) return NULL;
+    graph->is_frozen = is_frozen;
+    if (copy_block(graph, &graph->body, block)) return graph;
+    cr_jit_free(graph);
+    return NULL;
+}

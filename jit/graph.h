@@ -139,6 +139,8 @@ int cr_graph_node_count(const cr_graph *graph);
 bool cr_graph_each(cr_graph *graph, bool (*visit)(cr_graph *graph, cr_block *block, cr_graph_node *node, void *context), void *context);
 /* A copy with values of its own; states share the tensors. */
 cr_graph *cr_graph_copy(const cr_graph *graph);
+/* A graph whose body is a copy of a closed block. */
+cr_graph *cr_graph_of_block(const cr_block *block, bool is_frozen);
 /* Checks types, order and counts; an error names the node. */
 bool cr_graph_verify(const cr_graph *graph);
 

@@ -1,6 +1,7 @@
 /* Making a plan: a dry run of the graph gives every value its geometry; then it is decided what shares memory with what. */
 #include "jit/plan.h"
 
+#include "jit/control.h"
 #include "jit/fused.h"
 
 #include <string.h>
@@ -246,10 +247,10 @@ static int plan_output(builder *b, const cr_graph_node *node, const int *inputs,
 
 /* Specs of the results: as infer says, or the block. */
 static bool infer_node(const cr_graph_node *node, cr_call *call) {
-    if (cr_is_fused(node)) {
+    if (node->op->flags & CR_OP_BLOCKS) {
         for (int i = 0; i < node->output_count; i++) {
             cr_spec_set(call, i, node->outputs[i]->dtype, node->outputs[i]->shape);
-            call->specs[i].channels_last = cr_pointwise_keeps_channels_last(call, &call->specs[i].shape);
+            call->specs[i].channels_last = cr_is_fused(node) && cr_pointwise_keeps_channels_last(call, &call->specs[i].shape);
         }
         return true;
     }
@@ -259,9 +260,9 @@ static bool infer_node(const cr_graph_node *node, cr_call *call) {
 }
 
 static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
-    cr_tensor *operands[CR_MAX_INPUTS], *made[CR_FUSED_OPERANDS] = {NULL};
-    cr_spec specs[CR_FUSED_OPERANDS];
-    int outputs[CR_FUSED_OPERANDS];
+    cr_tensor *operands[CR_MAX_INPUTS], *made[CR_MAX_INPUTS] = {NULL};
+    cr_spec specs[CR_MAX_INPUTS];
+    int outputs[CR_MAX_INPUTS];
     const int count = cr_graph_declared_outputs(node);
     if (!plan_mutations(b, node, inputs)) return false;
     cr_call call = {.op = node->op, .inputs = operands, .input_count = node->input_count, .outputs = made, .output_count = count,
@@ -278,11 +279,14 @@ static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
             return cr_fail(CR_ERROR_SHAPE, "jit: %s gives another shape or dtype than the graph says", node->op->name);
         b->tensor_of[node->outputs[i]->id] = outputs[i];
     }
+    cr_kernel kernel = NULL;
     const void *attributes = cr_is_fused(node) ? cr_fused_attributes(&b->plan->pool, node, made, operands) : node->attributes;
     if (!attributes && cr_is_fused(node)) return false;
+    if ((node->op->flags & CR_OP_BLOCKS) && !cr_is_fused(node) && !cr_control_plan(b->plan, node, &kernel, &attributes)) return false;
     cr_plan_step *step = add_step(b, node->op, attributes, inputs, node->input_count, outputs, count);
     if (!step) return false;
     step->node = node;
+    if (kernel) step->kernel = kernel;
     return step->kernel || cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel here", node->op->name);
 }
 
@@ -384,6 +388,10 @@ cr_plan *cr_plan_new(cr_graph *graph) {
 
 void cr_plan_free(cr_plan *plan) {
     if (!plan) return;
+    for (cr_plan *inner = plan->inner, *next; inner; inner = next) {
+        next = inner->next;
+        cr_plan_free(inner);
+    }
     cr_sessions_free(plan);
     cr_jit_free(plan->graph);
     cr_pool_free(&plan->pool);

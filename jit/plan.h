@@ -52,6 +52,7 @@ struct cr_plan {
     _Atomic(struct cr_session *) spare[8]; /* memory of runs that are over */
     int64_t symbols[CR_GRAPH_SYMBOLS];     /* what it was made for */
     struct cr_plan *next;
+    struct cr_plan *inner; /* of blocks; linked by next */
     atomic_int users;
 };
 

@@ -262,7 +262,7 @@ static bool fit_attributes(const comparison *c, cr_graph_node *const *nodes) {
 static bool fit_node(const comparison *c, cr_graph_node *const *nodes) {
     const cr_graph_node *first = nodes[0];
     for (int k = 1; k < c->count; k++) {
-        if (!nodes[k] || nodes[k]->op != first->op || nodes[k]->input_count != first->input_count || nodes[k]->output_count != first->output_count)
+        if (!nodes[k] || nodes[k]->op != first->op || nodes[k]->block_count != first->block_count || nodes[k]->input_count != first->input_count || nodes[k]->output_count != first->output_count)
             return differs(first);
         for (int i = 0; i < first->input_count; i++) {
             const cr_value *a = first->inputs[i], *b = nodes[k]->inputs[i];
@@ -279,20 +279,36 @@ static bool fit_node(const comparison *c, cr_graph_node *const *nodes) {
     return fit_attributes(c, nodes);
 }
 
-static bool fit_graph(comparison *c) {
+static bool fit_block(const comparison *c, cr_block *const *blocks) {
     cr_graph_node *nodes[TRIALS];
-    for (int k = 0; k < c->count; k++) {
-        cr_graph_number(c->graphs[k]);
-        nodes[k] = c->graphs[k]->body.first;
-        if (c->graphs[k]->state_count != c->graphs[0]->state_count) return differs(NULL);
+    for (int k = 0; k < c->count; k++) nodes[k] = blocks[k]->first;
+    for (int i = 0; c->graphs[0]->body.inputs != blocks[0]->inputs && i < blocks[0]->input_count; i++) {
+        cr_value *values[TRIALS] = {NULL};
+        for (int k = 0; k < c->count; k++) values[k] = i < blocks[k]->input_count ? blocks[k]->inputs[i] : NULL;
+        if (!fit_value(c, values)) return differs(nodes[0]);
     }
     while (nodes[0]) {
         if (!fit_node(c, nodes)) return false;
+        for (int b = 0; b < nodes[0]->block_count; b++) {
+            cr_block *inner[TRIALS];
+            for (int k = 0; k < c->count; k++) inner[k] = nodes[k]->blocks[b];
+            if (!fit_block(c, inner)) return false;
+        }
         for (int k = 0; k < c->count; k++) nodes[k] = nodes[k]->next;
     }
     for (int k = 1; k < c->count; k++)
         if (nodes[k]) return differs(nodes[k]);
     return true;
+}
+
+static bool fit_graph(comparison *c) {
+    cr_block *bodies[TRIALS];
+    for (int k = 0; k < c->count; k++) {
+        cr_graph_number(c->graphs[k]);
+        bodies[k] = &c->graphs[k]->body;
+        if (c->graphs[k]->state_count != c->graphs[0]->state_count) return differs(NULL);
+    }
+    return fit_block(c, bodies);
 }
 
 /* Sizes to try for symbol i: near the example's first, then such that divide by what images divide by. */

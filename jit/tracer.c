@@ -370,6 +370,11 @@ void cr_tracer_end(cr_tracer *tracer) {
     tracer->table = NULL;
 }
 
+void cr_tracer_forget_views(cr_tracer *tracer) {
+    for (int i = 0; i < tracer->storage_count; i++)
+        for (int v = 0; v < tracer->storages[i].view_count; v++) tracer->storages[i].views[v].value = NULL;
+}
+
 bool cr_tracer_finish_states(cr_tracer *tracer) {
     for (int i = 0; i < tracer->storage_count; i++) {
         const cr_traced_storage *storage = &tracer->storages[i];

@@ -62,6 +62,8 @@ bool cr_tracer_bind(cr_tracer *tracer, const cr_tensor *t, cr_value *value);
 bool cr_tracer_name(cr_tracer *tracer, cr_tensor *t, const char *name, cr_state_kind kind);
 /* The value of a tensor at this moment. NULL and an error on failure. */
 cr_value *cr_tracer_value(cr_tracer *tracer, cr_tensor *t);
+/* Views are derived anew from here on. */
+void cr_tracer_forget_views(cr_tracer *tracer);
 /* The captured tensors' last values become the states' updates. */
 bool cr_tracer_finish_states(cr_tracer *tracer);
 

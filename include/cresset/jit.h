@@ -100,6 +100,20 @@ CR_API bool cr_jit_call(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int i
 CR_API const char *cr_jit_wrap_reason(const cr_jit_wrapped *wrapped); /* NULL: all is traced */
 CR_API void cr_jit_unwrap(cr_jit_wrapped *wrapped);
 
+/* ------------------------------------------------------------------ control flow that stays open in a trace
+ * Outside a trace these just run, with gradients. In a trace each becomes one node with the functions' graphs inside, and every run
+ * decides anew. A function uses its operands, and whatever else it likes, but writes to nothing from outside. Where gradients are
+ * recorded through them, a trace of cr_scan is unrolled, and the way of the others is frozen with a warning. */
+/* outputs = then(operands) where the condition (one element of any dtype) is not 0, else otherwise(operands); both give the same
+ * dtypes and shapes. */
+CR_API bool cr_cond(cr_tensor *condition, cr_jit_function then, cr_jit_function otherwise, void *context, cr_tensor *const *operands, int count,
+                    cr_tensor **outputs, int output_count);
+/* outputs = state; while condition(outputs) gives not 0: outputs = body(outputs). Dtypes and shapes stay. */
+CR_API bool cr_while_loop(cr_jit_function condition, cr_jit_function body, void *context, cr_tensor *const *state, int count, cr_tensor **outputs);
+/* For each t: body(carry…, x[t]…) gives carry…, y…; x are `scanned` operands behind `carried` ones, taken apart along dim 0. outputs: the
+ * last carry, then the y of all t stacked along dim 0. (JAX's lax.scan.) */
+CR_API bool cr_scan(cr_jit_function body, void *context, cr_tensor *const *operands, int carried, int scanned, cr_tensor **outputs, int output_count);
+
 /* ------------------------------------------------------------------ text and files */
 /* The graph as text that cr_jit_parse reads back, exactly. From cr_malloc, for cr_free. */
 CR_API char *cr_jit_text(const cr_graph *graph);

@@ -1,0 +1,16 @@
+/* Control flow in plans. */
+#ifndef CRESSET_JIT_CONTROL_H
+#define CRESSET_JIT_CONTROL_H
+
+#include "jit/plan.h"
+
+typedef struct cr_control_options {
+    size_t size;
+    int64_t carried; /* while_loop, scan: the first operands, which go around */
+    int64_t scanned; /* scan: those after them, taken apart along dim 0 */
+} cr_control_options;
+
+/* Plans for the blocks of a control-flow node, as a kernel and its attributes. The plan that holds the step owns them. */
+bool cr_control_plan(cr_plan *plan, const cr_graph_node *node, cr_kernel *kernel, const void **attributes);
+
+#endif
