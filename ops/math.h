@@ -106,11 +106,25 @@ CR_MATH float cr_exp_part_f32(float r) {
     return cr_fma_f32(p, r * r, r);
 }
 
-/* e^x = 2^n · e^r with |r| <= ln2 / 2; 2^n in two factors, so that results below 2^-126 and near 2^128 come out right. */
-CR_MATH float cr_exp_f32(float x) {
-    const float bounded = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
+/* e^x 2^shift = 2^(n + shift) · e^r with |r| <= ln2 / 2; the power of 2 in two factors, so that results below 2^-126 and near
+ * 2^128 come out right. */
+CR_MATH float cr_exp_shifted_f32(float x, int32_t shift) {
+    const float bounded = x > 90.0f ? 90.0f : x < -104.0f ? -104.0f : x;
     const float n = cr_nearest_f32(bounded * 1.44269504088896341f);
     const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, n)) + 1.0f;
+    const int32_t exponent = (int32_t)n + shift, half = exponent >> 1;
+    const float scale1 = cr_bits_to_f32((uint32_t)(half + 127) << 23);
+    const float scale2 = cr_bits_to_f32((uint32_t)(exponent - half + 127) << 23);
+    const float result = p * scale1 * scale2;
+    return x != x ? x : result;
+}
+CR_MATH float cr_exp_f32(float x) { return cr_exp_shifted_f32(x, 0); }
+
+/* 2^x = 2^n · e^(r ln2) with |r| <= 1/2. */
+CR_MATH float cr_exp2_f32(float x) {
+    const float bounded = x > 129.0f ? 129.0f : x < -151.0f ? -151.0f : x;
+    const float n = cr_nearest_f32(bounded);
+    const float p = cr_exp_part_f32((bounded - n) * 0.693147180559945309f) + 1.0f;
     const int32_t exponent = (int32_t)n, half = exponent >> 1;
     const float scale1 = cr_bits_to_f32((uint32_t)(half + 127) << 23);
     const float scale2 = cr_bits_to_f32((uint32_t)(exponent - half + 127) << 23);
@@ -128,30 +142,55 @@ CR_MATH float cr_expm1_f32(float x) {
     return fabsf(x) < 1e-10f || x != x ? x : result;
 }
 
-/* log(x) = e · ln2 + log(m) with m in [sqrt(1/2), sqrt(2)). */
-CR_MATH float cr_log_f32(float x) {
+/* x = 2^e (1 + m) with m in [sqrt(1/2) - 1, sqrt(2) - 1), and log(1 + m) = m + rest. For positive x. */
+CR_MATH void cr_log_parts_f32(float x, float *e, float *m, float *rest) {
     const float scaled = x < 1.17549435e-38f ? x * 8388608.0f : x; /* a denormal: times 2^23 */
     const float rescale = x < 1.17549435e-38f ? -23.0f : 0.0f;
-    const uint32_t bits = cr_bits_from_f32(scaled);
-    const uint32_t shifted = bits - 0x3f3504f3u; /* sqrt(1/2) */
-    const float e = (float)((int32_t)shifted >> 23) + rescale;
-    const float m = cr_bits_to_f32((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
-    const float z = m * m;
+    const uint32_t shifted = cr_bits_from_f32(scaled) - 0x3f3504f3u; /* sqrt(1/2) */
+    const float t = cr_bits_to_f32((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0f, z = t * t;
     float p = 7.0376836292e-2f;
-    p = cr_fma_f32(p, m, -1.1514610310e-1f);
-    p = cr_fma_f32(p, m, 1.1676998740e-1f);
-    p = cr_fma_f32(p, m, -1.2420140846e-1f);
-    p = cr_fma_f32(p, m, 1.4249322787e-1f);
-    p = cr_fma_f32(p, m, -1.6668057665e-1f);
-    p = cr_fma_f32(p, m, 2.0000714765e-1f);
-    p = cr_fma_f32(p, m, -2.4999993993e-1f);
-    p = cr_fma_f32(p, m, 3.3333331174e-1f);
-    float y = p * m * z;
-    y = cr_fma_f32(e, -2.12194440e-4f, y);
-    y = cr_fma_f32(-0.5f, z, y);
-    const float result = cr_fma_f32(e, 0.693359375f, m + y);
+    p = cr_fma_f32(p, t, -1.1514610310e-1f);
+    p = cr_fma_f32(p, t, 1.1676998740e-1f);
+    p = cr_fma_f32(p, t, -1.2420140846e-1f);
+    p = cr_fma_f32(p, t, 1.4249322787e-1f);
+    p = cr_fma_f32(p, t, -1.6668057665e-1f);
+    p = cr_fma_f32(p, t, 2.0000714765e-1f);
+    p = cr_fma_f32(p, t, -2.4999993993e-1f);
+    p = cr_fma_f32(p, t, 3.3333331174e-1f);
+    *e = (float)((int32_t)shifted >> 23) + rescale;
+    *m = t;
+    *rest = p * t * z;
+}
+/* The result of a logarithm, or what it is where x is no positive number. */
+CR_MATH float cr_log_edges_f32(float x, float result) {
     const float edge = x < 0.0f || x != x ? NAN : x == 0.0f ? -INFINITY : INFINITY;
     return x > 0.0f && x < INFINITY ? result : edge;
+}
+CR_MATH float cr_log_f32(float x) {
+    float e, m, y;
+    cr_log_parts_f32(x, &e, &m, &y);
+    y = cr_fma_f32(e, -2.12194440e-4f, y);
+    y = cr_fma_f32(-0.5f, m * m, y);
+    return cr_log_edges_f32(x, cr_fma_f32(e, 0.693359375f, m + y));
+}
+/* e + log(1 + m) / log 2, with the factor 1 + 0.4427. */
+CR_MATH float cr_log2_f32(float x) {
+    float e, m, y;
+    cr_log_parts_f32(x, &e, &m, &y);
+    y = cr_fma_f32(-0.5f, m * m, y);
+    const float small = cr_fma_f32(m, 0.44269504088896341f, cr_fma_f32(y, 0.44269504088896341f, y));
+    return cr_log_edges_f32(x, (small + m) + e);
+}
+/* Factors log10(e) and log10(2) in two parts, of which the first has few bits. */
+CR_MATH float cr_log10_f32(float x) {
+    float e, m, y;
+    cr_log_parts_f32(x, &e, &m, &y);
+    y = cr_fma_f32(-0.5f, m * m, y);
+    float small = cr_fma_f32(m, 7.00731903251827651e-4f, y * 7.00731903251827651e-4f);
+    small = cr_fma_f32(e, 2.48745663981195214e-4f, small);
+    small = cr_fma_f32(y, 4.3359375e-1f, small);
+    small = cr_fma_f32(m, 4.3359375e-1f, small);
+    return cr_log_edges_f32(x, cr_fma_f32(e, 3.0078125e-1f, small));
 }
 
 /* log u with u = 1 + x as rounded, and the first term of what rounding lost. */
@@ -171,6 +210,17 @@ CR_MATH float cr_tanh_f32(float x) {
     const float small = cr_fma_f32(p * z, x, x);
     const float large = 1.0f - 2.0f / (cr_exp_f32(2.0f * magnitude) + 1.0f);
     return copysignf(magnitude < 0.625f ? small : large, x); /* also for -0 */
+}
+/* (e^x ∓ e^-x) / 2 from half of e^|x|, which is finite where the result is; sinh below 1 an odd polynomial. */
+CR_MATH float cr_sinh_f32(float x) {
+    const float z = x * x, half = cr_exp_shifted_f32(fabsf(x), -1);
+    const float p = cr_fma_f32(cr_fma_f32(2.03721912945e-4f, z, 8.33028376239e-3f), z, 1.66667160211e-1f);
+    const float small = cr_fma_f32(p * z, x, x), large = half - 0.25f / half;
+    return copysignf(z < 1.0f ? small : large, x);
+}
+CR_MATH float cr_cosh_f32(float x) {
+    const float half = cr_exp_shifted_f32(fabsf(x), -1);
+    return half + 0.25f / half;
 }
 /* 1 / (1 + e^-x) on either side of 0 from e^-|x|, which never overflows. */
 CR_MATH float cr_sigmoid_f32(float x) {
@@ -203,6 +253,105 @@ CR_MATH float cr_erf_f32(float x) {
 }
 CR_MATH double cr_erf_f64(double x) { return erf(x); }
 
+/* ---------------------------------------------------------------- f32: sine, cosine, tangent */
+/* x - n π/2 for the nearest n, in f64 with π/2 in two parts, the first of 25 bits, so that n times it is exact (Cody, Waite,
+ * "Software Manual for the Elementary Functions", 1980). For |x| up to CR_TURNS_LIMIT. */
+#define CR_TURNS_LIMIT 268435456.0f
+CR_MATH double cr_quarter_turns_f32(float x, int32_t *n) {
+    const double turns = ((double)x * 0.63661977236758134308 + 6755399441055744.0) - 6755399441055744.0;
+    *n = (int32_t)turns;
+    return ((double)x - turns * 1.57079631090164184570) - turns * 1.58932547735281966916e-8;
+}
+/* For |r| <= π/4. */
+CR_MATH float cr_sin_part_f32(float r) {
+    const float z = r * r;
+    const float p = cr_fma_f32(cr_fma_f32(-1.9515295891e-4f, z, 8.3321608736e-3f), z, -1.6666654611e-1f);
+    return cr_fma_f32(p * z, r, r);
+}
+CR_MATH float cr_cos_part_f32(float r) {
+    const float z = r * r;
+    const float p = cr_fma_f32(cr_fma_f32(2.443315711809948e-5f, z, -1.388731625493765e-3f), z, 4.166664568298827e-2f);
+    return cr_fma_f32(p, z * z, cr_fma_f32(-0.5f, z, 1.0f));
+}
+/* Sine of n quarter turns and r. */
+CR_MATH float cr_sin_of_turns_f32(float r, int32_t n) {
+    const float magnitude = n & 1 ? cr_cos_part_f32(r) : cr_sin_part_f32(r);
+    return n & 2 ? -magnitude : magnitude;
+}
+
+/* Within CR_TURNS_LIMIT and branch-free, for loops that have checked their arguments. */
+CR_MATH float cr_bounded_sin_f32(float x) {
+    int32_t n;
+    const float r = (float)cr_quarter_turns_f32(x, &n), result = cr_sin_of_turns_f32(r, n);
+    return x == 0.0f ? x : result; /* also -0 */
+}
+CR_MATH float cr_bounded_cos_f32(float x) {
+    int32_t n;
+    const float r = (float)cr_quarter_turns_f32(x, &n);
+    return cr_sin_of_turns_f32(r, n + 1);
+}
+CR_MATH float cr_bounded_tan_f32(float x) {
+    int32_t n;
+    const double wide = cr_quarter_turns_f32(x, &n);
+    const float r = (float)wide, z = r * r;
+    float p = 9.38540185543e-3f;
+    p = cr_fma_f32(p, z, 3.11992232697e-3f);
+    p = cr_fma_f32(p, z, 2.44301354525e-2f);
+    p = cr_fma_f32(p, z, 5.34112807005e-2f);
+    p = cr_fma_f32(p, z, 1.33387994085e-1f);
+    p = cr_fma_f32(p, z, 3.33331568548e-1f);
+    const double t = wide + (double)(p * z * r), result = n & 1 ? -1.0 / t : t;
+    return x == 0.0f ? x : (float)result;
+}
+/* Any x: beyond the limit libm reduces with as many bits of π as it takes (Payne, Hanek, 1983). */
+#define CR_PERIODIC(word)                                                                                              \
+    CR_MATH float cr_##word##_f32(float x) { return fabsf(x) <= CR_TURNS_LIMIT ? cr_bounded_##word##_f32(x) : word##f(x); } \
+    CR_MATH double cr_##word##_f64(double x) { return word(x); }
+CR_PERIODIC(sin)
+CR_PERIODIC(cos)
+CR_PERIODIC(tan)
+
+/* ---------------------------------------------------------------- f32: inverse circular functions */
+/* atan(t) = π/2 + atan(-1/t) above tan(3π/8), π/4 + atan((t - 1) / (t + 1)) above tan(π/8). */
+CR_MATH float cr_atan_f32(float x) {
+    const float t = fabsf(x);
+    const int large = t > 2.41421356237309505f, middle = t > 0.41421356237309505f;
+    const float above = large ? -1.0f : middle ? t - 1.0f : t, below = large ? t : middle ? t + 1.0f : 1.0f;
+    const float base = large ? 1.57079632679489662f : middle ? 0.78539816339744831f : 0.0f;
+    const float r = above / below, z = r * r;
+    float p = 8.05374449538e-2f;
+    p = cr_fma_f32(p, z, -1.38776856032e-1f);
+    p = cr_fma_f32(p, z, 1.99777106478e-1f);
+    p = cr_fma_f32(p, z, -3.33329491539e-1f);
+    const float rest = base * -2.78275255e-8f; /* what rounding added to the base */
+    return copysignf(base + (r + cr_fma_f32(p * z, r, rest)), x);
+}
+/* asin(s) - s for s from 0 to 1/2 and z = s². */
+CR_MATH float cr_asin_rest_f32(float s, float z) {
+    float p = 4.2163199048e-2f;
+    p = cr_fma_f32(p, z, 2.4181311049e-2f);
+    p = cr_fma_f32(p, z, 4.5470025998e-2f);
+    p = cr_fma_f32(p, z, 7.4953002686e-2f);
+    p = cr_fma_f32(p, z, 1.6666752422e-1f);
+    return p * z * s;
+}
+/* Up to 1/2 asin(|x|), above it 2 asin(sqrt((1 - |x|) / 2)) = acos(|x|). */
+CR_MATH double cr_asin_folded_f32(float x) {
+    const float t = fabsf(x), far = 0.5f * (1.0f - t);
+    const double s = t > 0.5f ? sqrt((double)far) : (double)t;
+    const double angle = s + (double)cr_asin_rest_f32((float)s, t > 0.5f ? far : t * t);
+    return t > 0.5f ? 2.0 * angle : angle;
+}
+CR_MATH float cr_asin_f32(float x) {
+    const double angle = cr_asin_folded_f32(x);
+    return copysignf((float)(fabsf(x) > 0.5f ? 1.57079632679489661923 - angle : angle), x);
+}
+CR_MATH float cr_acos_f32(float x) {
+    const double angle = cr_asin_folded_f32(x), right = 1.57079632679489661923;
+    const double above = x < 0.0f ? 2.0 * right - angle : angle, below = x < 0.0f ? right + angle : right - angle;
+    return (float)(fabsf(x) > 0.5f ? above : below);
+}
+
 /* ---------------------------------------------------------------- both float types, from libm */
 #define CR_FROM_LIBM(word, f32_function, f64_function)                                                                 \
     CR_MATH float cr_##word##_f32(float x) { return f32_function(x); }                                                 \
@@ -216,17 +365,6 @@ CR_FROM_LIBM(ceil, ceilf, ceil)
 CR_FROM_LIBM(round, rintf, rint)
 CR_FROM_LIBM(trunc, truncf, trunc)
 CR_FROM_LIBM(sqrt, sqrtf, sqrt)
-CR_FROM_LIBM(exp2, exp2f, exp2)
-CR_FROM_LIBM(log2, log2f, log2)
-CR_FROM_LIBM(log10, log10f, log10)
-CR_FROM_LIBM(sin, sinf, sin)
-CR_FROM_LIBM(cos, cosf, cos)
-CR_FROM_LIBM(tan, tanf, tan)
-CR_FROM_LIBM(asin, asinf, asin)
-CR_FROM_LIBM(acos, acosf, acos)
-CR_FROM_LIBM(atan, atanf, atan)
-CR_FROM_LIBM(sinh, sinhf, sinh)
-CR_FROM_LIBM(cosh, coshf, cosh)
 CR_FROM_LIBM(asinh, asinhf, asinh)
 CR_FROM_LIBM(acosh, acoshf, acosh)
 CR_FROM_LIBM(atanh, atanhf, atanh)
@@ -236,9 +374,17 @@ CR_FROM_LIBM_2(pow, powf, pow)
 CR_FROM_LIBM_2(atan2, atan2f, atan2)
 CR_FROM_LIBM_2(hypot, hypotf, hypot)
 CR_MATH double cr_exp_f64(double x) { return exp(x); }
+CR_MATH double cr_exp2_f64(double x) { return exp2(x); }
 CR_MATH double cr_expm1_f64(double x) { return expm1(x); }
 CR_MATH double cr_log_f64(double x) { return log(x); }
+CR_MATH double cr_log2_f64(double x) { return log2(x); }
+CR_MATH double cr_log10_f64(double x) { return log10(x); }
 CR_MATH double cr_log1p_f64(double x) { return log1p(x); }
+CR_MATH double cr_asin_f64(double x) { return asin(x); }
+CR_MATH double cr_acos_f64(double x) { return acos(x); }
+CR_MATH double cr_atan_f64(double x) { return atan(x); }
+CR_MATH double cr_sinh_f64(double x) { return sinh(x); }
+CR_MATH double cr_cosh_f64(double x) { return cosh(x); }
 CR_MATH double cr_tanh_f64(double x) { return tanh(x); }
 
 CR_MATH int cr_isnan_f32(float x) { return x != x; }

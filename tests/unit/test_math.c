@@ -24,7 +24,10 @@ static double sigmoid_f64(double x) { return 1 / (1 + exp(-x)); }
 static const function functions[] = {
     FUNCTION(exp, exp, 2),     FUNCTION(log, log, 2),   FUNCTION(expm1, expm1, 2),
     FUNCTION(log1p, log1p, 2), FUNCTION(tanh, tanh, 4), FUNCTION(sigmoid, sigmoid_f64, 2),
-    FUNCTION(erf, erf, 2),
+    FUNCTION(erf, erf, 2),     FUNCTION(sin, sin, 2),   FUNCTION(cos, cos, 2),
+    FUNCTION(tan, tan, 2),     FUNCTION(exp2, exp2, 2), FUNCTION(log2, log2, 2),
+    FUNCTION(log10, log10, 2), FUNCTION(sinh, sinh, 2), FUNCTION(cosh, cosh, 2),
+    FUNCTION(atan, atan, 2),   FUNCTION(asin, asin, 2), FUNCTION(acos, acos, 2),
 };
 
 /* Distance in steps of f32 at the truth's size (of the smallest denormal near zero). */

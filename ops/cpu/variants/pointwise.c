@@ -88,7 +88,33 @@ static const cr_pointwise_loop loops[CR_POINTWISE_COUNT][CR_COMPUTE_COUNT] = {
 };
 #include <cresset/pointwise_undef.h>
 
-cr_pointwise_loop cr_pointwise_loop_of(int index, cr_compute compute) { return loops[index][compute]; }
+/* ---------------------------------------------------------------- periodic functions in f32 */
+/* Blocks whose arguments are all within the limit run without a branch; the others by the word, which is the same there. */
+#define PERIODIC_LOOP(name)                                                                                            \
+    static void periodic_##name(const void *const *operands, void *result, const double *numbers, int64_t count) {     \
+        const float *const x = operands[0];                                                                            \
+        float *const out = result;                                                                                     \
+        for (int64_t start = 0; start < count; start += PERIODIC_BLOCK) {                                              \
+            const int64_t end = start + PERIODIC_BLOCK < count ? start + PERIODIC_BLOCK : count;                       \
+            int beyond = 0;                                                                                            \
+            for (int64_t i = start; i < end; i++) beyond |= !(cr_abs_f32(x[i]) <= CR_TURNS_LIMIT);                     \
+            if (beyond)                                                                                                \
+                loop_##name##_f32((const void *const[]){x + start}, out + start, numbers, end - start);                \
+            else                                                                                                       \
+                _Pragma("GCC ivdep") for (int64_t i = start; i < end; i++) out[i] = cr_bounded_##name##_f32(x[i]);     \
+        }                                                                                                              \
+    }
+enum { PERIODIC_BLOCK = 512 };
+PERIODIC_LOOP(sin)
+PERIODIC_LOOP(cos)
+PERIODIC_LOOP(tan)
+static const cr_pointwise_loop periodic[CR_POINTWISE_COUNT] = {[CR_POINTWISE_INDEX_sin] = periodic_sin,
+                                                            [CR_POINTWISE_INDEX_cos] = periodic_cos,
+                                                            [CR_POINTWISE_INDEX_tan] = periodic_tan};
+
+cr_pointwise_loop cr_pointwise_loop_of(int index, cr_compute compute) {
+    return compute == CR_COMPUTE_F32 && periodic[index] ? periodic[index] : loops[index][compute];
+}
 
 /* ---------------------------------------------------------------- the kernel */
 typedef struct pointwise_job {
@@ -204,7 +230,7 @@ bool CR_NAME(cr_pointwise_kernel)(cr_call *call) {
     pointwise_job job;
     job.compute = cr_compute_of(dtype);
     job.result = info->class == CR_CLASS_COMPARE ? CR_COMPUTE_COUNT : job.compute;
-    job.loop = loops[info->index][job.compute];
+    job.loop = cr_pointwise_loop_of(info->index, job.compute);
     job.low_bit = info->class == CR_CLASS_INTEGER && dtype == CR_BOOL;
     job.numbers = ((const cr_pointwise_attributes *)call->attributes)->value;
     job.copies = info->index == CR_POINTWISE_INDEX_identity;
