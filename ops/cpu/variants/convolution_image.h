@@ -57,6 +57,109 @@ static void NAMED(pad_plane)(const NAMED(padded) * p, const T *source, T *target
     }
 }
 
+/* ---------------------------------------------------------------- all phases of a row at once */
+enum { NAMED(ROW_ELEMENTS) = 1024, NAMED(ROWS_TOGETHER) = 4 };
+typedef T NAMED(quad) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+/* to[c][l] = from[l·step + c] for four l; step is 1, 2 or 4. */
+static inline __attribute__((always_inline)) void NAMED(split_four)(const T *from, T *to, int64_t plane, int step) {
+    typedef NAMED(quad) quad;
+    const quad *in = (const quad *)from;
+    const quad a = in[0];
+    if (step == 1) {
+        *(quad *)to = a;
+        return;
+    }
+    const quad b = in[1];
+    if (step == 2) {
+        *(quad *)to = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+        *(quad *)(to + plane) = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+        return;
+    }
+    const quad c = in[2], d = in[3];
+    const quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    *(quad *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    *(quad *)(to + plane) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    const quad ab_end = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd_end = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(quad *)(to + 2 * plane) = __builtin_shufflevector(ab_end, cd_end, 0, 1, 4, 5);
+    *(quad *)(to + 3 * plane) = __builtin_shufflevector(ab_end, cd_end, 2, 3, 6, 7);
+}
+
+/* The last four overlap the ones before, so that nothing past the row is written. */
+static inline __attribute__((always_inline)) void NAMED(split_row)(const T *from, T *to, int64_t plane, int64_t size,
+                                                                   int step) {
+    int64_t l = 0;
+    for (; l + 4 <= size; l += 4)
+        NAMED(split_four)(from + l * step, to + l, plane, step);
+    if (l == size) return;
+    if (size >= 4)
+        NAMED(split_four)(from + (size - 4) * step, to + size - 4, plane, step);
+    else
+        for (; l < size; l++)
+            for (int c = 0; c < step; c++)
+                to[c * plane + l] = from[l * step + c];
+}
+
+static inline __attribute__((always_inline)) void NAMED(copy_row)(const T *from, T *to, int64_t count) {
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        NAMED(copy_vector)(to + i, from + i);
+    if (i < count && count >= LANES)
+        NAMED(copy_vector)(to + count - LANES, from + count - LANES);
+    else
+        for (; i < count; i++)
+            to[i] = from[i];
+}
+
+/* A plane through a buffer of a few rows whose borders are zero and stay so. */
+static inline __attribute__((always_inline)) void NAMED(split_plane)(const NAMED(padded) * p, const T *source,
+                                                                     T *target, const int step,
+                                                                     T (*rows)[NAMED(ROW_ELEMENTS)]) {
+    const int64_t plane = p->size[1] * p->size[2], wide = p->size[2] * step, height = p->size[1] * p->phase_count[1];
+    int64_t count = wide - p->padding[2];
+    if (count > p->in[2]) count = p->in[2];
+    for (int64_t first = 0; first < height; first += NAMED(ROWS_TOGETHER)) {
+        const int64_t last = first + NAMED(ROWS_TOGETHER) < height ? first + NAMED(ROWS_TOGETHER) : height;
+        const T *from[NAMED(ROWS_TOGETHER)];
+        for (int64_t i = first; i < last; i++) {
+            const int64_t phase = p->phases[1][i % p->phase_count[1]];
+            const int64_t i1 = i / p->phase_count[1] * p->step[1] + phase - p->padding[1];
+            const bool inside = i1 >= 0 && i1 < p->in[1];
+            from[i - first] = inside ? rows[i - first] : rows[NAMED(ROWS_TOGETHER)];
+            if (inside) NAMED(copy_row)(source + i1 * p->in[2], rows[i - first] + p->padding[2], count);
+        }
+        for (int64_t i = first; i < last; i++)
+            NAMED(split_row)
+        (from[i - first], target + i % p->phase_count[1] * step * plane + i / p->phase_count[1] * p->size[2], plane,
+         p->size[2], step);
+    }
+}
+
+static bool NAMED(splits_rows)(const NAMED(padded) * p) {
+    const int64_t step = p->step[2];
+    return p->size[0] == 1 && p->in[0] == 1 && p->phase_count[0] == 1 && p->padding[0] == 0 && p->phases[0][0] == 0 &&
+           (step == 1 || step == 2 || step == 4) && p->phase_count[2] == step && p->phases[2][0] == 0 &&
+           p->padding[2] < p->size[2] * step && p->size[2] * step <= NAMED(ROW_ELEMENTS);
+}
+
+static void NAMED(split_range)(void *context, int64_t begin, int64_t end) {
+    const NAMED(padded) *p = context;
+    _Alignas(64) T rows[NAMED(ROWS_TOGETHER) + 1][NAMED(ROW_ELEMENTS)]; /* the last one: outside the image */
+    for (int i = 0; i <= NAMED(ROWS_TOGETHER); i++)
+        memset(rows[i], 0, (size_t)(p->size[2] * p->step[2]) * sizeof(T));
+    for (int64_t item = begin; item < end; item++) {
+        const T *source = p->source + item * p->item_source;
+        T *target = p->target + item * p->item_target;
+        if (p->step[2] == 1)
+            NAMED(split_plane)(p, source, target, 1, rows);
+        else if (p->step[2] == 2)
+            NAMED(split_plane)(p, source, target, 2, rows);
+        else
+            NAMED(split_plane)(p, source, target, 4, rows);
+    }
+}
+
+/* ---------------------------------------------------------------- any padded copy */
 static void NAMED(pad_range)(void *context, int64_t begin, int64_t end) {
     const NAMED(padded) *p = context;
     const int64_t plane = cr_product3(p->size);
@@ -71,7 +174,8 @@ static void NAMED(pad_range)(void *context, int64_t begin, int64_t end) {
 }
 
 static void NAMED(pad)(NAMED(padded) * p) {
-    cr_parallel_for(p->items, 1 + CR_GRAIN_ELEMENTS / (p->item_target + 1), NAMED(pad_range), p);
+    cr_parallel_for(p->items, 1 + CR_GRAIN_ELEMENTS / (p->item_target + 1),
+                    NAMED(splits_rows)(p) ? NAMED(split_range) : NAMED(pad_range), p);
 }
 
 /* A padded copy with channels fastest: [group][image][size0][size1][size2][channels]. */

@@ -22,8 +22,6 @@ enum {
 #define VECTOR_BYTES 16
 #endif
 
-#pragma GCC optimize("fp-contract=fast") /* a · b + c in one instruction: here the order of sums is ours, the rounding the machine's */
-
 #define T float
 #define LANES (VECTOR_BYTES / 4)
 #define NAMED(x) gemm_f32_##x
