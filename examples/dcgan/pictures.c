@@ -18,6 +18,8 @@ bool training_show(training *t) {
             cr_nn_eval(t->painter);
             cr_tensor *images = cr_to_device(cr_nn_forward(t->painter, t->fixed_noise), CR_CPU);
             cr_tensor *grid = cr_vision_make_grid(images, .normalize = true, .low = -1, .high = 1);
+            if (t->options->image_size < 64) /* twice as large for the eye */
+                grid = cr_vision_image_resize(grid, 2 * cr_size(grid, 1), 2 * cr_size(grid, 2));
             shown = cr_vision_save_image(grid, path) && cr_summary_image(t->events, "samples", grid, t->step);
         }
     }

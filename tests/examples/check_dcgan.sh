@@ -59,6 +59,15 @@ done
 expect 0 $images --out "$folder/large" --image-size 64 --steps 2
 says 'done after 2 steps'
 
+# Emoji, where their font is installed: those that are drawn large are about half of all.
+if test -r /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf; then
+    expect 0 --steps 1 --out "$folder/emoji"
+    large=$(sed -n 's/^dcgan: \([0-9]*\) images.*/\1/p' "$folder/log")
+    expect 0 --steps 1 --out "$folder/emoji" --all
+    all=$(sed -n 's/^dcgan: \([0-9]*\) images.*/\1/p' "$folder/log")
+    test "$large" -gt 1500 && test "$large" -lt "$((all * 2 / 3))" || fail "$large of $all emoji are chosen"
+fi
+
 # SageMaker's variables are the defaults; flags go before them.
 mkdir "$folder/model"
 (
