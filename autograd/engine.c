@@ -248,7 +248,7 @@ static bool accumulate(const run *r, cr_tensor *leaf, cr_tensor *gradient) {
 
 /* Fills v's operands with what the node saved; *overwritten where one is gone. */
 static bool load_saved(cr_node *node, cr_tensor **operands, bool *overwritten) {
-    for (int i = 0; node->saved && i < node->input_count + node->output_count; i++) {
+    for (int i = 0; i < node->saved_count; i++) {
         operands[i] = cr_saved_get(node, i, overwritten);
         if (!operands[i] && node->saved[i].storage && !*overwritten) return false;
     }

@@ -93,10 +93,9 @@ static void settle_saved(cr_node *node, cr_function_call *call, cr_tensor *const
 
 /* Takes over `call`. */
 static bool record_call(cr_function_call *call, cr_tensor *const *inputs, cr_tensor **outputs, bool always) {
-    cr_node *node = cr_node_new(call->function->name, call->input_count, call->output_count, true);
-    if (!node || !cr_node_set_payload(node, &call, sizeof call)) {
+    cr_node *node = cr_node_new(call->function->name, call->input_count, call->output_count, call->input_count + call->output_count, &call, sizeof call);
+    if (!node) {
         end_call(&call);
-        cr_node_release(node);
         return false;
     }
     node->payload_end = end_call;

@@ -51,14 +51,13 @@ static void set_input(cr_node *node, int index, const cr_tensor *t) {
 static bool look_again(cr_tensor *view, cr_tensor *base) {
     geometry place;
     if (!geometry_of(view, base, &place)) return false;
-    cr_node *node = cr_node_new("view", 1, 1, false);
+    cr_node *node = cr_node_new("view", 1, 1, 0, &place, sizeof place);
     if (!node) return false;
     node->function = region_rule;
     node->output_specs[0] = cr_spec_of(view);
     node->output_device = view->device;
     set_input(node, 0, base);
-    const bool made = cr_node_set_payload(node, &place, sizeof place) && cr_edge_of(base, &node->edges[0]) &&
-                      cr_record_set_node(view, node, 0);
+    const bool made = cr_edge_of(base, &node->edges[0]) && cr_record_set_node(view, node, 0);
     cr_node_release(node);
     if (made) cr_record_peek(view)->generation = cr_record_peek(base)->generation;
     return made;
@@ -100,7 +99,7 @@ bool cr_record_in_place(cr_tensor *t, cr_node *node) {
     cr_tensor *base = record->base;
     geometry place;
     if (!geometry_of(t, base, &place)) return false;
-    cr_node *replace = cr_node_new("write_view", 2, 1, false);
+    cr_node *replace = cr_node_new("write_view", 2, 1, 0, &place, sizeof place);
     if (!replace) return false;
     replace->function = replace_rule;
     replace->output_specs[0] = cr_spec_of(base);
@@ -108,8 +107,7 @@ bool cr_record_in_place(cr_tensor *t, cr_node *node) {
     set_input(replace, 0, base);
     set_input(replace, 1, t);
     replace->edges[1] = (cr_edge){cr_node_retain(node), 0};
-    const bool made = cr_node_set_payload(replace, &place, sizeof place) && cr_edge_of(base, &replace->edges[0]) &&
-                      cr_record_set_node(base, replace, 0);
+    const bool made = cr_edge_of(base, &replace->edges[0]) && cr_record_set_node(base, replace, 0);
     cr_node_release(replace);
     if (!made) return false;
     cr_record_peek(base)->generation++;

@@ -2,7 +2,7 @@
 #include "autograd/node.h"
 #include "core/allocator.h"
 
-#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 static atomic_uint_fast64_t next_sequence = 1;
@@ -15,11 +15,12 @@ static void *take(char **cursor, size_t bytes) {
     return piece;
 }
 
-cr_node *cr_node_new(const char *name, int input_count, int output_count, bool with_saved) {
+cr_node *cr_node_new(const char *name, int input_count, int output_count, int saved_count, const void *payload,
+                     size_t payload_bytes) {
     const size_t inputs = (size_t)input_count, outputs = (size_t)output_count;
-    const size_t saved = with_saved ? inputs + outputs : 0;
+    const size_t saved = (size_t)saved_count;
     const size_t bytes = sizeof(cr_node) + inputs * (sizeof(cr_edge) + sizeof(cr_spec) + sizeof(cr_device)) +
-                         outputs * sizeof(cr_spec) + saved * sizeof(cr_saved) + 6 * 16;
+                         outputs * sizeof(cr_spec) + saved * sizeof(cr_saved) + payload_bytes + 7 * 16;
     char *cursor = cr_block_allocate(bytes);
     if (!cursor) return NULL;
     cr_node *node = take(&cursor, sizeof *node);
@@ -34,19 +35,14 @@ cr_node *cr_node_new(const char *name, int input_count, int output_count, bool w
     node->input_specs = take(&cursor, inputs * sizeof(cr_spec));
     node->input_devices = take(&cursor, inputs * sizeof(cr_device));
     node->output_specs = take(&cursor, outputs * sizeof(cr_spec));
-    if (with_saved) {
+    if (payload_bytes) node->payload = memcpy(take(&cursor, payload_bytes), payload, payload_bytes);
+    if (saved_count) {
+        node->saved_count = saved_count;
         node->saved = take(&cursor, saved * sizeof(cr_saved));
-        for (size_t i = 0; i < saved; i++) node->saved[i].storage = NULL;
+        for (size_t i = 0; i < saved; i++)
+            node->saved[i].storage = NULL;
     }
     return node;
-}
-
-bool cr_node_set_payload(cr_node *node, const void *payload, size_t bytes) {
-    node->payload = cr_block_allocate(bytes);
-    if (!node->payload) return false;
-    node->payload_bytes = bytes;
-    memcpy(node->payload, payload, bytes);
-    return true;
 }
 
 cr_node *cr_node_retain(cr_node *node) {
@@ -55,36 +51,53 @@ cr_node *cr_node_retain(cr_node *node) {
 }
 
 void cr_node_consume(cr_node *node) {
-    for (int i = 0; node->saved && i < node->input_count + node->output_count; i++) {
+    for (int i = 0; i < node->saved_count; i++) {
         cr_storage_release(node->saved[i].storage);
         node->saved[i].storage = NULL;
     }
     node->is_consumed = true;
 }
 
-/* Accumulators are found through their leaf by several threads: this lock covers that one pointer. */
-static pthread_mutex_t accumulator_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Accumulators are found through their leaf by several threads: this lock covers that one pointer. It is held for a few
+ * instructions at each recorded op that reads a parameter. */
+static atomic_flag accumulator_flag = ATOMIC_FLAG_INIT;
+static void lock_accumulators(void) {
+    while (atomic_flag_test_and_set_explicit(&accumulator_flag, memory_order_acquire))
+        sched_yield();
+}
+static void unlock_accumulators(void) { atomic_flag_clear_explicit(&accumulator_flag, memory_order_release); }
 
 /* Ends one node; its edges' nodes that go with it are pushed to `pending`. */
 static void end_node(cr_node *node) {
     cr_node_consume(node);
-    for (int i = 0; i < node->input_count; i++) cr_node_release(node->edges[i].node);
+    for (int i = 0; i < node->input_count; i++)
+        cr_node_release(node->edges[i].node);
     if (node->payload_end) node->payload_end(node->payload);
-    cr_block_free(node->payload, node->payload_bytes);
     cr_free(node->chain);
     cr_hooks_free(&node->hooks);
     cr_release(node->leaf);
     cr_block_free(node, node->block_bytes);
 }
 
+/* Drops a reference, but never the last one; false where it is the last. */
+static bool drop_all_but_last(cr_node *node) {
+    int references = atomic_load_explicit(&node->references, memory_order_relaxed);
+    while (references > 1)
+        if (atomic_compare_exchange_weak_explicit(&node->references, &references, references - 1, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
+
 /* Drops a reference; an accumulator leaves its leaf under the lock, so that nobody finds a dying one. */
 static bool drop_reference(cr_node *node) {
-    if (!node->leaf) return atomic_fetch_sub_explicit(&node->references, 1, memory_order_acq_rel) == 1;
-    pthread_mutex_lock(&accumulator_lock);
+    if (!node->leaf) return cr_reference_drop(&node->references);
+    if (drop_all_but_last(node)) return false;
+    lock_accumulators();
     const bool last = atomic_fetch_sub_explicit(&node->references, 1, memory_order_acq_rel) == 1;
     cr_autograd_record *record = last ? cr_record_peek(node->leaf) : NULL;
     if (record && record->accumulator == node) record->accumulator = NULL;
-    pthread_mutex_unlock(&accumulator_lock);
+    unlock_accumulators();
     return last;
 }
 
@@ -113,11 +126,11 @@ static bool accumulate_into_leaf(cr_node *node, cr_vjp *v) {
 cr_node *cr_accumulator_of(cr_tensor *leaf) {
     cr_autograd_record *record = cr_record_of(leaf);
     if (!record) return NULL;
-    pthread_mutex_lock(&accumulator_lock);
+    lock_accumulators();
     cr_node *node = record->accumulator;
     if (node) {
         cr_node_retain(node);
-    } else if ((node = cr_node_new("accumulate_grad", 0, 1, false))) {
+    } else if ((node = cr_node_new("accumulate_grad", 0, 1, 0, NULL, 0))) {
         node->sequence = UINT64_MAX; /* as soon as its gradient is complete */
         node->function = accumulate_into_leaf;
         node->leaf = cr_retain(leaf);
@@ -125,15 +138,11 @@ cr_node *cr_accumulator_of(cr_tensor *leaf) {
         node->output_device = leaf->device;
         record->accumulator = node;
     }
-    pthread_mutex_unlock(&accumulator_lock);
+    unlock_accumulators();
     return node;
 }
 
 /* ---------------------------------------------------------------- saved tensors */
-cr_spec cr_spec_of(const cr_tensor *t) {
-    return (cr_spec){(cr_dtype)t->dtype, cr_is_channels_last(t) && !cr_is_contiguous(t), cr_tensor_shape(t)};
-}
-
 void cr_saved_set(cr_saved *saved, const cr_tensor *t) {
     atomic_fetch_add_explicit(&t->storage->references, 1, memory_order_relaxed);
     saved->storage = t->storage;
@@ -142,24 +151,28 @@ void cr_saved_set(cr_saved *saved, const cr_tensor *t) {
     saved->device = t->device;
     saved->dtype = t->dtype;
     saved->shape = cr_tensor_shape(t);
-    saved->strides = cr_strides_of(t);
+    saved->strides.count = t->ndim;
+    memcpy(saved->strides.at, t->strides, sizeof t->strides);
     saved->offset = t->offset;
 }
 
 cr_tensor *cr_saved_get(cr_node *node, int index, bool *overwritten) {
-    const cr_saved *saved = node->saved ? &node->saved[index] : NULL;
+    const cr_saved *saved = index < node->saved_count ? &node->saved[index] : NULL;
     if (!saved || !saved->storage) return NULL;
-    if (saved->is_overwritten || atomic_load_explicit(&saved->storage->version, memory_order_acquire) != saved->version) {
+    if (saved->is_overwritten ||
+        atomic_load_explicit(&saved->storage->version, memory_order_acquire) != saved->version) {
         *overwritten = true;
         return NULL;
     }
-    cr_tensor *t = cr_view_of_storage(saved->storage, (cr_dtype)saved->dtype, saved->shape, saved->strides, saved->offset);
+    cr_tensor *t =
+        cr_view_of_storage(saved->storage, (cr_dtype)saved->dtype, saved->shape, saved->strides, saved->offset);
     if (!t) return NULL;
     t->device = saved->device;
     if (!cr_grad_enabled()) return t;
     const bool is_input = index < node->input_count;
     const cr_edge edge = is_input ? node->edges[index] : (cr_edge){node, index - node->input_count};
-    if (edge.node && cr_dtype_is_floating((cr_dtype)t->dtype) && !cr_record_set_node(t, edge.node, edge.index)) return NULL;
+    if (edge.node && cr_dtype_is_floating((cr_dtype)t->dtype) && !cr_record_set_node(t, edge.node, edge.index))
+        return NULL;
     return t;
 }
 

@@ -28,10 +28,10 @@ typedef struct cr_saved {
 
 typedef struct cr_hook {
     int handle;
-    int index;               /* output of the node that it watches */
+    int index; /* output of the node that it watches */
     cr_tensor_hook on_gradient;
-    cr_leaf_hook on_leaf;    /* of accumulators */
-    bool retains;            /* keeps the gradient for cr_grad_of in place of calling anything */
+    cr_leaf_hook on_leaf; /* of accumulators */
+    bool retains;         /* keeps the gradient for cr_grad_of in place of calling anything */
     void *context;
 } cr_hook;
 
@@ -49,19 +49,19 @@ struct cr_node {
     const char *name;
     cr_op *op; /* NULL for nodes that no row made */
     cr_node_function function;
-    void *payload; /* what `function` needs: an op's attributes, a geometry, a user's call */
-    size_t payload_bytes;
+    void *payload; /* what `function` needs: an op's attributes, a geometry, a user's call; in the node's own block */
     void (*payload_end)(void *payload); /* (optional) */
     int input_count, output_count;
-    cr_edge *edges;        /* [input_count] */
-    cr_spec *input_specs;  /* [input_count] */
+    cr_edge *edges;       /* [input_count] */
+    cr_spec *input_specs; /* [input_count] */
     cr_device *input_devices;
     cr_spec *output_specs; /* [output_count] */
     cr_device output_device;
-    cr_saved *saved;       /* [input_count + output_count]; NULL: nothing is */
-    bool runs_always;      /* backward runs it even where no input wants a gradient: it reaches leaves by itself */
-    bool is_consumed;      /* a backward has passed and taken what was saved */
-    char *chain;           /* anomaly mode: the calls that led here */
+    int saved_count;
+    cr_saved *saved;  /* [saved_count]: of inputs, then of outputs as far as any is saved; NULL: nothing is */
+    bool runs_always; /* backward runs it even where no input wants a gradient: it reaches leaves by itself */
+    bool is_consumed; /* a backward has passed and taken what was saved */
+    char *chain;      /* anomaly mode: the calls that led here */
     cr_hooks hooks;
     cr_tensor *leaf; /* accumulators: one reference */
     size_t block_bytes;
@@ -82,19 +82,21 @@ typedef struct cr_autograd_record {
 } cr_autograd_record;
 
 /* --- nodes */
-/* A node without edges, zeroed, with one reference; NULL and an error on failure. */
-cr_node *cr_node_new(const char *name, int input_count, int output_count, bool with_saved);
+/* A node without edges, zeroed, with a copy of `payload` and one reference; NULL and an error on failure. */
+cr_node *cr_node_new(const char *name, int input_count, int output_count, int saved_count, const void *payload,
+                     size_t payload_bytes);
 cr_node *cr_node_retain(cr_node *node);
 void cr_node_release(cr_node *node);
-/* Copies `bytes` into the node's payload. */
-bool cr_node_set_payload(cr_node *node, const void *payload, size_t bytes);
 /* Gives back what the node saved for backward. */
 void cr_node_consume(cr_node *node);
 void cr_saved_set(cr_saved *saved, const cr_tensor *t);
-/* The saved tensor again, in its place in the graph where recording is on. NULL without an error where it was not saved;
- * sets *overwritten where it was written in place since. */
+/* The saved tensor again, in its place in the graph where recording is on. NULL without an error where it was not
+ * saved; sets *overwritten where it was written in place since. */
 cr_tensor *cr_saved_get(cr_node *node, int index, bool *overwritten);
-cr_spec cr_spec_of(const cr_tensor *t);
+static inline cr_spec cr_spec_of(const cr_tensor *t) {
+    return (cr_spec){(cr_dtype)t->dtype, t->ndim >= 4 && cr_is_channels_last(t) && !cr_is_contiguous(t),
+                     cr_tensor_shape(t)};
+}
 
 /* --- hooks */
 bool cr_hooks_add(cr_hooks *hooks, cr_hook hook);
@@ -104,9 +106,11 @@ void cr_hooks_free(cr_hooks *hooks);
 /* --- records of tensors */
 cr_autograd_record *cr_record_of(cr_tensor *t); /* makes one; NULL and an error on failure */
 static inline cr_autograd_record *cr_record_peek(const cr_tensor *t) { return t->autograd; }
-/* t is output `index` of `node` from now on. */
+/* t is output `index` of `node` from now on. The second takes over the caller's reference, also where it fails. */
 bool cr_record_set_node(cr_tensor *t, cr_node *node, int index);
-/* Where gradients of t go (one reference to the node); node NULL where it requires none. False and an error on failure. */
+bool cr_record_take_node(cr_tensor *t, cr_node *node, int index);
+/* Where gradients of t go (one reference to the node); node NULL where it requires none. False and an error on failure.
+ */
 bool cr_edge_of(cr_tensor *t, cr_edge *edge);
 /* The accumulator of a leaf that requires gradients, with one reference. */
 cr_node *cr_accumulator_of(cr_tensor *leaf);
@@ -129,11 +133,11 @@ typedef struct cr_capture {
     cr_tensor *result; /* one reference, or NULL: not reached */
 } cr_capture;
 /* Runs backward from `roots`. With captures, only what leads to them runs, and no leaf is touched. */
-bool cr_engine_run(cr_tensor *const *roots, cr_tensor *const *gradients, int count, bool retain_graph, bool create_graph,
-                   cr_capture *captures, int capture_count);
+bool cr_engine_run(cr_tensor *const *roots, cr_tensor *const *gradients, int count, bool retain_graph,
+                   bool create_graph, cr_capture *captures, int capture_count);
 
-/* A backward inside a rule (checkpointing): gradients of `inputs` go to `results`; other leaves get theirs unless the outer
- * backward leaves leaves alone. */
+/* A backward inside a rule (checkpointing): gradients of `inputs` go to `results`; other leaves get theirs unless the
+ * outer backward leaves leaves alone. */
 bool cr_engine_rerun(cr_tensor *root, cr_tensor *gradient, cr_tensor *const *inputs, cr_tensor **results, int count);
 
 extern atomic_bool cr_anomaly_enabled;

@@ -29,12 +29,17 @@ cr_autograd_record *cr_record_of(cr_tensor *t) {
     return record;
 }
 
-bool cr_record_set_node(cr_tensor *t, cr_node *node, int index) {
+bool cr_record_set_node(cr_tensor *t, cr_node *node, int index) { return cr_record_take_node(t, cr_node_retain(node), index); }
+
+bool cr_record_take_node(cr_tensor *t, cr_node *node, int index) {
     cr_autograd_record *record = cr_record_of(t);
-    if (!record) return false;
+    if (!record) {
+        cr_node_release(node);
+        return false;
+    }
     cr_node *old = record->node;
     const bool retains = old && record->retain_handle && cr_hooks_remove(&old->hooks, record->retain_handle);
-    record->node = cr_node_retain(node);
+    record->node = node;
     record->index = index;
     record->retain_handle = 0;
     t->requires_grad = true;
@@ -110,12 +115,14 @@ static char *chain_text(void) {
 }
 
 static cr_node *node_of_call(const cr_call *call) {
-    cr_node *node = cr_node_new(call->op->name, call->input_count, call->output_count, call->op->saves != 0);
+    const int saved = !call->op->saves ? 0 : call->op->saves >> 16 ? call->input_count + call->output_count : call->input_count;
+    cr_node *node = cr_node_new(call->op->name, call->input_count, call->output_count, saved, call->attributes,
+                                call->op->attribute_bytes);
     if (!node) return NULL;
     node->op = (cr_op *)call->op;
     node->function = apply_rule;
     node->output_device = call->outputs[0]->device;
-    bool made = !call->op->attribute_bytes || cr_node_set_payload(node, call->attributes, call->op->attribute_bytes);
+    bool made = true;
     for (int i = 0; made && i < call->input_count; i++) {
         cr_tensor *input = call->inputs[i];
         if (!input) continue;
@@ -154,6 +161,24 @@ static bool needs_node(const cr_call *call) {
     return any && any_floating_output(call);
 }
 
+/* Both take over the reference to the node. */
+static bool record_in_place(cr_call *call, cr_node *node) {
+    const bool recorded = cr_record_in_place(call->outputs[0], node);
+    cr_node_release(node);
+    return recorded;
+}
+static bool record_outputs(cr_call *call, cr_node *node) {
+    cr_node *ours = node; /* our reference goes to the first output */
+    bool recorded = true;
+    for (int i = 0; recorded && i < call->output_count; i++) {
+        if (!cr_dtype_is_floating((cr_dtype)call->outputs[i]->dtype) || (call->op->constant_outputs >> i & 1)) continue;
+        recorded = cr_record_take_node(call->outputs[i], ours ? ours : cr_node_retain(node), i);
+        ours = NULL;
+    }
+    cr_node_release(ours);
+    return recorded;
+}
+
 static bool autograd_after(cr_call *call) {
     if (atomic_load_explicit(&cr_anomaly_enabled, memory_order_relaxed) && !call->in_place && !check_forward_nan(call)) return false;
     const bool is_view = call->op->flags & CR_OP_VIEW;
@@ -161,13 +186,7 @@ static bool autograd_after(cr_call *call) {
         if (!call->op->vjp) return cr_fail(CR_ERROR_UNSUPPORTED, "has no gradient; detach its operands, or run it under CR_NO_GRAD");
         cr_node *node = node_of_call(call);
         if (!node) return false;
-        bool recorded = true;
-        if (call->in_place) recorded = cr_record_in_place(call->outputs[0], node);
-        for (int i = 0; !call->in_place && recorded && i < call->output_count; i++)
-            if (cr_dtype_is_floating((cr_dtype)call->outputs[i]->dtype) && !(call->op->constant_outputs >> i & 1))
-                recorded = cr_record_set_node(call->outputs[i], node, i);
-        cr_node_release(node);
-        if (!recorded) return false;
+        if (!(call->in_place ? record_in_place(call, node) : record_outputs(call, node))) return false;
     }
     for (int i = 0; is_view && i < call->output_count; i++)
         if (cr_shares_storage(call->outputs[i], call->inputs[0]) && !cr_record_view(call->outputs[i], call->inputs[0])) return false;

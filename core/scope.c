@@ -57,7 +57,7 @@ cr_tensor *cr_retain(cr_tensor *t) {
 
 void cr_release(cr_tensor *t) {
     if (!t || !cr_tensor_check(t, "release")) return;
-    if (atomic_fetch_sub_explicit(&t->references, 1, memory_order_acq_rel) != 1) return;
+    if (!cr_reference_drop(&t->references)) return;
     if (t->autograd && cr_tensor_autograd_free) cr_tensor_autograd_free(t);
     t->magic = CR_TENSOR_DEAD;
     cr_storage *storage = t->storage;

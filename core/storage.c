@@ -57,7 +57,7 @@ cr_storage *cr_storage_hollow(cr_device device, size_t bytes) {
 }
 
 void cr_storage_release(cr_storage *storage) {
-    if (!storage || atomic_fetch_sub_explicit(&storage->references, 1, memory_order_acq_rel) != 1) return;
+    if (!storage || !cr_reference_drop(&storage->references)) return;
     const bool embedded = storage->data == (char *)storage + STORAGE_HEADER;
     if (storage->is_foreign) {
         if (storage->release) storage->release(storage->context);
