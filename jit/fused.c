@@ -72,7 +72,7 @@ const cr_fused_options *cr_fused_attributes(cr_pool *pool, const cr_graph_node *
     *options = (cr_fused_options){sizeof *options, program};
     if (outputs[0]->numel == 0) return options;
     cr_fused_geometry(program, outputs, inputs);
-    char *source = cr_fused_source(program);
+    char *source = cr_fused_source(program, CR_DIALECT_C);
     if (!source) return NULL;
     program->compiled = cr_compile(source);
     return options;

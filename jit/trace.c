@@ -348,7 +348,8 @@ static bool complete(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *
     if (!graph->input_names || !graph->output_names || !name_dims(graph, options)) return false;
     graph->is_frozen = options->freeze;
     drop_inner_gradients(graph);
-    return (graph->symbol_count == 0 || find_sizes(subject, examples, graph)) && cr_graph_simplify(graph) && cr_graph_verify(graph);
+    return (graph->symbol_count == 0 || find_sizes(subject, examples, graph)) && cr_graph_simplify(graph) && cr_graph_verify(graph) &&
+           (!options->check || cr_jit_check(graph, subject, examples));
 }
 
 static bool check_subject(const cr_jit_subject *subject, cr_tensor *const *examples) {
