@@ -247,6 +247,7 @@ bool cr_set_grad(cr_tensor *t, cr_tensor *gradient) {
         char a[224], b[224];
         return cr_fail(CR_ERROR_SHAPE, "set_grad: the tensor is %s, the gradient %s", cr_describe(t, a), cr_describe(gradient, b));
     }
+    if (!gradient && cr_thread_self()->tracer) cr_tensor_on_gradient_cleared(t);
     if (!gradient && !t->autograd) return true;
     cr_autograd_record *record = cr_record_of(t);
     if (!record) return false;

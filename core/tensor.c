@@ -9,6 +9,7 @@
 
 void (*cr_tensor_autograd_free)(cr_tensor *t) = NULL;
 void (*cr_tensor_on_read)(const cr_tensor *t, const char *how) = NULL;
+void (*cr_tensor_on_gradient_cleared)(const cr_tensor *t) = NULL;
 
 /* ---------------------------------------------------------------- making */
 /* Fills a header; takes over the caller's reference to `storage`. strides NULL: contiguous. */

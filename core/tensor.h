@@ -66,6 +66,8 @@ cr_tensor *cr_empty_hollow(cr_dtype dtype, cr_shape shape, const cr_shape *strid
 static inline bool cr_tensor_is_hollow(const cr_tensor *t) { return !t->storage->data && t->storage->bytes; }
 /* Set by the tracer: told where host code reads a tensor's values while this thread traces. */
 extern void (*cr_tensor_on_read)(const cr_tensor *t, const char *how);
+/* Set by the tracer: told where t's gradient is cleared while this thread traces. */
+extern void (*cr_tensor_on_gradient_cleared)(const cr_tensor *t);
 /* A view of t's storage with another geometry; not seen by autograd or the tracer: ops only. */
 cr_tensor *cr_view_raw(const cr_tensor *t, cr_shape shape, cr_shape strides, int64_t offset);
 /* t keeps its identity and looks at source's storage, geometry, dtype and device from now on. */

@@ -274,7 +274,7 @@ cr_fused_function _Atomic *cr_compile(char *source) {
     return j ? &j->function : NULL;
 }
 
-void cr_compile_wait(void) {
+void cr_jit_wait(void) {
     pthread_mutex_lock(&compiler.lock);
     while (compiler.pending && compiler.working) pthread_cond_wait(&compiler.changed, &compiler.lock);
     pthread_mutex_unlock(&compiler.lock);

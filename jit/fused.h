@@ -20,7 +20,5 @@ char *cr_fused_source(const cr_fused_program *program, cr_dialect dialect);
  * system's compiler in the background. NULL: it never will (no compiler, CR_CC=none, no memory). The place lives as long as the
  * process. Takes over `source`. */
 cr_fused_function _Atomic *cr_compile(char *source);
-/* Waits until everything that was asked for is compiled or has failed. */
-void cr_compile_wait(void);
 
 #endif

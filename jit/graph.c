@@ -84,8 +84,16 @@ cr_state *cr_graph_add_state(cr_graph *graph, cr_state_kind kind, const char *na
     if (!grown || !copied) return NULL;
     graph->states = grown;
     cr_state *state = &grown[graph->state_count++];
-    *state = (cr_state){.kind = kind, .name = copied, .value = value, .tensor = cr_retain(tensor)};
+    *state = (cr_state){.kind = kind, .name = copied, .value = value, .tensor = cr_retain(tensor), .gradient_of = -1};
     return state;
+}
+
+bool cr_graph_add_gradient(cr_graph *graph, int state, cr_value *value, bool accumulates) {
+    cr_gradient *grown = cr_pool_grow(&graph->pool, graph->gradients, graph->gradient_count, sizeof *grown);
+    if (!grown) return false;
+    graph->gradients = grown;
+    grown[graph->gradient_count++] = (cr_gradient){state, value, accumulates};
+    return true;
 }
 
 void cr_graph_warn(cr_graph *graph, const char *format, ...) {
@@ -134,6 +142,7 @@ static void each_use(cr_graph *graph, void (*visit)(cr_value **use)) {
     each_use_in(&graph->body, visit);
     for (int i = 0; i < graph->state_count; i++)
         if (graph->states[i].update) visit(&graph->states[i].update);
+    for (int i = 0; i < graph->gradient_count; i++) visit(&graph->gradients[i].value);
 }
 
 static void resolve_use(cr_value **use) { *use = cr_value_resolve(*use); }
@@ -271,11 +280,15 @@ static bool copy_contents(cr_graph *to, const cr_graph *graph) {
     for (int i = 0; i < graph->state_count; i++) {
         const cr_state *state = &graph->states[i];
         cr_value *value = copy_value(to, state->value);
-        if (!value || !cr_graph_add_state(to, state->kind, state->name, value, state->tensor)) return false;
+        cr_state *copy = value ? cr_graph_add_state(to, state->kind, state->name, value, state->tensor) : NULL;
+        if (!copy) return false;
+        copy->gradient_of = state->gradient_of;
     }
     if (!copy_block(to, &to->body, &graph->body)) return false;
     for (int i = 0; i < graph->state_count; i++)
         if (graph->states[i].update) to->states[i].update = graph->states[i].update->note;
+    for (int i = 0; i < graph->gradient_count; i++)
+        if (!cr_graph_add_gradient(to, graph->gradients[i].state, graph->gradients[i].value->note, graph->gradients[i].accumulates)) return false;
     to->input_names = copy_names(to, graph->input_names, graph->body.input_count);
     to->output_names = copy_names(to, graph->output_names, graph->body.output_count);
     return to->input_names && to->output_names;

@@ -75,7 +75,15 @@ typedef struct cr_state {
     cr_value *value;  /* at the start of a run */
     cr_value *update; /* at its end; NULL: as it was */
     cr_tensor *tensor; /* where it lives (retained), or NULL in a graph that is only text */
+    int gradient_of;   /* the state whose gradient this is (looked up before each run), or -1 */
 } cr_state;
+
+/* A gradient that a run leaves on a state, as cr_backward would. */
+typedef struct cr_gradient {
+    int state;
+    cr_value *value;
+    bool accumulates; /* added to one that is there; else in its place */
+} cr_gradient;
 
 typedef struct cr_symbol {
     const char *name;
@@ -88,6 +96,8 @@ struct cr_graph {
     const char **input_names, **output_names;
     cr_state *states;
     int state_count, state_capacity;
+    cr_gradient *gradients;
+    int gradient_count;
     cr_symbol symbols[CR_GRAPH_SYMBOLS];
     int symbol_count;
     const char **warnings;
@@ -112,6 +122,7 @@ cr_block *cr_graph_new_block(cr_graph *graph);
 bool cr_block_add_input(cr_graph *graph, cr_block *block, cr_value *value);
 bool cr_block_add_output(cr_graph *graph, cr_block *block, cr_value *value);
 cr_state *cr_graph_add_state(cr_graph *graph, cr_state_kind kind, const char *name, cr_value *value, cr_tensor *tensor);
+bool cr_graph_add_gradient(cr_graph *graph, int state, cr_value *value, bool accumulates);
 void cr_graph_warn(cr_graph *graph, const char *format, ...) CR_PRINTF(2, 3);
 
 /* Outputs that are not new values of operands. */

@@ -281,9 +281,28 @@ static bool name_last(reader *r, const char ***names, int count) {
     return *r->c != '"' || (grown[count - 1] = read_name(r)) != NULL;
 }
 
+/* The state that "%3" is. */
+static int read_state_id(reader *r) {
+    const cr_value *value = used(r);
+    for (int i = 0; value && i < r->graph->state_count; i++)
+        if (r->graph->states[i].value == value) return i;
+    fail(r, "this is no state");
+    return -1;
+}
+
+/* "gradient %9 of %3", "gradient %9 added to %3" */
+static bool read_gradient(reader *r) {
+    cr_value *value = used(r);
+    const bool adds = value && take(r, "added to ");
+    if (!value || (!adds && !expect(r, "of "))) return false;
+    const int state = read_state_id(r);
+    return state >= 0 && cr_graph_add_gradient(r->graph, state, value, adds);
+}
+
 static bool read_line(reader *r, cr_block *block) {
     cr_graph *graph = r->graph;
     const bool outer = block == &graph->body;
+    if (outer && take(r, "gradient ")) return read_gradient(r);
     if (take(r, "input ")) {
         cr_value *value = read_typed(r);
         return value && cr_block_add_input(graph, block, value) && (!outer || name_last(r, &graph->input_names, block->input_count));
@@ -324,7 +343,13 @@ static bool read_state(reader *r, cr_state_kind kind, int *updates) {
     const char *name = value ? read_name(r) : NULL;
     cr_state *state = name ? cr_graph_add_state(r->graph, kind, name, value, NULL) : NULL;
     if (!state) return false;
-    return !take(r, "-> ") || read_id(r, &updates[r->graph->state_count - 1]);
+    if (take(r, "-> ") && !read_id(r, &updates[r->graph->state_count - 1])) return false;
+    if (take(r, "gradient of ")) { /* a state that stands before this one */
+        const int index = r->graph->state_count - 1, of = read_state_id(r);
+        r->graph->states[index].gradient_of = of;
+        return of >= 0;
+    }
+    return true;
 }
 
 /* Lines before the first input or node. `updates` holds the ids that states end in, -1: none. */

@@ -112,7 +112,7 @@ static bool analyse(builder *b) {
         for (int i = 0; i < node->input_count; i++)
             if (node->inputs[i]) note_use(b, node->inputs[i], when);
     }
-    for (int i = 0; i < graph->body.output_count; i++) note_use(b, graph->body.outputs[i], when);
+    for (int i = 0; i < cr_plan_result_count(b->plan); i++) note_use(b, cr_plan_result(b->plan, i), when);
     for (int i = 0; i < graph->state_count; i++) {
         if (!graph->states[i].update) continue;
         note_use(b, graph->states[i].update, when);
@@ -334,8 +334,8 @@ static bool finish_states(builder *b) {
 
 /* A result is made in memory of its own that goes to the caller; what lies elsewhere is copied there. */
 static bool finish_outputs(builder *b) {
-    for (int i = 0; i < b->graph->body.output_count; i++) {
-        int tensor = b->tensor_of[b->graph->body.outputs[i]->id];
+    for (int i = 0; i < cr_plan_result_count(b->plan); i++) {
+        int tensor = b->tensor_of[cr_plan_result(b->plan, i)->id];
         if (tensor < 0) return cr_fail(CR_ERROR_STATE, "jit: output %d has no place", i);
         cr_plan_storage *storage = storage_of(b, tensor);
         if (storage->place == CR_PLACE_ARENA) {
@@ -353,7 +353,7 @@ static bool finish_outputs(builder *b) {
 static bool build(builder *b) {
     cr_plan *plan = b->plan;
     const cr_graph *graph = b->graph;
-    plan->inputs = cr_pool_allocate(&plan->pool, (size_t)(graph->body.input_count + graph->state_count + graph->body.output_count + 1) * sizeof(int));
+    plan->inputs = cr_pool_allocate(&plan->pool, (size_t)(graph->body.input_count + graph->state_count + cr_plan_result_count(plan) + 1) * sizeof(int));
     if (!plan->inputs || !analyse(b)) return false;
     plan->states = plan->inputs + graph->body.input_count;
     plan->outputs = plan->states + graph->state_count;

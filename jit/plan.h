@@ -56,13 +56,24 @@ struct cr_plan {
     atomic_int users;
 };
 
+/* What a run gives: the graph's outputs, then its gradients. */
+static inline int cr_plan_result_count(const cr_plan *plan) { return plan->graph->body.output_count + plan->graph->gradient_count; }
+static inline cr_value *cr_plan_result(const cr_plan *plan, int index) {
+    const cr_graph *graph = plan->graph;
+    return index < graph->body.output_count ? graph->body.outputs[index] : graph->gradients[index - graph->body.output_count].value;
+}
+
 /* A plan for the symbols' values in `graph`, which it takes over; NULL and an error on failure. */
 cr_plan *cr_plan_new(cr_graph *graph);
 void cr_plan_free(cr_plan *plan);
 /* Offsets in the arena for all storages that lie there: best fit, the largest first. */
 bool cr_plan_memory(cr_plan *plan);
-/* Runs it; inputs fit. */
-bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **outputs);
+/* Runs it; inputs fit, and there is room for all results. */
+bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results);
 void cr_sessions_free(cr_plan *plan);
+/* Where a state lives now: a gradient's tensor may be another one at each run. NULL and an error on failure. */
+cr_tensor *cr_state_tensor(const cr_graph *graph, const cr_state *state);
+/* Puts a run's gradients on their states. */
+bool cr_set_gradients(const cr_graph *graph, cr_tensor *const *gradients);
 
 #endif

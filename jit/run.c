@@ -142,6 +142,18 @@ static cr_plan *plan_for(cr_graph *graph, cr_tensor *const *inputs, int count) {
 }
 
 /* ---------------------------------------------------------------- entries */
+static bool run_with_gradients(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **outputs) {
+    const int outputs_alone = plan->graph->body.output_count;
+    cr_tensor **results = cr_calloc((size_t)cr_plan_result_count(plan), sizeof *results);
+    bool done = results != NULL;
+    CR_SCOPE {
+        done = done && cr_plan_run(plan, inputs, results) && cr_set_gradients(plan->graph, results + outputs_alone);
+        for (int i = 0; done && i < outputs_alone; i++) outputs[i] = cr_keep(results[i]);
+    }
+    cr_free(results);
+    return done;
+}
+
 bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
     if (!graph || (input_count && !inputs) || (output_count && !outputs))
         return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_run: NULL graph, inputs or outputs");
@@ -151,7 +163,7 @@ bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_t
     cr_tensor *const none = NULL;
     cr_plan *plan = plan_for(graph, inputs ? inputs : &none, input_count);
     if (!plan) return false;
-    const bool done = cr_plan_run(plan, inputs, outputs);
+    const bool done = graph->gradient_count ? run_with_gradients(plan, inputs, outputs) : cr_plan_run(plan, inputs, outputs);
     release_plan(plan);
     return done;
 }

@@ -138,11 +138,13 @@ static bool connect(const cr_plan *plan, cr_session *session, cr_tensor *const *
         if (plan->states[i] < 0) continue;
         const cr_state *state = &plan->graph->states[i];
         const cr_plan_tensor *planned = &plan->tensors[plan->states[i]];
-        if (!same_geometry(state->tensor, planned) || !cr_device_equal(state->tensor->device, session->storages[planned->storage].device))
+        const cr_tensor *t = cr_state_tensor(plan->graph, state);
+        if (!t) return false;
+        if (!same_geometry(t, planned) || !cr_device_equal(t->device, session->storages[planned->storage].device))
             return cr_fail(CR_ERROR_STATE, "jit_run: \"%s\" has changed its shape, dtype or device since the trace; trace again", state->name);
-        session->storages[planned->storage].data = state->tensor->numel ? cr_tensor_address(state->tensor) : NULL;
+        session->storages[planned->storage].data = t->numel ? cr_tensor_address(t) : NULL;
     }
-    for (int i = 0; i < plan->graph->body.output_count; i++) {
+    for (int i = 0; i < cr_plan_result_count(plan); i++) {
         const cr_plan_storage *planned = &plan->storages[plan->tensors[plan->outputs[i]].storage];
         if (planned->index != i) continue; /* it shares the memory of another result */
         if (!(results[i] = cr_storage_new(planned->device, planned->bytes))) return false;
@@ -169,29 +171,33 @@ static bool run_steps(const cr_plan *plan, cr_session *session) {
 /* Versions, so that autograd notices what a run overwrites. */
 static void mark_states(const cr_plan *plan) {
     for (int i = 0; i < plan->graph->state_count; i++)
-        if (plan->graph->states[i].update && plan->states[i] >= 0) cr_tensor_bump_version(plan->graph->states[i].tensor);
+        if (plan->graph->states[i].update && plan->states[i] >= 0) cr_touch(cr_state_tensor(plan->graph, &plan->graph->states[i]));
 }
 
-bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **outputs) {
-    const int count = plan->graph->body.output_count;
-    cr_storage *results[CR_MAX_INPUTS] = {NULL};
-    cr_session *session = take_session(plan);
-    if (!session) return false;
+bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results) {
+    const int count = cr_plan_result_count(plan);
+    cr_storage *few[CR_MAX_INPUTS] = {NULL}, **storages = count > CR_MAX_INPUTS ? cr_calloc((size_t)count, sizeof *storages) : few;
+    cr_session *session = storages ? take_session(plan) : NULL;
+    if (!session) {
+        if (storages != few) cr_free(storages);
+        return false;
+    }
     cr_thread *thread = cr_thread_self();
     const bool paused = thread->listeners_paused;
     thread->listeners_paused = true;
     cr_scope_mark scope = cr_scope_open(__FILE__, __LINE__);
-    bool done = connect(plan, session, inputs, results) && run_steps(plan, session);
+    bool done = connect(plan, session, inputs, storages) && run_steps(plan, session);
     cr_scope_close(&scope);
     thread->listeners_paused = paused;
     if (done) mark_states(plan);
     for (int i = 0; i < count; i++) {
         const cr_plan_tensor *t = &plan->tensors[plan->outputs[i]];
-        cr_storage *storage = results[plan->storages[t->storage].index];
-        outputs[i] = done ? cr_view_of_storage(storage, t->dtype, t->shape, t->strides, t->offset) : NULL;
-        done = done && outputs[i];
+        cr_storage *storage = storages[plan->storages[t->storage].index];
+        results[i] = done ? cr_view_of_storage(storage, t->dtype, t->shape, t->strides, t->offset) : NULL;
+        done = done && results[i];
     }
-    for (int i = 0; i < count; i++) cr_storage_release(results[i]);
+    for (int i = 0; i < count; i++) cr_storage_release(storages[i]);
+    if (storages != few) cr_free(storages);
     give_session(plan, session);
     return done;
 }

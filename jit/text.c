@@ -108,7 +108,12 @@ static void add_state(cr_text *out, const cr_graph *graph, const cr_state *state
     cr_text_add(out, " ");
     add_name(out, state->name);
     if (state->update) cr_text_add(out, " -> %%%d", state->update->id);
+    if (state->gradient_of >= 0) cr_text_add(out, " gradient of %%%d", graph->states[state->gradient_of].value->id);
     cr_text_add(out, "\n");
+}
+
+static void add_gradient(cr_text *out, const cr_graph *graph, const cr_gradient *gradient) {
+    cr_text_add(out, "gradient %%%d %s %%%d\n", gradient->value->id, gradient->accumulates ? "added to" : "of", graph->states[gradient->state].value->id);
 }
 
 char *cr_jit_text(const cr_graph *graph) {
@@ -123,6 +128,7 @@ char *cr_jit_text(const cr_graph *graph) {
         cr_text_add(&out, "symbol %s = %lld\n", graph->symbols[i].name, (long long)graph->symbols[i].value);
     for (int i = 0; i < graph->state_count; i++) add_state(&out, graph, &graph->states[i]);
     add_block(&out, graph, &graph->body, 0);
+    for (int i = 0; i < graph->gradient_count; i++) add_gradient(&out, graph, &graph->gradients[i]);
     return cr_text_end(&out);
 }
 

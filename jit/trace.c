@@ -133,6 +133,26 @@ static bool bind_inputs(cr_tracer *tracer, cr_tensor *const *examples, int count
     return true;
 }
 
+/* What the function left on the states that are leaves. Gradients of parameters that it also updates were its own business. */
+static bool collect_gradients(cr_tracer *tracer) {
+    cr_graph *graph = tracer->graph;
+    const int count = graph->state_count;
+    for (int i = 0; i < count; i++) {
+        cr_tensor *leaf = graph->states[i].tensor, *gradient = cr_requires_grad(leaf) ? cr_grad_of(leaf) : NULL;
+        const int known = gradient ? cr_tracer_state_of(tracer, gradient) : CR_TRACER_UNKNOWN;
+        if (known == CR_TRACER_UNKNOWN) continue; /* none, or left from before */
+        if (known >= 0) {
+            graph->states[known].gradient_of = i;
+        } else if (graph->states[i].update) {
+            cr_set_grad(leaf, NULL);
+        } else {
+            cr_value *value = cr_tracer_value(tracer, gradient);
+            if (!value || !cr_graph_add_gradient(graph, i, value, !cr_tracer_was_cleared(tracer, leaf))) return false;
+        }
+    }
+    return true;
+}
+
 static bool collect_outputs(cr_tracer *tracer, cr_tensor *const *inputs, int input_count, cr_tensor *const *results, int count) {
     for (int i = 0; i < count; i++) {
         if (!results[i]) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_trace: the function left result %d NULL", i);
@@ -142,7 +162,7 @@ static bool collect_outputs(cr_tracer *tracer, cr_tensor *const *inputs, int inp
     for (int i = 0; i < input_count; i++)
         if (cr_tracer_value(tracer, inputs[i]) != tracer->block->inputs[i])
             cr_graph_warn(tracer->graph, "the function writes to input %d in place; the graph leaves its inputs alone", i);
-    return cr_tracer_finish_states(tracer);
+    return cr_tracer_finish_states(tracer) && collect_gradients(tracer);
 }
 
 /* Runs the function under a tracer into a fresh graph. */
@@ -334,20 +354,11 @@ static bool find_sizes(const cr_jit_subject *subject, cr_tensor *const *examples
 }
 
 /* ---------------------------------------------------------------- the whole */
-/* Gradients that the traced run left on parameters which it also updates belong to the graph, and runs do not make them. */
-static void drop_inner_gradients(const cr_graph *graph) {
-    for (int i = 0; i < graph->state_count; i++) {
-        const cr_state *state = &graph->states[i];
-        if (state->kind == CR_STATE_PARAMETER && state->update && cr_grad_of(state->tensor)) cr_set_grad(state->tensor, NULL);
-    }
-}
-
 static bool complete(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *const *examples, const cr_jit_trace_options *options) {
     graph->input_names = make_names(graph, options->input_names, "input", graph->body.input_count);
     graph->output_names = make_names(graph, options->output_names, "output", graph->body.output_count);
     if (!graph->input_names || !graph->output_names || !name_dims(graph, options)) return false;
     graph->is_frozen = options->freeze;
-    drop_inner_gradients(graph);
     return (graph->symbol_count == 0 || find_sizes(subject, examples, graph)) && cr_graph_simplify(graph) && cr_graph_verify(graph) &&
            (!options->check || cr_jit_check(graph, subject, examples));
 }

@@ -346,11 +346,32 @@ static void on_read(const cr_tensor *t, const char *how) {
                   node ? "from " : "an input or state", node ? node->op->name : "", "");
 }
 
+static void on_gradient_cleared(const cr_tensor *t) {
+    cr_tracer *tracer = cr_thread_self()->tracer;
+    if (cr_tracer_was_cleared(tracer, t)) return;
+    uint64_t *grown = cr_pool_grow(&tracer->graph->pool, tracer->cleared, tracer->cleared_count, sizeof *grown);
+    if (!grown) return;
+    tracer->cleared = grown;
+    grown[tracer->cleared_count++] = t->storage->serial;
+}
+
+bool cr_tracer_was_cleared(const cr_tracer *tracer, const cr_tensor *t) {
+    for (int i = 0; i < tracer->cleared_count; i++)
+        if (tracer->cleared[i] == t->storage->serial) return true;
+    return false;
+}
+
+int cr_tracer_state_of(const cr_tracer *tracer, const cr_tensor *t) {
+    const cr_traced_storage *storage = find_storage(tracer, t->storage->serial);
+    return storage ? storage->state : CR_TRACER_UNKNOWN;
+}
+
 /* ---------------------------------------------------------------- beginning and ending */
 bool cr_tracer_begin(cr_tracer *tracer, cr_graph *graph, cr_block *block, bool dry) {
     cr_thread *thread = cr_thread_self();
     if (!cr_listener_add(&tracer_listener)) return false;
     cr_tensor_on_read = on_read;
+    cr_tensor_on_gradient_cleared = on_gradient_cleared;
     cr_tensor *probe = cr_empty(CR_BOOL, CR_SHAPE_0D, CR_CPU);
     if (!probe) return false;
     *tracer = (cr_tracer){.graph = graph, .block = block, .first_serial = probe->storage->serial, .outer = thread->tracer, .was_dry = thread->dry_run};

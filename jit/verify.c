@@ -76,10 +76,17 @@ static bool check_states(const cr_graph *graph) {
         const cr_state *state = &graph->states[i];
         for (int k = 0; k < i; k++)
             if (!strcmp(state->name, graph->states[k].name)) return cr_fail(CR_ERROR_FORMAT, "graph: two states are called \"%.100s\"", state->name);
+        if (state->gradient_of >= graph->state_count) return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" is the gradient of no state", state->name);
         if (!state->update) continue;
         if (!is_visible(state->update)) return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" ends in a value that is not defined", state->name);
         if (state->update->dtype != state->value->dtype || !cr_shape_equal(state->update->shape, state->value->shape))
             return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" ends in a value of another dtype or shape", state->name);
+    }
+    for (int i = 0; i < graph->gradient_count; i++) {
+        const cr_gradient *gradient = &graph->gradients[i];
+        if (gradient->state < 0 || gradient->state >= graph->state_count || !is_visible(gradient->value) ||
+            !cr_shape_equal(gradient->value->shape, graph->states[gradient->state].value->shape))
+            return cr_fail(CR_ERROR_FORMAT, "graph: gradient %d is not defined, or of another shape than its state", i);
     }
     return true;
 }

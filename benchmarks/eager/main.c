@@ -1,22 +1,18 @@
 /* benchmark_eager [threads] [small|models]: one line of JSON for each measurement. compare.py runs it beside PyTorch. */
-#define _GNU_SOURCE
-#include "bench.h"
+#include "models.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-static double seconds_of(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-double wall_seconds(void) { return seconds_of(CLOCK_MONOTONIC); }
-double thread_seconds(void) { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
-
-void report(const char *name, double seconds, double flops, double bytes) {
-    printf("{\"name\": \"%s\", \"seconds\": %.9g, \"flops\": %g, \"bytes\": %g}\n", name, seconds, flops, bytes);
-    fflush(stdout);
+static void measure_models(void) {
+    for (int i = 0; i < training_work_count; i++) {
+        const training_work *work = &training_works[i];
+        CR_SCOPE {
+            void *context = work->begin();
+            if (context) measure(work->name, work->step, context, work->budget, work->flops);
+            if (context) work->end(context);
+        }
+    }
 }
 
 int main(int argc, char **argv) {

@@ -8,7 +8,7 @@ static cr_tensor *exp_of_first(cr_tensor *a, cr_tensor *b) {
     return cr_exp(a);
 }
 
-static void measure(const char *name, cr_tensor *(*op)(cr_tensor *, cr_tensor *), cr_tensor *a, cr_tensor *b) {
+static void measure_op(const char *name, cr_tensor *(*op)(cr_tensor *, cr_tensor *), cr_tensor *a, cr_tensor *b) {
     double best = 1;
     for (int round = 0; round < ROUNDS; round++) {
         const double start = thread_seconds();
@@ -24,12 +24,12 @@ static void measure(const char *name, cr_tensor *(*op)(cr_tensor *, cr_tensor *)
 void measure_small_ops(void) {
     CR_SCOPE {
         cr_tensor *a = cr_randn(CR_F32, CR_SHAPE(8), CR_CPU), *b = cr_randn(CR_F32, CR_SHAPE(8), CR_CPU);
-        measure("add", cr_add, a, b);
-        measure("mul", cr_mul, a, b);
-        measure("exp", exp_of_first, a, b);
+        measure_op("add", cr_add, a, b);
+        measure_op("mul", cr_mul, a, b);
+        measure_op("exp", exp_of_first, a, b);
         cr_requires_grad_(a, true);
-        measure("add, recorded", cr_add, a, b);
-        measure("mul, recorded", cr_mul, a, b);
-        measure("exp, recorded", exp_of_first, a, b);
+        measure_op("add, recorded", cr_add, a, b);
+        measure_op("mul, recorded", cr_mul, a, b);
+        measure_op("exp, recorded", exp_of_first, a, b);
     }
 }

@@ -88,6 +88,9 @@ typedef struct cr_jit_memory {
 } cr_jit_memory;
 CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_jit_memory *memory);
 
+/* Plans' fused kernels are compiled in the background, and interpreted until then; this waits until all are there (or have failed). */
+CR_API void cr_jit_wait(void);
+
 /* ------------------------------------------------------------------ adopting it function by function
  * cr_jit_wrap gives a function that traces itself: the first call with a signature (dtypes, sizes, devices, whether gradients are
  * recorded) runs it and traces it, later ones run the plan. At most `capacity` graphs are kept; the one used longest ago goes first.

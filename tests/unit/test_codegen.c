@@ -105,7 +105,7 @@ static int check_batch(batch *b, cr_tensor **operands, const nvrtc *n) {
     run_program(&b->program, operands, outputs);
     compared += compare(b, outputs, "interpreted");
     b->program.compiled = cr_compile(cr_fused_source(&b->program, CR_DIALECT_C));
-    cr_compile_wait();
+    cr_jit_wait();
     if (b->program.compiled) {
         assert_non_null(atomic_load(b->program.compiled));
         for (int i = 0; i < b->program.output_count; i++) assert_non_null(cr_zero_(outputs[i]));
