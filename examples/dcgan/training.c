@@ -43,10 +43,10 @@ bool training_begin(training *t, const options *o) {
     return make_networks(t, o) && has_images(t) && cr_ok() && (!o->resume || training_resume(t));
 }
 
-/* The painter follows the generator: an exponential average over about 4,000 images. */
+/* The painter follows the generator: an average over about the last tenth of the steps. */
 static void average_weights(training *t) {
     const cr_nn_tensors to = cr_nn_state(t->painter), from = cr_nn_state(t->generator);
-    const double rate = t->options->batch < 4000 ? (double)t->options->batch / 4000 : 1;
+    const double rate = t->step < 10 ? 1 : 10 / (double)t->step;
     CR_NO_GRAD {
         for (int i = 0; i < to.count; i++) {
             if (cr_dtype_is_floating(cr_dtype_of(to.at[i])))
