@@ -36,6 +36,7 @@ static struct {
 
 static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
 static cr_free_list shared_lists[CLASS_COUNT];
+static uint64_t shared_used[CLASS_COUNT], shared_clock; /* when each list last gave or took */
 static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
 static cr_thread *threads; /* all that have an account */
 
@@ -223,6 +224,7 @@ void *cr_block_allocate(size_t bytes) {
     }
     pthread_mutex_lock(&shared_lock);
     block = list_pop(&shared_lists[size_class]);
+    shared_used[size_class] = ++shared_clock;
     pthread_mutex_unlock(&shared_lock);
     if (block) {
         COUNT(cached_bytes, -(int64_t)rounded);
@@ -246,6 +248,21 @@ void cr_block_free(void *block, size_t bytes) {
     cr_block_recycle(block, bytes);
 }
 
+/* Frees blocks of the sizes that were asked for longest ago, while the cache holds more than the most that was ever
+ * live, as classes round it up. Call with shared_lock. */
+static void shrink_cache(void) {
+    const int64_t peak = READ(peak_bytes), rounded = peak + peak / 4;
+    const int64_t allowance = rounded > CACHE_FLOOR ? rounded : CACHE_FLOOR;
+    while (READ(cached_bytes) > allowance) {
+        int oldest = -1;
+        for (int c = 0; c < CLASS_COUNT; c++)
+            if (shared_lists[c].count && (oldest < 0 || shared_used[c] < shared_used[oldest])) oldest = c;
+        if (oldest < 0) return;
+        free(list_pop(&shared_lists[oldest]));
+        COUNT(cached_bytes, -(int64_t)class_bytes(oldest));
+    }
+}
+
 void cr_block_recycle(void *block, size_t bytes) {
     const int size_class = class_of(bytes);
     const size_t rounded = class_bytes(size_class);
@@ -256,14 +273,11 @@ void cr_block_recycle(void *block, size_t bytes) {
         OWN_ADD(thread->cache_bytes, (int64_t)rounded);
         return;
     }
-    const int64_t peak = READ(peak_bytes), allowance = peak > CACHE_FLOOR ? peak : CACHE_FLOOR;
-    if (COUNT(cached_bytes, (int64_t)rounded) + (int64_t)rounded > allowance) {
-        COUNT(cached_bytes, -(int64_t)rounded);
-        free(block);
-        return;
-    }
     pthread_mutex_lock(&shared_lock);
     list_push(&shared_lists[size_class], block);
+    shared_used[size_class] = ++shared_clock;
+    COUNT(cached_bytes, (int64_t)rounded);
+    shrink_cache();
     pthread_mutex_unlock(&shared_lock);
 }
 
