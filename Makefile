@@ -3,7 +3,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-# Further options for CMake, as in: make CMAKE_ARGS="-DCRESSET_ONEDNN=OFF".
+# Further options for CMake, as in: make CMAKE_ARGS="-DCRESSET_OPENMP=OFF".
 CMAKE_ARGS ?=
 
 # The generator is chosen once, when a build folder is first configured.
