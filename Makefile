@@ -47,8 +47,9 @@ docs: ## Write the reference manual to build/docs/html (Doxygen)
 	@scripts/setup docs
 	@scripts/docs
 
-bench: all ## Measure: ns per small op, MLP, DCGAN, ResNet-18, beside PyTorch where it is installed
+bench: all ## Measure: small ops, training steps eager and traced, inference, beside PyTorch where it is installed
 	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager
+	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_jit --part jit
 
 mutants: ## Break kernels and gradient rules one at a time and count what the tests notice (COUNT=, SEED=)
 	@scripts/setup test

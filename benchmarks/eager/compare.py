@@ -1,9 +1,10 @@
-"""Runs benchmark_eager and the same work in PyTorch in turns, A B A B, and prints a table.
+"""Runs benchmark_eager or benchmark_jit and the same work in PyTorch in turns, A B A B, and prints a table.
 
-    compare.py BENCHMARK_EAGER [--rounds 3] [--threads 1,2] [--part all|small|models] [--markdown]
+    compare.py BENCHMARK_EAGER [--rounds 3] [--threads 1,2] [--part all|small|models]
+    compare.py BENCHMARK_JIT --part jit
 
 Each turn is a process of its own. A cell is the median over rounds with the lowest and highest; ratio is PyTorch's median
-over ours. Small ops are processor time, best of seven inside a turn; models are wall time, median inside a turn. floor is
+over ours. Rows "…, eager" and "…, traced" stand beside PyTorch's eager time, and beside torch.jit's where it has one. Small ops are processor time, best of seven inside a turn; models are wall time, median inside a turn. floor is
 the share of the measured peak of multiply-adds that our time means. Without PyTorch, our column stands alone.
 """
 import argparse
@@ -112,15 +113,72 @@ def torch_models(torch):
                            nn.Linear(512, 1000))
     measure("ResNet-18 forward and backward", classifier_step(resnet, torch.randn(8, 3, 224, 224), torch.randint(1000, (8,))), 8)
 
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm1, self.qkv, self.out = nn.LayerNorm(256), nn.Linear(256, 768), nn.Linear(256, 256)
+            self.norm2, self.up, self.down = nn.LayerNorm(256), nn.Linear(256, 1024), nn.Linear(1024, 256)
+            self.register_buffer("hidden", torch.full((128, 128), float("-inf")).triu(1))
+
+        def forward(self, x):
+            q, k, v = self.qkv(self.norm1(x)).reshape(8, 128, 3, 8, 32).permute(2, 0, 3, 1, 4)
+            weights = torch.softmax(q @ k.transpose(-1, -2) * 32 ** -0.5 + self.hidden, -1)
+            x = x + self.out((weights @ v).transpose(1, 2).reshape(8, 128, 256))
+            return x + self.down(functional.gelu(self.up(self.norm2(x))))
+
+    gpt = nn.Sequential(nn.Embedding(512, 256), *(Layer() for _ in range(4)), nn.LayerNorm(256), nn.Linear(256, 512), nn.Flatten(0, 1))
+    measure("GPT step", classifier_step(gpt, torch.randint(512, (8, 128)), torch.randint(512, (1024,)), torch.optim.SGD(gpt.parameters(), 1e-3)), 4)
+
+
+def torch_jit(torch):
+    """What benchmark_jit measures beyond the training steps: each eagerly and by torch.jit."""
+    nn = torch.nn
+
+    def chain(a, b, c, d):
+        return torch.tanh(a * b + c) * torch.sigmoid(d)
+
+    arrays = [torch.randn(16 << 20) for _ in range(4)]
+    with torch.no_grad():
+        measure("tanh(a·b + c)·sigmoid(d)", lambda: chain(*arrays), 2)
+        traced = torch.jit.trace(chain, arrays)
+        measure("tanh(a·b + c)·sigmoid(d), torch.jit", lambda: traced(*arrays), 2)
+
+        class Bottleneck(nn.Module):
+            def __init__(self, i, width, stride):
+                super().__init__()
+                self.body = nn.Sequential(nn.Conv2d(i, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True),
+                                          nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True),
+                                          nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width))
+                self.shortcut = nn.Identity() if i == 4 * width else nn.Sequential(
+                    nn.Conv2d(i, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+
+            def forward(self, x):
+                return torch.relu(self.body(x) + self.shortcut(x))
+
+        layers, i = [], 64
+        for width, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+            for k in range(count):
+                layers.append(Bottleneck(i, width, stride if k == 0 else 1))
+                i = 4 * width
+        resnet = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(True), nn.MaxPool2d(3, 2, 1), *layers,
+                               nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000)).eval()
+        x = torch.randn(1, 3, 224, 224)
+        measure("ResNet-50, one image", lambda: resnet(x), 5)
+        frozen = torch.jit.freeze(torch.jit.trace(resnet, x))
+        frozen(x), frozen(x)
+        measure("ResNet-50, one image, torch.jit", lambda: frozen(x), 5)
+
 
 def run_torch(threads, part):
     import torch
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    if part != "models":
+    if part in ("all", "small"):
         torch_small_ops(torch)
     if part != "small":
         torch_models(torch)
+    if part == "jit":
+        torch_jit(torch)
 
 
 def lines_of(command):
@@ -142,11 +200,17 @@ def table(ours, theirs, work, threads):
     bandwidth = 1 / min(ours.pop("peak_bandwidth", [float("inf")]))
     print(f"\n{threads} thread{'s' if threads > 1 else ''}", end="")
     print(f"; measured peak {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s\n" if peak else "\n")
-    print("| | Cresset | PyTorch | ratio | floor |\n| --- | --- | --- | --- | --- |")
+    has_jit = any(name.endswith("torch.jit") for name in theirs)
+    print(f"| | Cresset | PyTorch | ratio |{' torch.jit | ratio |' if has_jit else ''} floor |\n| --- | --- | --- | --- |"
+          f"{' --- | --- |' if has_jit else ''} --- |")
     for name, times in ours.items():
-        ratio = f"{statistics.median(theirs[name]) / statistics.median(times):.2f}" if name in theirs else "-"
+        base = name.removesuffix(", eager").removesuffix(", traced")
+
+        def beside(other):
+            ratio = f"{statistics.median(theirs[other]) / statistics.median(times):.2f}" if other in theirs else "-"
+            return f"{cell(theirs.get(other))} | {ratio}"
         floor = f"{work[name] / peak / statistics.median(times):.0%} of peak" if work[name] and peak else "-"
-        print(f"| {name} | {cell(times)} | {cell(theirs.get(name))} | {ratio} | {floor} |")
+        print(f"| {name} | {cell(times)} | {beside(base)} | {beside(base + ', torch.jit') + ' | ' if has_jit else ''}{floor} |")
 
 
 def main():
@@ -154,7 +218,7 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--part", choices=["all", "small", "models"], default="all")
+    parser.add_argument("--part", choices=["all", "small", "models", "jit"], default="all")
     parser.add_argument("--torch", type=int, help=argparse.SUPPRESS)  # a turn of PyTorch's
     arguments = parser.parse_args()
     if arguments.torch:
