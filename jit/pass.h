@@ -28,6 +28,8 @@ static inline const void *cr_graph_attribute(const cr_graph_node *node, const ch
 
 /* What every traced graph gets, before anything knows its sizes: dead code, common subexpressions. */
 bool cr_graph_simplify(cr_graph *graph);
+/* What a frozen graph gets when it is traced, so that saved programs need not do it when they are loaded. */
+bool cr_graph_freeze(cr_graph *graph);
 /* All passes, on a graph whose symbols are bound. CR_JIT_DUMP=1 writes the graph after each to standard error. */
 bool cr_graph_optimize(cr_graph *graph);
 /* One by its name, for tests; an error where there is none. */

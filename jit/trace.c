@@ -359,7 +359,8 @@ static bool complete(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *
     graph->output_names = make_names(graph, options->output_names, "output", graph->body.output_count);
     if (!graph->input_names || !graph->output_names || !name_dims(graph, options)) return false;
     graph->is_frozen = options->freeze;
-    return (graph->symbol_count == 0 || find_sizes(subject, examples, graph)) && cr_graph_simplify(graph) && cr_graph_verify(graph) &&
+    return (graph->symbol_count == 0 || find_sizes(subject, examples, graph)) && cr_graph_simplify(graph) &&
+           (!graph->is_frozen || cr_graph_freeze(graph)) && cr_graph_verify(graph) &&
            (!options->check || cr_jit_check(graph, subject, examples));
 }
 

@@ -42,10 +42,10 @@ static cr_tensor *scaled_weight(const cr_graph_node *layer, cr_tensor *weight, c
     cr_shape shape = {.count = cr_ndim(weight)};
     for (int d = 0; d < shape.count; d++) shape.at[d] = 1;
     shape.at[transposed && *(const bool *)transposed ? 1 : 0] = -1;
-    return cr_cast(cr_mul(cr_cast(weight, CR_F64), cr_reshape(scale, shape)), cr_dtype_of(weight));
+    return cr_mul(weight, cr_reshape(cr_cast(scale, cr_dtype_of(weight)), shape));
 }
 
-/* In f64: one rounding in place of several. */
+/* s and the bias in f64: one rounding in place of several. */
 static bool fold(cr_graph *graph, cr_graph_node *layer, cr_graph_node *norm) {
     cr_tensor *t[5];
     for (int i = 1; i < 5; i++) t[i] = norm->inputs[i] ? cr_cast(constant_of(graph, norm->inputs[i]), CR_F64) : NULL;

@@ -15,7 +15,7 @@ static bool is_constant_state(const cr_graph *graph, const cr_state *state) {
 
 static bool may_fold(const cr_graph_node *node) {
     if ((node->op->flags & (CR_OP_RANDOM | CR_OP_READS_HOST | CR_OP_BLOCKS)) || cr_op_mutates(node->op, node->attributes)) return false;
-    if (node->input_count == 0 || node->block_count) return false; /* full and its like are small as they are */
+    if (node->input_count == 0 || node->block_count || node->bound_count) return false; /* full and its like are small as they are */
     size_t read = ALWAYS_BYTES, made = 0;
     for (int i = 0; i < node->input_count; i++) {
         if (!node->inputs[i]) continue;
