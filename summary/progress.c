@@ -29,11 +29,13 @@ struct cr_progress {
     char fields[FIELD_BYTES];
 };
 
-static double now(void) {
+static double monotonic_seconds(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
+
+double (*cr_progress_clock)(void) = monotonic_seconds;
 
 /* ---------------------------------------------------------------- the terminal */
 
@@ -101,7 +103,7 @@ static void draw(cr_progress *progress, bool is_closed) {
     fprintf(progress->options.out, is_bar ? "\r%s\x1b[K" : "%s\n", line);
     fflush(progress->options.out);
     progress->has_drawn = is_bar;
-    progress->last_draw = now();
+    progress->last_draw = cr_progress_clock();
 }
 
 static double interval_of(const cr_progress *progress) {
@@ -140,7 +142,7 @@ cr_progress *cr_progress_new_with(int64_t total, const cr_progress_options *opti
     progress->total = total;
     progress->done = progress->options.start;
     progress->use_utf8 = terminal_shows_utf8();
-    progress->start = progress->step_start = progress->last_draw = now();
+    progress->start = progress->step_start = progress->last_draw = cr_progress_clock();
     if (progress->options.style == CR_PROGRESS_BAR) draw(progress, false);
     return progress;
 }
@@ -148,17 +150,17 @@ cr_progress *cr_progress_new_with(int64_t total, const cr_progress_options *opti
 void cr_progress_data_ready(cr_progress *progress) {
     if (!progress) return;
     progress->measures_data = true;
-    progress->data_end = now();
+    progress->data_end = cr_progress_clock();
 }
 
 bool cr_progress_due(const cr_progress *progress) {
     if (!progress || progress->options.style == CR_PROGRESS_SILENT) return false;
-    return progress->done + 1 == progress->total || now() - progress->last_draw >= interval_of(progress);
+    return progress->done + 1 == progress->total || cr_progress_clock() - progress->last_draw >= interval_of(progress);
 }
 
 /* A step has ended: its time joins the fading sums. */
 static void measure_step(cr_progress *progress) {
-    const double time = now(), seconds = time - progress->step_start;
+    const double time = cr_progress_clock(), seconds = time - progress->step_start;
     const double data = progress->data_end > progress->step_start ? progress->data_end - progress->step_start : 0;
     const double kept = exp(-seconds / MEMORY_SECONDS);
     progress->recent_steps = progress->recent_steps * kept + 1;
@@ -195,7 +197,7 @@ void cr_progress_print(cr_progress *progress, const char *format, ...) {
     fflush(progress->options.out);
 }
 
-double cr_progress_elapsed(const cr_progress *progress) { return progress ? now() - progress->start : 0; }
+double cr_progress_elapsed(const cr_progress *progress) { return progress ? cr_progress_clock() - progress->start : 0; }
 
 double cr_progress_data_seconds(const cr_progress *progress) { return progress ? progress->all_data : 0; }
 
