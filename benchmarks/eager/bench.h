@@ -15,6 +15,7 @@ void report(const char *name, double seconds, double flops, double bytes);
 void measure(const char *name, bool (*step)(void *), void *context, double budget, double flops);
 
 void measure_small_ops(void);
+void measure_layers(void);
 /* What this machine gives with `threads` threads: multiply-adds in registers, and reading and writing long arrays. */
 double peak_flops(void);
 double peak_bandwidth(void);

@@ -1,6 +1,6 @@
 """Runs benchmark_eager or benchmark_jit and the same work in PyTorch in turns, A B A B, and prints a table.
 
-    compare.py BENCHMARK_EAGER [--rounds 3] [--threads 1,2] [--part all|small|models]
+    compare.py BENCHMARK_EAGER [--rounds 3] [--threads 1,2] [--part all|small|layers|models]
     compare.py BENCHMARK_JIT --part jit
 
 Each turn is a process of its own. A cell is the median over rounds with the lowest and highest; ratio is PyTorch's median
@@ -45,6 +45,38 @@ def measure(name, step, budget):
         step()
         times.append(time.perf_counter() - start)
     report(name, sorted(times)[len(times) // 2])
+
+
+def torch_layers(torch):
+    q, k, v = (torch.randn(64, 512, 64) for _ in range(3))
+
+    def attend():
+        return torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)) * 0.125, -1), v)
+
+    measure("attention", attend, 1)
+    for t in (q, k, v):
+        t.requires_grad_(True)
+    measure("attention, with gradient", lambda: attend().sum().backward(), 2)
+
+    def lstm_step(net, x):
+        def step():
+            net.zero_grad(set_to_none=True)
+            net(x)[0].sum().backward()
+        return step
+
+    for hidden in (128, 256):
+        measure(f"LSTM step, hidden {hidden}", lstm_step(torch.nn.LSTM(hidden, hidden), torch.randn(32, 16, hidden)), 1)
+    x, weight, bias = torch.randn(16, 64, 32, 32), torch.ones(64), torch.zeros(64)
+    for t in (x, weight, bias):
+        t.requires_grad_(True)
+    measure("group norm, with gradient", lambda: torch.nn.functional.group_norm(x, 8, weight, bias).sum().backward(), 0.5)
+    for name, make in (("SGD step", torch.optim.SGD), ("RMSprop step", torch.optim.RMSprop)):
+        w = torch.randn(1000000, requires_grad=True)
+        w.grad = torch.randn(1000000)
+        measure(name, make([w], lr=1e-3, momentum=0.9).step, 0.5)
+    numbers = torch.rand(1000000) * 10
+    for name in "sin cos tan exp2 log2 log10 log1p expm1 erf atan sinh cosh".split():
+        measure(name, lambda f=getattr(torch, name): f(numbers), 0.2)
 
 
 def torch_models(torch):
@@ -173,12 +205,9 @@ def run_torch(threads, part):
     import torch
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    if part in ("all", "small"):
-        torch_small_ops(torch)
-    if part != "small":
-        torch_models(torch)
-    if part == "jit":
-        torch_jit(torch)
+    parts = {"small": [torch_small_ops], "layers": [torch_layers], "models": [torch_models], "jit": [torch_models, torch_jit]}
+    for work in parts.get(part, [torch_small_ops, torch_layers, torch_models]):
+        work(torch)
 
 
 def lines_of(command):
@@ -218,7 +247,7 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--part", choices=["all", "small", "models", "jit"], default="all")
+    parser.add_argument("--part", choices=["all", "small", "layers", "models", "jit"], default="all")
     parser.add_argument("--torch", type=int, help=argparse.SUPPRESS)  # a turn of PyTorch's
     arguments = parser.parse_args()
     if arguments.torch:

@@ -1,4 +1,4 @@
-/* benchmark_eager [threads] [small|models]: one line of JSON for each measurement. compare.py runs it beside PyTorch. */
+/* benchmark_eager [threads] [small|layers|models]: one line of JSON for each measurement. compare.py runs it beside PyTorch. */
 #include "models.h"
 
 #include <stdlib.h>
@@ -19,12 +19,14 @@ int main(int argc, char **argv) {
     const char *part = argc > 2 ? argv[2] : "all";
     if (argc > 1) cr_set_num_threads(atoi(argv[1]));
     cr_manual_seed(0);
-    if (strcmp(part, "models") != 0) measure_small_ops();
+    const bool all = strcmp(part, "all") == 0;
+    if (all || strcmp(part, "small") == 0) measure_small_ops();
     if (strcmp(part, "small") != 0) {
         report("peak_flops", 1 / peak_flops(), 0, 0);
         report("peak_bandwidth", 1 / peak_bandwidth(), 0, 0);
-        measure_models();
     }
+    if (all || strcmp(part, "layers") == 0) measure_layers();
+    if (all || strcmp(part, "models") == 0) measure_models();
     cr_shutdown();
     return cr_report(stderr);
 }
