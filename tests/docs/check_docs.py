@@ -1,5 +1,5 @@
-"""Compiles and runs the C that stands in README.md and docs/, as a reader who copies it would, and looks up the names that
-the pages mention.
+"""Compiles and runs the C that stands in README.md and docs/, as a reader who copies it would, and looks up the names
+that the pages mention. coming-from-pytorch.md must name every op that the headers declare.
 
     ```c            a whole program where it has `int main`: compiled and run; else it is only shown
     ```c norun      a whole program: compiled, not run (it needs data, or minutes)
@@ -24,6 +24,8 @@ NAME = re.compile(r"\b(?:cr|CR)_\w+\b")
 FENCE = re.compile(r"^( *)```c( [a-z ]+)?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 SOURCE = pathlib.Path(os.environ["SOURCE"])
 LIBRARY = pathlib.Path(os.environ["LIBRARY"])
+DECLARATION = re.compile(r"^CR_API\b[^(;]*?(cr_\w+)\(", re.MULTILINE)
+VARIABLE = re.compile(r'"(CR_[A-Z_]+)"')
 TIMEOUT = 120  # seconds for one program
 PLACEHOLDERS = {"cr_op", "cr_op_scalar", "cr_op_"}  # docs write them for any op
 BODY = """#include <cresset.h>
@@ -80,13 +82,14 @@ def check(block):
 
 
 def declared_names():
-    """Every word of the headers, and what pointwise.def's lines declare."""
+    """Every word of the headers, what pointwise.def's lines declare, and the environment variables that are read."""
     headers = [*SOURCE.glob("include/**/*.h"), *SOURCE.glob("core/*.h"), *SOURCE.glob("ops/**/*.h")]
     names = {name for header in headers for name in NAME.findall(header.read_text())}
     table = (SOURCE / "include/cresset/pointwise.def").read_text()
     for operands, op in re.findall(r"^CR_POINTWISE_(\d)\w*\((\w+)", table, re.MULTILINE):
         names |= {f"cr_{op}", f"cr_{op}_"} | ({f"cr_{op}_scalar", f"cr_{op}_scalar_"} if operands == "2" else set())
-    return names
+    sources = [*SOURCE.glob("core/*.c"), *SOURCE.glob("jit/**/*.c")]
+    return names | {name for source in sources for name in VARIABLE.findall(source.read_text())}
 
 
 def check_words(page, names, rows):
@@ -102,10 +105,21 @@ def check_words(page, names, rows):
                 yield f"{page.name}: no header declares {name}"
 
 
+def check_table():
+    """The functions of include/cresset/ops that coming-from-pytorch.md does not name, in any of their forms."""
+    page = (SOURCE / "docs/coming-from-pytorch.md").read_text()
+    headers = "".join(header.read_text() for header in (SOURCE / "include/cresset/ops").glob("*.h"))
+    named, declared = ({re.sub(r"(_with)?_?$", "", name) for name in names}
+                       for names in (NAME.findall(page), DECLARATION.findall(headers)))
+    for name in sorted(declared - named):
+        yield f"coming-from-pytorch.md does not name {name}"
+
+
 def main():
     pages = [page for page in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))] if page.exists()]
     names, rows = declared_names(), set((SOURCE / "include/cresset/pointwise.def").read_text().splitlines())
     words = [problem for page in pages for problem in check_words(page, names, rows)]
+    words += check_table()
     blocks = [block for page in pages for block in blocks_of(page)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = [problem for problem in pool.map(check, blocks) if problem]
