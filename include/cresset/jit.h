@@ -67,6 +67,7 @@ CR_API bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_coun
 /* A graph of one input and one output. */
 CR_API cr_tensor *cr_jit_forward(cr_graph *graph, cr_tensor *input);
 
+/* How many inputs and outputs a graph has (0 for NULL), and their names; NULL and an error for an index out of range. */
 CR_API int cr_jit_input_count(const cr_graph *graph);
 CR_API int cr_jit_output_count(const cr_graph *graph);
 CR_API const char *cr_jit_input_name(const cr_graph *graph, int index);

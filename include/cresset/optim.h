@@ -42,6 +42,7 @@ CR_API cr_optim *cr_optim_rmsprop_with(cr_nn_tensors parameters, const cr_optim_
 #define cr_optim_rmsprop(parameters, ...)                                                                              \
     cr_optim_rmsprop_with(parameters, CR_WITH(optim_rmsprop, CR_OPTIM_RMSPROP_OPTIONS, __VA_ARGS__))
 #endif
+/* Frees an optimizer and its state; the parameters stay. NULL is fine. */
 CR_API void cr_optim_free(cr_optim *optim);
 
 /* One update of every parameter that has a gradient. */
