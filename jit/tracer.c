@@ -18,8 +18,8 @@ static bool same_geometry(const cr_geometry *a, const cr_geometry *b) {
 
 static bool is_dense(const cr_geometry *g) {
     int64_t step = 1;
-    for (int d = g->shape.count - 1; d >= 0; d--) {
-        if (g->shape.at[d] != 1 && g->strides.at[d] != step) return false;
+    for (int d = g->shape.count - 1; d >= 0 && step > 0; d--) { /* nothing is dense however it is strided */
+        if (g->shape.at[d] > 1 && g->strides.at[d] != step) return false;
         step *= g->shape.at[d];
     }
     return true;
@@ -113,8 +113,16 @@ static const cr_traced_name *find_name(const cr_tracer *tracer, const cr_tensor 
     return NULL;
 }
 
-/* A tensor from outside the function becomes state (whole, where it has a name and t is a view of it); one that the function
- * made without an op (cr_scalar, cr_from_data) is a constant. */
+/* The whole memory that t looks into, of which other views may follow; t itself where it is all of that. NULL on failure. */
+static cr_tensor *whole_of(cr_tensor *t) {
+    const int64_t count = (int64_t)(t->storage->bytes / cr_dtype_size((cr_dtype)t->dtype));
+    const cr_geometry g = geometry_of(t);
+    if (t->numel == count && is_dense(&g)) return t;
+    return cr_view_raw(t, CR_SHAPE(count), CR_SHAPE(1), 0);
+}
+
+/* A tensor from outside the function becomes state (whole, where t is a view); one that the function made without an op
+ * (cr_scalar, cr_from_data) is a constant. */
 static cr_traced_storage *capture(cr_tracer *tracer, cr_tensor *t) {
     static const char *const words[] = {"parameter", "state", "constant"};
     char text[224];
@@ -126,12 +134,13 @@ static cr_traced_storage *capture(cr_tracer *tracer, cr_tensor *t) {
     const cr_traced_name *named = find_name(tracer, t);
     const cr_state_kind kind = named ? named->kind : local ? CR_STATE_CONSTANT : CR_STATE_BUFFER;
     if (!named) snprintf(text, sizeof text, "%s%d", words[kind], tracer->graph->state_count);
-    cr_tensor *kept = named ? named->tensor : local ? snapshot(t) : t;
-    const cr_shape shape = cr_tensor_shape(kept ? kept : t);
-    cr_value *value = kept ? cr_graph_value(tracer->graph, (cr_dtype)t->dtype, &shape, t->device) : NULL;
+    cr_tensor *whole = named ? named->tensor : whole_of(t), *kept = whole && local && !named ? snapshot(whole) : whole;
+    if (!kept) return NULL;
+    const cr_shape shape = cr_tensor_shape(kept);
+    cr_value *value = cr_graph_value(tracer->graph, (cr_dtype)t->dtype, &shape, t->device);
     if (!value || !cr_graph_add_state(tracer->graph, kind, named ? named->name : text, value, kept)) return NULL;
     value->is_constant = kind == CR_STATE_CONSTANT;
-    return add_storage(tracer, named ? kept : t, value, tracer->graph->state_count - 1);
+    return add_storage(tracer, whole, value, tracer->graph->state_count - 1);
 }
 
 /* ---------------------------------------------------------------- nodes */
@@ -236,6 +245,7 @@ cr_value *cr_tracer_value(cr_tracer *tracer, cr_tensor *t) {
 static bool write_tensor(cr_tracer *tracer, cr_tensor *t, cr_value *value) {
     cr_traced_storage *storage = find_storage(tracer, t->storage->serial);
     const cr_geometry g = geometry_of(t);
+    if (t->numel == 0) return true;
     for (int i = 0; i < storage->view_count; i++) storage->views[i].value = NULL;
     if (same_geometry(&g, &storage->geometry)) {
         storage->value = value;

@@ -16,7 +16,8 @@ static void hide(cr_value *value) { value->note = NULL; }
 
 static bool check_operands(const cr_graph_node *node) {
     const cr_op *op = node->op;
-    if (node->input_count < op->input_minimum || node->input_count > op->input_maximum)
+    const int least = op->flags & CR_OP_BLOCKS ? 0 : op->input_minimum; /* a block may make all that it gives */
+    if (node->input_count < least || node->input_count > op->input_maximum)
         return fail_node(node, "a number of operands that the op does not take", node->input_count);
     for (int i = 0; i < node->input_count; i++) {
         if (!node->inputs[i]) {

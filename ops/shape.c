@@ -39,9 +39,7 @@ static bool infer_cat(cr_call *call) {
     return true;
 }
 
-static bool decompose_cat(cr_call *call) {
-    cr_tensor *out = cr_empty_spec(&call->specs[0], call->device);
-    if (!out) return false;
+bool cr_cat_into(const cr_call *call, cr_tensor *out) {
     const int64_t named = ((const cr_cat_options *)call->attributes)->dim;
     const int dim = (int)(named < 0 ? named + out->ndim : named);
     int64_t at = 0;
@@ -53,8 +51,11 @@ static bool decompose_cat(cr_call *call) {
         if (!place || (piece->numel && !cr_copy_(place, piece))) return false;
         at += own.at[dim];
     }
-    call->outputs[0] = out;
     return true;
+}
+static bool decompose_cat(cr_call *call) {
+    call->outputs[0] = cr_empty_spec(&call->specs[0], call->device);
+    return call->outputs[0] && cr_cat_into(call, call->outputs[0]);
 }
 
 static bool vjp_cat(cr_vjp *v) {

@@ -1,5 +1,5 @@
 /* Views: other shapes and windows onto the same storage. Each is a row, and so is the gradient of each. */
-#include "ops/op.h"
+#include "ops/shape.h"
 
 #define SHAPE_ATTRIBUTES(A, op) A(op, DIMS, shape, {0, {0}})
 CR_OPTIONS(view, SHAPE_ATTRIBUTES)
@@ -16,9 +16,7 @@ CR_ATTRIBUTES(select, SELECT_ATTRIBUTES)
 #define DIAGONAL_ATTRIBUTES(A, op) A(op, INT, offset, 0) A(op, INT, dim1, 0) A(op, INT, dim2, 1)
 CR_OPTIONS(diagonal, DIAGONAL_ATTRIBUTES)
 CR_ATTRIBUTES(diagonal, DIAGONAL_ATTRIBUTES)
-#define STRIDED_ATTRIBUTES(A, op) A(op, DIMS, shape, {0, {0}}) A(op, DIMS, strides, {0, {0}}) A(op, INT, offset, 0)
-CR_OPTIONS(as_strided, STRIDED_ATTRIBUTES)
-CR_ATTRIBUTES(as_strided, STRIDED_ATTRIBUTES)
+CR_ATTRIBUTES(as_strided, CR_AS_STRIDED_ATTRIBUTES)
 
 static bool set_view(cr_call *call, cr_shape shape, cr_shape strides, int64_t offset) {
     return (call->outputs[0] = cr_view_raw(call->inputs[0], shape, strides, offset)) != NULL;

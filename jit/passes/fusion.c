@@ -43,6 +43,14 @@ static int root_of(const fusion *f, int node) {
 
 static int index_of(const cr_value *value) { return value->producer ? value->producer->index : -1; }
 
+/* Nothing from node `first` on can come before this one: not it, nor what it is fused with, is that late. */
+static bool is_all_before(const fusion *f, int node, int first) {
+    if (node >= first) return false;
+    for (int member = root_of(f, node); member >= 0; member = f->next[member])
+        if (member >= first) return false;
+    return true;
+}
+
 /* Whether a way leads from node `from` back to region `a` or `b` through nodes of neither, not before `first`. */
 static bool leads_back(fusion *f, int from, int a, int b, int first) {
     int depth = 0;
@@ -58,7 +66,7 @@ static bool leads_back(fusion *f, int from, int a, int b, int first) {
             for (int i = 0; i < f->nodes[member]->input_count; i++) {
                 const cr_value *value = f->nodes[member]->inputs[i];
                 const int index = value ? index_of(value) : -1;
-                if (index < first || f->visited[index] == f->stamp) continue;
+                if (index < 0 || f->visited[index] == f->stamp || is_all_before(f, index, first)) continue;
                 f->visited[index] = f->stamp;
                 f->stack[depth++] = index;
             }
@@ -82,7 +90,7 @@ static bool may_join(fusion *f, int a, int b) {
             for (int i = 0; i < f->nodes[member]->input_count; i++) {
                 const cr_value *value = f->nodes[member]->inputs[i];
                 const int index = value ? index_of(value) : -1;
-                if (index < first) continue;
+                if (index < 0 || is_all_before(f, index, first)) continue;
                 const int region = root_of(f, index);
                 if (region != a && region != b && leads_back(f, index, a, b, first)) return false;
             }

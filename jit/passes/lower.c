@@ -62,13 +62,21 @@ static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
     return done;
 }
 
+/* A part that is the op itself would be lowered for ever. */
+static bool check_parts(const cr_graph_node *before, const cr_graph_node *part, const cr_graph_node *node) {
+    for (part = before ? before->next : part; part != node; part = part->next)
+        if (part->op == node->op && !has_way_to_run(part))
+            return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel for its device and decomposes into itself", node->op->name);
+    return true;
+}
+
 bool cr_pass_lower(cr_graph *graph, bool *changed) {
     for (cr_graph_node *node = graph->body.first, *next; node; node = next) {
         next = node->next;
         for (int i = 0; i < node->input_count; i++) node->inputs[i] = cr_value_resolve(node->inputs[i]);
         if (has_way_to_run(node)) continue;
         cr_graph_node *before = node->previous;
-        if (!decompose(graph, &graph->body, node)) return false;
+        if (!decompose(graph, &graph->body, node) || !check_parts(before, graph->body.first, node)) return false;
         next = before ? before->next : graph->body.first; /* the parts may want lowering too */
         cr_graph_remove(&graph->body, node);
         if (next == node) next = node->next;

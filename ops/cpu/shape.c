@@ -1,4 +1,4 @@
-/* Kernels that move whole rows: flip, tril, triu. */
+/* Kernels that move whole rows: flip, tril, triu; and those that fill windows. */
 #include "core/parallel.h"
 #include "ops/cpu/variant.h"
 #include "ops/shape.h"
@@ -115,3 +115,13 @@ static bool run_triangle(cr_call *call, bool is_upper) {
 }
 CR_KERNEL(tril) { return run_triangle(call, false); }
 CR_KERNEL(triu) { return run_triangle(call, true); }
+
+/* ---------------------------------------------------------------- windows */
+/* What the decompositions write piece by piece as one step: graphs have no writes. */
+CR_KERNEL(cat) { return cr_cat_into(call, call->outputs[0]); }
+
+CR_KERNEL(as_strided_scatter) {
+    const cr_as_strided_options *o = call->attributes;
+    cr_tensor *out = call->outputs[0], *window = cr_view_raw(out, o->shape, o->strides, out->offset + o->offset);
+    return window && cr_copy_(out, call->inputs[0]) && cr_copy_(window, call->inputs[1]);
+}
