@@ -9,10 +9,11 @@
 static const char *const kind_names[CHECK_KINDS] = {
     [CHECK_DECOMPOSITION] = "kernel / decomposition", [CHECK_STRIDES] = "dense / strided", [CHECK_THREADS] = "1 thread / 3 threads",
     [CHECK_IN_PLACE] = "in place / out of place",     [CHECK_GRADIENT] = "gradcheck",      [CHECK_SECOND] = "gradgradcheck",
-    [CHECK_ERROR] = "errors"};
+    [CHECK_ERROR] = "errors",                    [CHECK_GRAPH] = "graph / plain call",
+    [CHECK_GRAPH_GRADIENT] = "graph of the gradient", [CHECK_GRAPH_TEXT] = "graph / graph read as text"};
 const char *check_kind_name(check_kind kind) { return kind_names[kind]; }
 
-static void fail_sample(const sample *s, check_totals *totals, check_kind kind, const char *what) {
+void fail_sample(const sample *s, check_totals *totals, check_kind kind, const char *what) {
     const cr_error *error = cr_last_error();
     printf("FAILED %s:%d (%s) %s: %s%s%s\n", s->file, s->line_number, kind_names[kind], s->line, what, error ? ": " : "",
            error ? error->message : "");
@@ -46,7 +47,7 @@ static bool same_values(cr_tensor *a, cr_tensor *b, double tolerance, char *what
     return cr_ok();
 }
 
-static void compare(const sample *s, check_totals *totals, check_kind kind, cr_tensor **a, cr_tensor **b, int count, bool bitwise) {
+void compare_results(const sample *s, check_totals *totals, check_kind kind, cr_tensor **a, cr_tensor **b, int count, bool bitwise) {
     char what[512] = "";
     for (int i = 0; i < count; i++) {
         if (!a[i] || !b[i] || !same_values(a[i], b[i], bitwise ? 0 : tolerance_of(s, cr_dtype_of(a[i])), what, sizeof what)) {
@@ -85,7 +86,7 @@ static void check_decomposition(const subject *j, cr_tensor *const *operands, cr
     const cr_op *op = cr_op_find(j->s->op);
     if (!op->decompose || !atomic_load(&op->kernels[CR_DEVICE_CPU]) || j->row.is_random || op->mutates) return;
     run_decomposed(j, operands, other);
-    compare(j->s, totals, CHECK_DECOMPOSITION, expected, other, j->outputs, false);
+    compare_results(j->s, totals, CHECK_DECOMPOSITION, expected, other, j->outputs, false);
 }
 
 static void check_strides(const subject *j, cr_tensor **expected, check_totals *totals) {
@@ -94,7 +95,7 @@ static void check_strides(const subject *j, cr_tensor **expected, check_totals *
         fail_sample(j->s, totals, CHECK_STRIDES, "strided operands");
         return;
     }
-    compare(j->s, totals, CHECK_STRIDES, expected, other, j->outputs, false);
+    compare_results(j->s, totals, CHECK_STRIDES, expected, other, j->outputs, false);
 }
 
 static void check_threads(const subject *j, cr_tensor *const *operands, check_totals *totals) {
@@ -105,7 +106,7 @@ static void check_threads(const subject *j, cr_tensor *const *operands, check_to
     cr_set_num_threads(3);
     run(j, operands, three);
     cr_set_num_threads(threads);
-    compare(j->s, totals, CHECK_THREADS, one, three, j->outputs, true);
+    compare_results(j->s, totals, CHECK_THREADS, one, three, j->outputs, true);
 }
 
 static void check_in_place(const subject *j, cr_tensor *const *operands, cr_tensor **expected, check_totals *totals) {
@@ -119,7 +120,7 @@ static void check_in_place(const subject *j, cr_tensor *const *operands, cr_tens
     _Alignas(16) char attributes[256];
     if (!inputs[0] || !cr_attributes_parse(op, j->s->attributes, attributes)) return;
     cr_tensor *written = cr_run_in_place(op, inputs[0], inputs, j->s->input_count, attributes);
-    compare(j->s, totals, CHECK_IN_PLACE, expected, &written, 1, true);
+    compare_results(j->s, totals, CHECK_IN_PLACE, expected, &written, 1, true);
 }
 
 /* ---------------------------------------------------------------- gradients */
@@ -200,6 +201,7 @@ static void check_values(subject *j, check_totals *totals) {
         fail_sample(j->s, totals, CHECK_STRIDES, "the op failed");
         return;
     }
+    check_graph(j->s, &j->row, j->outputs, totals);
     if (j->row.is_random) {
         totals->skipped++;
         return;

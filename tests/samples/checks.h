@@ -12,6 +12,9 @@ typedef enum check_kind {
     CHECK_GRADIENT,      /* gradcheck in f64 */
     CHECK_SECOND,        /* gradgradcheck in f64 */
     CHECK_ERROR,         /* the error that is expected */
+    CHECK_GRAPH,         /* a traced graph against the plain call */
+    CHECK_GRAPH_GRADIENT, /* the same of the gradient */
+    CHECK_GRAPH_TEXT,    /* the graph read from its text against the graph, bit for bit */
     CHECK_KINDS
 } check_kind;
 
@@ -21,6 +24,11 @@ typedef struct check_totals {
 } check_totals;
 
 const char *check_kind_name(check_kind kind);
+void fail_sample(const sample *s, check_totals *totals, check_kind kind, const char *what);
+/* Counts each pair of tensors; bitwise, or within what the sample allows. */
+void compare_results(const sample *s, check_totals *totals, check_kind kind, cr_tensor **a, cr_tensor **b, int count, bool bitwise);
+/* The op and its gradient as graphs (graph.c). */
+void check_graph(const sample *s, const cr_op_description *row, int outputs, check_totals *totals);
 void check_sample(const sample *s, check_totals *totals);
 int dump_samples(const char *path, char **files, int count);
 

@@ -1,0 +1,157 @@
+/* Samples as graphs: each op, and its gradient, is traced, planned and run, and must give what the plain call gives; the text of
+ * its graph must be read back exactly. */
+#include "tests/samples/checks.h"
+
+#include "ops/op.h"
+
+#include <cresset/jit.h>
+
+#include <string.h>
+
+typedef struct traced_sample {
+    const sample *s;
+    int outputs;      /* of the op */
+    bool is_gradient; /* the function gives the gradients of the floating operands in place of the op's results */
+} traced_sample;
+
+static bool takes_gradient(const operand_spec *spec) { return !spec->is_absent && cr_dtype_is_floating(spec->dtype); }
+
+static bool gradients_of(const traced_sample *t, cr_tensor **operands, cr_tensor **results, cr_tensor **gradients) {
+    cr_tensor *roots[CR_MAX_OUTPUTS], *cotangents[CR_MAX_OUTPUTS], *leaves[SAMPLE_INPUTS];
+    int root_count = 0, leaf_count = 0;
+    for (int i = 0; i < t->outputs; i++) {
+        if (!cr_requires_grad(results[i])) continue;
+        cotangents[root_count] = cr_ones_like(results[i]);
+        roots[root_count++] = results[i];
+    }
+    for (int i = 0; i < t->s->input_count; i++)
+        if (takes_gradient(&t->s->inputs[i])) leaves[leaf_count++] = operands[i];
+    const cr_grad_options options = {.size = sizeof options, .gradients = cotangents, .allow_unused = true};
+    return root_count == 0 || cr_grad(roots, root_count, leaves, leaf_count, gradients, &options);
+}
+
+/* The op on operands without the absent ones, which are put in their places again. */
+static bool call_sample(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
+    const traced_sample *t = context;
+    cr_tensor *operands[SAMPLE_INPUTS], *results[CR_MAX_OUTPUTS] = {NULL};
+    int at = 0;
+    (void)input_count;
+    for (int i = 0; i < t->s->input_count; i++) {
+        operands[i] = t->s->inputs[i].is_absent ? NULL : inputs[at++];
+        if (t->is_gradient && takes_gradient(&t->s->inputs[i]) &&
+            (!(operands[i] = cr_detach(operands[i])) || !cr_requires_grad_(operands[i], true)))
+            return false;
+    }
+    if (!cr_op_call(t->s->op, operands, t->s->input_count, t->s->attributes, results, t->outputs)) return false;
+    if (!t->is_gradient) return memcpy(outputs, results, (size_t)output_count * sizeof *outputs), true;
+    cr_tensor *gradients[SAMPLE_INPUTS] = {NULL};
+    if (!gradients_of(t, operands, results, gradients)) return false;
+    for (int i = 0; i < output_count; i++) /* one that does not depend is zero */
+        if (!(outputs[i] = gradients[i] ? gradients[i] : cr_zeros(CR_F32, CR_SHAPE(1), CR_CPU))) return false;
+    return true;
+}
+
+/* The same operands each time, for ops may write them. */
+static int present_operands(const sample *s, cr_tensor **inputs) {
+    cr_tensor *operands[SAMPLE_INPUTS];
+    int count = 0;
+    if (!sample_operands(s, operands, false, false)) return -1;
+    for (int i = 0; i < s->input_count; i++)
+        if (operands[i]) inputs[count++] = operands[i];
+    return count;
+}
+
+/* printed -> read -> printed is the same text; the graph that was read, or NULL. */
+static cr_graph *reread(const char *text, const char **what) {
+    cr_graph *graph = text ? cr_jit_parse(text) : NULL;
+    char *again = graph ? cr_jit_text(graph) : NULL;
+    const bool same = again && !strcmp(text, again);
+    if (!same) *what = !text ? "no text" : !graph ? "its own text is not read" : "the text changes when it is read and printed";
+    cr_free(again);
+    if (same) return graph;
+    cr_jit_free(graph);
+    return NULL;
+}
+
+static bool check_texts(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count, const char **what) {
+    char *text = cr_jit_text(graph), *optimized = cr_jit_optimized_text(graph, NULL, 0);
+    cr_graph *read = reread(text, what), *read_optimized = read ? reread(optimized, what) : NULL;
+    bool same = read && read_optimized;
+    if (same && cr_jit_state_count(graph) == 0) { /* without tensors of its own, the text is the whole program */
+        cr_manual_seed(11);
+        same = cr_jit_run(read, inputs, input_count, outputs, output_count);
+        if (!same) *what = "the graph that was read does not run";
+    }
+    cr_jit_free(read);
+    cr_jit_free(read_optimized);
+    cr_free(text);
+    cr_free(optimized);
+    return same;
+}
+
+/* Plain call, run of the graph, run of the graph that was read from text: three lists of results. */
+static bool run_in_ways(traced_sample *t, int output_count, cr_tensor **plain, cr_tensor **run, cr_tensor **read, const char **what) {
+    cr_tensor *inputs[SAMPLE_INPUTS];
+    cr_graph *graph = NULL;
+    int count = present_operands(t->s, inputs);
+    cr_manual_seed(11);
+    bool done = count >= 0 && call_sample(t, inputs, count, plain, output_count);
+    *what = "the plain call fails";
+    if (done) {
+        *what = "it cannot be traced";
+        present_operands(t->s, inputs);
+        graph = cr_jit_trace_function(call_sample, t, inputs, count, NULL, output_count, NULL, 0);
+        done = graph != NULL;
+    }
+    if (done) {
+        *what = "the graph does not run";
+        present_operands(t->s, inputs);
+        cr_manual_seed(11);
+        done = cr_jit_run(graph, inputs, count, run, output_count);
+    }
+    done = done && check_texts(graph, inputs, count, read, output_count, what);
+    cr_jit_free(graph);
+    return done;
+}
+
+static void compare_ways(traced_sample *t, int output_count, bool bitwise, check_kind kind, check_totals *totals) {
+    cr_tensor *plain[CR_MAX_INPUTS] = {NULL}, *run[CR_MAX_INPUTS] = {NULL}, *read[CR_MAX_INPUTS] = {NULL};
+    const char *what = "";
+    if (!run_in_ways(t, output_count, plain, run, read, &what)) {
+        fail_sample(t->s, totals, kind, what);
+        return;
+    }
+    compare_results(t->s, totals, kind, plain, run, output_count, bitwise);
+    if (read[0]) compare_results(t->s, totals, CHECK_GRAPH_TEXT, run, read, output_count, true);
+}
+
+/* Sizes that follow from values: no graph can hold them, and it says so. */
+static void check_refused(traced_sample *t, check_totals *totals) {
+    cr_tensor *inputs[SAMPLE_INPUTS], *outputs[CR_MAX_OUTPUTS];
+    const int count = present_operands(t->s, inputs);
+    cr_graph *graph = cr_jit_trace_function(call_sample, t, inputs, count, NULL, t->outputs, NULL, 0);
+    const bool done = graph && cr_jit_run(graph, inputs, count, outputs, t->outputs);
+    const bool refused = !done && !cr_ok() && cr_last_error()->code == CR_ERROR_UNSUPPORTED;
+    cr_jit_free(graph);
+    if (!refused) {
+        fail_sample(t->s, totals, CHECK_GRAPH, "a graph whose sizes depend on values should be refused as unsupported");
+        return;
+    }
+    cr_clear_error();
+    totals->passed++;
+}
+
+void check_graph(const sample *s, const cr_op_description *row, int outputs, check_totals *totals) {
+    const cr_op *op = cr_op_find(s->op);
+    traced_sample t = {s, outputs, false};
+    if (op->flags & CR_OP_READS_HOST) {
+        check_refused(&t, totals);
+        return;
+    }
+    compare_ways(&t, outputs, !op->decompose, CHECK_GRAPH, totals);
+    int gradients = 0;
+    for (int i = 0; i < s->input_count; i++) gradients += takes_gradient(&s->inputs[i]);
+    if (!gradients || s->no_gradient || !row->has_gradient || row->is_random || op->mutates || !cr_ok()) return;
+    t.is_gradient = true;
+    compare_ways(&t, gradients, false, CHECK_GRAPH_GRADIENT, totals);
+}
