@@ -8,7 +8,7 @@
 enum { NESTING_LIMIT = 64, LINE_LIMIT = 1 << 16 };
 
 typedef struct reader {
-    const char *at, *end;
+    const char *begin, *at, *end;
     int line;
     char *text; /* the present line, without its end */
     const char *c; /* in it */
@@ -82,7 +82,7 @@ static bool read_id(reader *r, int *id) {
     char *end;
     if (*r->c != '%' || !isdigit((unsigned char)r->c[1])) return fail(r, "a value is missing");
     const long number = strtol(r->c + 1, &end, 10);
-    if (number < 0 || number > 1 << 24) return fail(r, "a value's number is out of range");
+    if (number < 0 || number >= r->end - r->begin) return fail(r, "a value's number is higher than the text has values");
     *id = (int)number;
     r->c = end;
     skip_spaces(r);
@@ -91,7 +91,7 @@ static bool read_id(reader *r, int *id) {
 
 static bool define(reader *r, int id, cr_value *value) {
     if (id >= r->value_capacity) {
-        const int capacity = id < 512 ? 1024 : 2 * id;
+        const int capacity = id < 64 ? 128 : 2 * id;
         cr_value **grown = cr_realloc(r->values, (size_t)capacity * sizeof *grown);
         if (!grown) return false;
         memset(grown + r->value_capacity, 0, (size_t)(capacity - r->value_capacity) * sizeof *grown);
@@ -390,7 +390,7 @@ static bool read_graph(reader *r) {
 }
 
 cr_graph *cr_graph_parse(const char *text, size_t length) {
-    reader r = {.at = text, .end = text + length, .text = cr_malloc(LINE_LIMIT), .graph = cr_graph_new()};
+    reader r = {.begin = text, .at = text, .end = text + length, .text = cr_malloc(LINE_LIMIT), .graph = cr_graph_new()};
     const bool done = r.text && r.graph && read_graph(&r);
     cr_free(r.text);
     cr_free(r.values);

@@ -92,10 +92,23 @@ static bool check_states(const cr_graph *graph) {
     return true;
 }
 
+/* A size of an input is a number or names a symbol: a run reads the symbols there. */
+static bool check_inputs(const cr_graph *graph) {
+    for (int i = 0; i < graph->body.input_count; i++) {
+        const cr_value *input = graph->body.inputs[i];
+        for (int d = 0; input->extents && d < input->shape.count; d++) {
+            const cr_extent *extent = &input->extents[d];
+            if (extent->symbol_count > 1 || (extent->symbol_count && (extent->factor != 1 || extent->term || extent->divisor != 1)))
+                return cr_fail(CR_ERROR_FORMAT, "graph: dim %d of input %d is a formula; it must be a number or a symbol", d, i);
+        }
+    }
+    return true;
+}
+
 bool cr_graph_verify(const cr_graph *graph) {
     hide_all(&graph->body);
     for (int i = 0; i < graph->state_count; i++) show(graph->states[i].value);
-    const bool good = check_block(&graph->body) && check_states(graph);
+    const bool good = check_inputs(graph) && check_block(&graph->body) && check_states(graph);
     for (int i = 0; i < graph->state_count; i++) hide(graph->states[i].value);
     hide_all(&graph->body);
     return good;

@@ -102,7 +102,7 @@ static const cr_attribute *find_attribute(const cr_op *op, const char *name, siz
 }
 
 bool cr_attributes_parse(const cr_op *op, const char *text, void *attributes) {
-    memcpy(attributes, op->defaults, op->attribute_bytes);
+    if (op->attribute_bytes) memcpy(attributes, op->defaults, op->attribute_bytes);
     for (text = skip_spaces(text ? text : ""); *text; text = skip_spaces(text)) {
         const size_t length = strcspn(text, "= ");
         if (text[length] != '=') return cr_fail(CR_ERROR_ARGUMENT, "%s: attributes are name=value, got \"%.40s\"", op->name, text);
