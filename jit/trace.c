@@ -213,7 +213,7 @@ static cr_graph *trace_trial(const cr_jit_subject *subject, cr_tensor *const *ex
 }
 
 /* ---------------------------------------------------------------- how sizes follow from the symbols */
-enum { TRIALS = 4 }; /* the first is the example itself */
+enum { TRIALS = 9 }; /* the first is the example itself */
 
 typedef struct comparison {
     cr_graph *graphs[TRIALS];
@@ -331,26 +331,48 @@ static bool fit_graph(comparison *c) {
     return fit_block(c, bodies);
 }
 
-/* Sizes to try for symbol i: near the example's first, then such that divide by what images divide by. */
+/* Sizes to try for symbol i: first such that leave all rests by 4 and most by 8, for what strided layers round; then such that divide by
+ * what images must divide by. Each symbol takes the steps of a row in an order of its own. */
+enum { TRIAL_ROWS = 2, TRIAL_STEPS = 6, ATTEMPTS = TRIAL_ROWS * TRIAL_STEPS };
 static int64_t trial_size(int64_t size, int symbol, int attempt) {
-    static const int64_t steps[] = {1, 4, -1, 32, 96, -32, 8, 24, -2, 64};
-    const int64_t step = steps[attempt], shifted = size + step * (step > 4 || step < -4 ? 1 + symbol : 1) + (step == 1 || step == 4 ? 2 * symbol : 0);
-    return shifted > 1 ? shifted : size + 3 * attempt + symbol + 2;
+    static const int64_t steps[TRIAL_ROWS][TRIAL_STEPS] = {{1, 2, 7, 3, -1, 5}, {32, 96, 8, 64, -32, 24}};
+    const int64_t step = steps[attempt / TRIAL_STEPS][(attempt + 5 * symbol) % TRIAL_STEPS];
+    return size + step > 1 ? size + step : size - 5 * step;
 }
 
-static bool find_sizes(const cr_jit_subject *subject, cr_tensor *const *examples, cr_graph *graph) {
+static bool forget_sizes(cr_graph *graph, cr_block *block, cr_graph_node *node, void *context) {
+    (void)graph, (void)block, (void)context;
+    node->bound_count = 0;
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i]) node->outputs[i]->extents = NULL;
+    for (int b = 0; b < node->block_count; b++)
+        for (int i = 0; i < node->blocks[b]->input_count; i++) node->blocks[b]->inputs[i]->extents = NULL;
+    return true;
+}
+
+/* From the trials of this row of sizes on. */
+static bool find_sizes_from(const cr_jit_subject *subject, cr_tensor *const *examples, cr_graph *graph, int row) {
     comparison c = {.graphs = {graph}, .count = 1};
+    bool done = cr_graph_each(graph, forget_sizes, NULL);
     for (int i = 0; i < graph->symbol_count; i++) c.samples[0][i] = graph->symbols[i].value;
-    for (int attempt = 0; c.count < TRIALS && attempt < 10; attempt++) {
+    for (int attempt = row * TRIAL_STEPS; done && c.count < TRIALS && attempt < ATTEMPTS; attempt++) {
         for (int i = 0; i < graph->symbol_count; i++) c.samples[c.count][i] = trial_size(graph->symbols[i].value, i, attempt);
         cr_graph *trial = trace_trial(subject, examples, graph, c.samples[c.count]);
         if (trial) c.graphs[c.count++] = trial;
-        else cr_clear_error(); /* a size that the function does not take */
+        else if ((done = cr_last_error()->code != CR_ERROR_MEMORY)) cr_clear_error(); /* a size that the function does not take */
     }
-    bool done = c.count >= 3 || cr_fail(CR_ERROR_UNSUPPORTED, "jit_trace: the function takes no other sizes than the example's; trace it without .dynamic");
+    done = done && (c.count >= 3 || cr_fail(CR_ERROR_UNSUPPORTED, "jit_trace: the function takes no other sizes than the example's; trace it without .dynamic"));
     done = done && fit_graph(&c);
     for (int k = 1; k < c.count; k++) cr_jit_free(c.graphs[k]);
     return done;
+}
+
+/* Where no formula holds for all sizes (2 * (height / 2)), those that divide evenly may have one; a run refuses the others. */
+static bool find_sizes(const cr_jit_subject *subject, cr_tensor *const *examples, cr_graph *graph) {
+    if (find_sizes_from(subject, examples, graph, 0)) return true;
+    if (cr_last_error()->code != CR_ERROR_UNSUPPORTED) return false;
+    cr_clear_error();
+    return find_sizes_from(subject, examples, graph, 1);
 }
 
 /* ---------------------------------------------------------------- the whole */

@@ -27,7 +27,7 @@ typedef bool (*cr_jit_function)(void *context, cr_tensor *const *inputs, int inp
 /* ------------------------------------------------------------------ tracing
  * dynamic        sizes that may differ from the example's: "0.0=batch 0.1=time 1.0=batch" names dim 0 of input 0 "batch", and
  *                so on. One name is one size. The function is then also run on other sizes, without computing (its host code
- *                runs three times), to find how the sizes inside follow from the inputs'.
+ *                runs some ten times), to find how the sizes inside follow from the inputs'.
  * dynamic_batch  the same as naming dim 0 of every input "batch"
  * freeze         parameters and buffers are constants from now on: batch norm folds into convolutions, and so on. Later
  *                changes of the module may or may not be seen.
