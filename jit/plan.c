@@ -160,6 +160,7 @@ static bool plan_view(builder *b, cr_graph_node *node, int *inputs) {
                     .attributes = node->attributes};
     hollow_operands(b, inputs, node->input_count, operands);
     if (!node->op->view(&call)) { /* memory that cannot be seen that way: a copy can */
+        if (cr_last_error()->code == CR_ERROR_MEMORY) return false;
         cr_clear_error();
         if ((inputs[0] = copy_of(b, inputs[0], CR_PLACE_ARENA, 0)) < 0) return false;
         hollow_operands(b, inputs, node->input_count, operands);
