@@ -29,7 +29,8 @@ static cr_graph_node *layer_before(const cr_graph *graph, const cr_graph_node *n
     cr_graph_node *layer = norm->inputs[0]->producer;
     if (*(const bool *)cr_graph_attribute(norm, "training") || !norm->inputs[3] || !norm->inputs[4]) return NULL;
     if (!layer || !is_layer(layer) || layer->outputs[0]->uses != 1 || !constant_of(graph, layer->inputs[1])) return NULL;
-    if (norm->outputs[1]->uses || norm->outputs[2]->uses) return NULL;
+    for (int i = 1; i < 3; i++)
+        if (norm->outputs[i] && norm->outputs[i]->uses) return NULL;
     if (layer->inputs[2] && !constant_of(graph, layer->inputs[2])) return NULL;
     for (int i = 1; i < 5; i++)
         if (norm->inputs[i] && !constant_of(graph, norm->inputs[i])) return NULL;
