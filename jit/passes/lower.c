@@ -42,10 +42,13 @@ static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
     cr_spec specs[CR_MAX_OUTPUTS];
     cr_tracer tracer;
     bool done = false;
+    cr_thread *thread = cr_thread_self();
+    const bool paused = thread->listeners_paused; /* the plan of a block is made inside of another's */
     if (!node->op->decompose)
         return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel and no decomposition for its device", node->op->name);
     CR_SCOPE {
         if (!cr_tracer_begin(&tracer, graph, block, true)) break;
+        thread->listeners_paused = false;
         tracer.before = node;
         tracer.source = node->source;
         done = make_operands(&tracer, node, inputs);
@@ -58,6 +61,7 @@ static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
         }
         done = done && take_outputs(&tracer, node, inputs, outputs);
         cr_tracer_end(&tracer);
+        thread->listeners_paused = paused;
     }
     return done;
 }
