@@ -180,7 +180,7 @@ static void inputs_may_share_memory(void **state) {
 
 /* ---------------------------------------------------------------- state */
 typedef struct captured {
-    cr_tensor *count, *table, *square;
+    cr_tensor *count, *table, *square, *count_down;
 } captured;
 FUNCTION(use_state) {
     UNUSED;
@@ -188,11 +188,12 @@ FUNCTION(use_state) {
     cr_add_scalar_(c->count, 1);
     cr_add_(cr_select(c->table, 0, 1), cr_select(c->table, 0, 0)); /* two views of one memory */
     cr_copy_(c->square, cr_sub(c->square, cr_mul_scalar(cr_transpose(c->square, 0, 1), 2)));
+    cr_copy_(c->count_down, cr_flip(c->count_down, CR_DIMS(0))); /* its old value is read until its new one is whole */
     return (out[0] = cr_add(cr_mul(in[0], c->count), cr_select(c->table, 0, 1))) && (out[1] = cr_sum(c->square)) != NULL;
 }
 static captured new_state(void) {
     captured c = {cr_zeros(CR_F32, CR_SHAPE_0D, CR_CPU), cr_reshape(cr_arange(CR_F32, 0, 6, 1, CR_CPU), CR_SHAPE(2, 3)),
-                  cr_reshape(cr_arange(CR_F32, 0, 9, 1, CR_CPU), CR_SHAPE(3, 3))};
+                  cr_reshape(cr_arange(CR_F32, 0, 9, 1, CR_CPU), CR_SHAPE(3, 3)), cr_arange(CR_F32, 100, 0, -1, CR_CPU)};
     return c;
 }
 static void what_is_captured_lives_between_runs(void **state) {
@@ -208,6 +209,7 @@ static void what_is_captured_lives_between_runs(void **state) {
         assert_same(traced.count, plain.count);
         assert_same(traced.table, plain.table);
         assert_same(traced.square, plain.square);
+        assert_same(traced.count_down, plain.count_down);
     }
     cr_jit_free(graph);
 }
