@@ -1,7 +1,7 @@
 /* The driver of backward: finds what is reachable, runs rules in an order that respects the graph, adds up gradients.
  *
- * Everything a run needs stands in its own table of tasks, so that several threads may pass through shared leaves, and a
- * rule may start a backward of its own (checkpointing). No recursion: graphs may be a million nodes deep. */
+ * Everything a run needs stands in its own table of tasks, so that several threads may pass through shared leaves, and
+ * a rule may start a backward of its own (checkpointing). No recursion: graphs may be a million nodes deep. */
 #include "autograd/node.h"
 #include "core/allocator.h"
 
@@ -33,7 +33,8 @@ typedef struct run {
 /* ---------------------------------------------------------------- the table of tasks */
 static size_t slot_of(const run *r, const cr_node *node) {
     size_t slot = (size_t)(((uintptr_t)node >> 6) * 0x9E3779B97F4A7C15ull >> 20) & (r->table_size - 1);
-    while (r->table[slot] && r->tasks[r->table[slot] - 1].node != node) slot = (slot + 1) & (r->table_size - 1);
+    while (r->table[slot] && r->tasks[r->table[slot] - 1].node != node)
+        slot = (slot + 1) & (r->table_size - 1);
     return slot;
 }
 
@@ -51,7 +52,8 @@ static bool grow(run *r) {
     r->table = table;
     r->table_size = table_size;
     r->capacity = capacity;
-    for (size_t i = 0; i < r->count; i++) r->table[slot_of(r, r->tasks[i].node)] = (uint32_t)i + 1;
+    for (size_t i = 0; i < r->count; i++)
+        r->table[slot_of(r, r->tasks[i].node)] = (uint32_t)i + 1;
     return true;
 }
 
@@ -68,7 +70,8 @@ static task *ensure_task(run *r, cr_node *node, bool *is_new) {
     if (r->count == r->capacity && !grow(r)) return NULL;
     task *made = &r->tasks[r->count];
     *made = (task){.node = node};
-    if (node->output_count > 1 && !(made->several = cr_calloc((size_t)node->output_count, sizeof(cr_tensor *)))) return NULL;
+    if (node->output_count > 1 && !(made->several = cr_calloc((size_t)node->output_count, sizeof(cr_tensor *))))
+        return NULL;
     r->table[slot_of(r, node)] = (uint32_t)++r->count;
     cr_node_retain(node);
     *is_new = true;
@@ -80,7 +83,8 @@ static cr_tensor **gradients_of(task *t) { return t->several ? t->several : &t->
 static void end_run(run *r) {
     for (size_t i = 0; i < r->count; i++) {
         task *t = &r->tasks[i];
-        for (int k = 0; k < t->node->output_count; k++) cr_release(gradients_of(t)[k]);
+        for (int k = 0; k < t->node->output_count; k++)
+            cr_release(gradients_of(t)[k]);
         cr_free(t->several);
         cr_node_release(t->node);
     }
@@ -145,7 +149,8 @@ static bool runs_before(const run *r, uint32_t a, uint32_t b) {
 
 static void heap_push(run *r, uint32_t entry) {
     size_t at = r->heap_count++;
-    for (; at > 0 && runs_before(r, entry, r->heap[(at - 1) / 2]); at = (at - 1) / 2) r->heap[at] = r->heap[(at - 1) / 2];
+    for (; at > 0 && runs_before(r, entry, r->heap[(at - 1) / 2]); at = (at - 1) / 2)
+        r->heap[at] = r->heap[(at - 1) / 2];
     r->heap[at] = entry;
 }
 
@@ -176,7 +181,8 @@ static bool add_gradient(const run *r, cr_tensor **sum, cr_tensor *gradient) {
         *sum = cr_retain(gradient);
         return true;
     }
-    if (!r->create_graph && is_ours_alone(*sum) && !cr_tensor_self_overlaps(*sum)) return cr_add_(*sum, gradient) != NULL;
+    if (!r->create_graph && is_ours_alone(*sum) && !cr_tensor_self_overlaps(*sum))
+        return cr_add_(*sum, gradient) != NULL;
     cr_tensor *total = cr_add(*sum, gradient);
     if (!total) return false;
     cr_release(*sum);
@@ -218,7 +224,8 @@ static bool run_hooks(const cr_hooks *hooks, int index, cr_tensor **gradient) {
             continue;
         }
         cr_tensor *replacement = hook.on_gradient(*gradient, hook.context);
-        if (!replacement) return cr_fail(CR_ERROR_STATE, "a gradient hook returned NULL; return the gradient to leave it as it is");
+        if (!replacement)
+            return cr_fail(CR_ERROR_STATE, "a gradient hook returned NULL; return the gradient to leave it as it is");
         if (replacement == *gradient) continue;
         cr_retain(replacement);
         cr_release(*gradient);
@@ -241,7 +248,8 @@ static bool accumulate(const run *r, cr_tensor *leaf, cr_tensor *gradient) {
         if (!r->create_graph) return cr_add_(record->gradient, gradient) != NULL;
         return cr_set_grad(leaf, cr_add(record->gradient, gradient)) && cr_ok();
     }
-    const bool take = r->create_graph || (is_ours_alone(gradient) && (cr_is_contiguous(gradient) || cr_is_channels_last(gradient)));
+    const bool take =
+        r->create_graph || (is_ours_alone(gradient) && (cr_is_contiguous(gradient) || cr_is_channels_last(gradient)));
     cr_tensor *own = take ? gradient : cr_clone(gradient);
     return own && cr_set_grad(leaf, own);
 }
@@ -257,10 +265,11 @@ static bool load_saved(cr_node *node, cr_tensor **operands, bool *overwritten) {
 
 static bool fail_overwritten(const cr_node *node) {
     cr_clear_error();
-    return cr_fail(CR_ERROR_STATE,
-                   "backward of %s: a value that its gradient needs was overwritten in place since; clone it first, or move the "
-                   "in-place write after backward",
-                   node->name);
+    return cr_fail(
+        CR_ERROR_STATE,
+        "backward of %s: a value that its gradient needs was overwritten in place since; clone it first, or move the "
+        "in-place write after backward",
+        node->name);
 }
 
 static bool check_result_nan(const cr_node *node, cr_tensor *const *results, int count, cr_tensor *const *gradients) {
@@ -291,7 +300,8 @@ static bool run_rule(run *r, task *t, cr_tensor **results) {
     cr_tensor *operands[CR_MAX_INPUTS + CR_MAX_OUTPUTS] = {NULL};
     bool needs[CR_MAX_INPUTS], overwritten = false;
     if (node->is_consumed)
-        return cr_fail(CR_ERROR_STATE, "backward of %s: an earlier backward has used up this graph; give that one .retain_graph = true",
+        return cr_fail(CR_ERROR_STATE,
+                       "backward of %s: an earlier backward has used up this graph; give that one .retain_graph = true",
                        node->name);
     if (!fill_missing(node, gradients_of(t))) return false;
     for (int i = 0; i < node->input_count; i++) {
@@ -377,13 +387,16 @@ static bool seed_root(run *r, cr_tensor *root, const cr_edge *edge, cr_tensor *g
     if (!gradient) {
         if (root->numel != 1) {
             char text[224];
-            return cr_fail(CR_ERROR_SHAPE, "backward: a root of one element needs no gradient, but %s does: give .gradient", cr_describe(root, text));
+            return cr_fail(CR_ERROR_SHAPE,
+                           "backward: a root of one element needs no gradient, but %s does: give .gradient",
+                           cr_describe(root, text));
         }
         gradient = cr_ones_like(root);
         if (!gradient) return false;
     } else if (!cr_shape_equal(cr_tensor_shape(gradient), cr_tensor_shape(root))) {
         char a[224], b[224];
-        return cr_fail(CR_ERROR_SHAPE, "backward: the root is %s, its gradient %s", cr_describe(root, a), cr_describe(gradient, b));
+        return cr_fail(CR_ERROR_SHAPE, "backward: the root is %s, its gradient %s", cr_describe(root, a),
+                       cr_describe(gradient, b));
     }
     if (gradient->dtype != root->dtype && !(gradient = cr_cast(gradient, (cr_dtype)root->dtype))) return false;
     return add_gradient(r, &gradients_of(find_task(r, edge->node))[edge->index], gradient);
@@ -394,8 +407,9 @@ static bool start(run *r, cr_tensor *const *roots, cr_tensor *const *gradients, 
         if (!roots[i] && !cr_ok()) return false;
         if (!cr_tensor_check(roots[i], "backward") || !cr_edge_of(roots[i], &edges[i])) return false;
         if (!edges[i].node)
-            return cr_fail(CR_ERROR_STATE, "backward: the root does not require gradients: nothing it was made of does, or it was made "
-                                           "under CR_NO_GRAD or detached");
+            return cr_fail(CR_ERROR_STATE,
+                           "backward: the root does not require gradients: nothing it was made of does, or it was made "
+                           "under CR_NO_GRAD or detached");
         if (!search(r, edges[i].node)) return false;
     }
     mark_needed(r);
@@ -413,9 +427,12 @@ static bool start(run *r, cr_tensor *const *roots, cr_tensor *const *gradients, 
 /* The run that this thread is in, for a backward inside a rule. */
 static _Thread_local const run *running;
 
-bool cr_engine_run(cr_tensor *const *roots, cr_tensor *const *gradients, int count, bool retain_graph, bool create_graph,
-                   cr_capture *captures, int capture_count) {
-    run r = {.retain_graph = retain_graph || create_graph, .create_graph = create_graph, .captures = captures, .capture_count = capture_count};
+bool cr_engine_run(cr_tensor *const *roots, cr_tensor *const *gradients, int count, bool retain_graph,
+                   bool create_graph, cr_capture *captures, int capture_count) {
+    run r = {.retain_graph = retain_graph || create_graph,
+             .create_graph = create_graph,
+             .captures = captures,
+             .capture_count = capture_count};
     cr_edge *edges = cr_calloc((size_t)count, sizeof *edges);
     if (!edges) return false;
     cr_thread *thread = cr_thread_self();
@@ -426,20 +443,24 @@ bool cr_engine_run(cr_tensor *const *roots, cr_tensor *const *gradients, int cou
     const run *outer = running;
     running = &r;
     bool done = start(&r, roots, gradients, count, edges);
-    while (done && r.heap_count) done = run_task(&r, &r.tasks[heap_pop(&r)]);
+    while (done && r.heap_count)
+        done = run_task(&r, &r.tasks[heap_pop(&r)]);
     running = outer;
     cr_grad_mode_leave(&(cr_grad_mode){mode.enabled, mode.inference});
     end_run(&r);
-    for (int i = 0; i < count; i++) cr_node_release(edges[i].node);
+    for (int i = 0; i < count; i++)
+        cr_node_release(edges[i].node);
     cr_free(edges);
     cr_scope_close(&scope);
     cr_frame_pop(thread, &frame);
     return done;
 }
 
-bool cr_backward_many(cr_tensor *const *roots, cr_tensor *const *gradients, int count, const cr_backward_options *options) {
+bool cr_backward_many(cr_tensor *const *roots, cr_tensor *const *gradients, int count,
+                      const cr_backward_options *options) {
     if (!roots || count < 1) return cr_fail(CR_ERROR_ARGUMENT, "backward: needs at least one root");
-    return cr_engine_run(roots, gradients, count, options && options->retain_graph, options && options->create_graph, NULL, 0);
+    return cr_engine_run(roots, gradients, count, options && options->retain_graph, options && options->create_graph,
+                         NULL, 0);
 }
 
 bool cr_backward_with(cr_tensor *root, const cr_backward_options *options) {
@@ -450,16 +471,19 @@ bool cr_backward_with(cr_tensor *root, const cr_backward_options *options) {
 bool cr_engine_rerun(cr_tensor *root, cr_tensor *gradient, cr_tensor *const *inputs, cr_tensor **results, int count) {
     if (!running || !running->captures) {
         if (!cr_engine_run(&root, &gradient, 1, false, running && running->create_graph, NULL, 0)) return false;
-        for (int i = 0; i < count; i++) results[i] = inputs[i] ? cr_grad_of(inputs[i]) : NULL;
+        for (int i = 0; i < count; i++)
+            results[i] = inputs[i] ? cr_grad_of(inputs[i]) : NULL;
         return true;
     }
     cr_tensor *wanted[CR_MAX_INPUTS], *found[CR_MAX_INPUTS];
     int wanted_count = 0;
     for (int i = 0; i < count; i++)
         if (inputs[i] && inputs[i]->requires_grad) wanted[wanted_count++] = inputs[i];
-    const cr_grad_options options = {.size = sizeof options, .gradients = &gradient, .create_graph = running->create_graph, .allow_unused = true};
+    const cr_grad_options options = {
+        .size = sizeof options, .gradients = &gradient, .create_graph = running->create_graph, .allow_unused = true};
     if (wanted_count && !cr_grad(&root, 1, wanted, wanted_count, found, &options)) return false;
-    for (int i = 0, k = 0; i < count; i++) results[i] = inputs[i] && inputs[i]->requires_grad ? found[k++] : NULL;
+    for (int i = 0, k = 0; i < count; i++)
+        results[i] = inputs[i] && inputs[i]->requires_grad ? found[k++] : NULL;
     return true;
 }
 
@@ -470,14 +494,15 @@ static bool take_captures(cr_capture *captures, int count, cr_tensor **results, 
             results[i] = cr_give(captures[i].result);
             done &= results[i] != NULL;
         } else if (done && !allow_unused) {
-            done = cr_fail(CR_ERROR_STATE, "grad: input %d does not reach the outputs; set .allow_unused to get NULL for it", i);
+            done = cr_fail(CR_ERROR_STATE,
+                           "grad: input %d does not reach the outputs; set .allow_unused to get NULL for it", i);
         }
     }
     return done;
 }
 
-bool cr_grad(cr_tensor *const *outputs, int output_count, cr_tensor *const *inputs, int input_count, cr_tensor **results,
-             const cr_grad_options *options) {
+bool cr_grad(cr_tensor *const *outputs, int output_count, cr_tensor *const *inputs, int input_count,
+             cr_tensor **results, const cr_grad_options *options) {
     if (!outputs || output_count < 1 || !inputs || input_count < 1 || !results)
         return cr_fail(CR_ERROR_ARGUMENT, "grad: needs outputs, inputs and room for results");
     const cr_grad_options chosen = options ? *options : (cr_grad_options){.size = sizeof chosen};
@@ -487,15 +512,19 @@ bool cr_grad(cr_tensor *const *outputs, int output_count, cr_tensor *const *inpu
     for (int i = 0; i < input_count; i++) {
         results[i] = NULL;
         done = done && cr_tensor_check(inputs[i], "grad") && cr_edge_of(inputs[i], &captures[i].edge);
-        if (done && !captures[i].edge.node) done = cr_fail(CR_ERROR_STATE, "grad: input %d does not require gradients", i);
+        if (done && !captures[i].edge.node)
+            done = cr_fail(CR_ERROR_STATE, "grad: input %d does not require gradients", i);
     }
-    done = done && cr_engine_run(outputs, chosen.gradients, output_count, chosen.retain_graph, chosen.create_graph, captures, input_count);
+    done = done && cr_engine_run(outputs, chosen.gradients, output_count, chosen.retain_graph, chosen.create_graph,
+                                 captures, input_count);
     if (done) {
         done = take_captures(captures, input_count, results, chosen.allow_unused);
     } else {
-        for (int i = 0; i < input_count; i++) cr_release(captures[i].result);
+        for (int i = 0; i < input_count; i++)
+            cr_release(captures[i].result);
     }
-    for (int i = 0; i < input_count; i++) cr_node_release(captures[i].edge.node);
+    for (int i = 0; i < input_count; i++)
+        cr_node_release(captures[i].edge.node);
     cr_free(captures);
     return done;
 }

@@ -12,10 +12,10 @@ struct cr_function_call {
     bool needs[CR_MAX_INPUTS];
     void *context;
     int saved_count;
-    cr_tensor *saved[MOST_SAVED];    /* during forward: one reference each */
-    int slots[MOST_SAVED];           /* in the node: an input or output; NOWHERE: in `others` */
+    cr_tensor *saved[MOST_SAVED]; /* during forward: one reference each */
+    int slots[MOST_SAVED];        /* in the node: an input or output; NOWHERE: in `others` */
     cr_saved others[MOST_SAVED];
-    cr_vjp *vjp;                     /* during backward */
+    cr_vjp *vjp; /* during backward */
 };
 
 void *cr_function_context(cr_function_call *call) { return call->context; }
@@ -42,7 +42,8 @@ cr_tensor *cr_function_saved(cr_function_call *call, int index) {
     const int slot = call->slots[index];
     if (slot != NOWHERE) {
         cr_tensor *t = call->vjp->inputs[slot]; /* outputs stand behind inputs */
-        if (!t) cr_record_error(CR_ERROR_STATE, "function_saved: tensor %d was overwritten in place since forward", index);
+        if (!t)
+            cr_record_error(CR_ERROR_STATE, "function_saved: tensor %d was overwritten in place since forward", index);
         return t;
     }
     const cr_saved *other = &call->others[index];
@@ -93,7 +94,8 @@ static void settle_saved(cr_node *node, cr_function_call *call, cr_tensor *const
 
 /* Takes over `call`. */
 static bool record_call(cr_function_call *call, cr_tensor *const *inputs, cr_tensor **outputs, bool always) {
-    cr_node *node = cr_node_new(call->function->name, call->input_count, call->output_count, call->input_count + call->output_count, &call, sizeof call);
+    cr_node *node = cr_node_new(call->function->name, call->input_count, call->output_count,
+                                call->input_count + call->output_count, &call, sizeof call);
     if (!node) {
         end_call(&call);
         return false;
@@ -109,7 +111,8 @@ static bool record_call(cr_function_call *call, cr_tensor *const *inputs, cr_ten
         node->input_devices[i] = inputs[i]->device;
         made = cr_edge_of(inputs[i], &node->edges[i]);
     }
-    for (int i = 0; i < call->output_count; i++) node->output_specs[i] = cr_spec_of(outputs[i]);
+    for (int i = 0; i < call->output_count; i++)
+        node->output_specs[i] = cr_spec_of(outputs[i]);
     settle_saved(node, call, inputs, outputs);
     for (int i = 0; made && i < call->output_count; i++)
         if (cr_dtype_is_floating((cr_dtype)outputs[i]->dtype)) made = cr_record_set_node(outputs[i], node, i);
@@ -127,8 +130,10 @@ static bool run_forward(cr_function_call *call, cr_tensor *const *inputs, cr_ten
     bool done = call->function->forward(call, inputs, outputs);
     if (!done && cr_ok()) cr_record_error(CR_ERROR_STATE, "forward failed without saying why");
     for (int i = 0; done && i < call->output_count; i++) {
-        if (!outputs[i]) done = cr_fail(CR_ERROR_STATE, "forward left output %d NULL", i);
-        else if (index_in(inputs, call->input_count, outputs[i]) != NOWHERE) outputs[i] = cr_detach(outputs[i]);
+        if (!outputs[i])
+            done = cr_fail(CR_ERROR_STATE, "forward left output %d NULL", i);
+        else if (index_in(inputs, call->input_count, outputs[i]) != NOWHERE)
+            outputs[i] = cr_detach(outputs[i]);
         done = done && cr_keep(outputs[i]);
     }
     cr_grad_mode_leave(&mode);
@@ -137,9 +142,10 @@ static bool run_forward(cr_function_call *call, cr_tensor *const *inputs, cr_ten
     return done;
 }
 
-static bool apply(const cr_function *function, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count,
-                  const void *context, bool always) {
-    for (int i = 0; i < output_count; i++) outputs[i] = NULL;
+static bool apply(const cr_function *function, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                  int output_count, const void *context, bool always) {
+    for (int i = 0; i < output_count; i++)
+        outputs[i] = NULL;
     cr_function_call *call = cr_calloc(1, sizeof *call);
     if (!call || (function->context_bytes && !(call->context = cr_calloc(1, function->context_bytes)))) {
         cr_free(call);
@@ -162,11 +168,14 @@ static bool apply(const cr_function *function, cr_tensor *const *inputs, int inp
 
 bool cr_function_apply(const cr_function *function, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
                        int output_count, const void *context) {
-    if (!function || !function->forward || !function->backward || !function->name || !outputs || (!inputs && input_count))
-        return cr_fail(CR_ERROR_ARGUMENT, "function_apply: needs a function with name, forward and backward, inputs, and room for outputs");
+    if (!function || !function->forward || !function->backward || !function->name || !outputs ||
+        (!inputs && input_count))
+        return cr_fail(
+            CR_ERROR_ARGUMENT,
+            "function_apply: needs a function with name, forward and backward, inputs, and room for outputs");
     if (input_count < 0 || input_count > CR_MAX_INPUTS || output_count < 1 || output_count > CR_MAX_OUTPUTS)
-        return cr_fail(CR_ERROR_ARGUMENT, "function_apply: %d inputs and %d outputs; up to %d and 1 to %d can be had", input_count, output_count,
-                       CR_MAX_INPUTS, CR_MAX_OUTPUTS);
+        return cr_fail(CR_ERROR_ARGUMENT, "function_apply: %d inputs and %d outputs; up to %d and 1 to %d can be had",
+                       input_count, output_count, CR_MAX_INPUTS, CR_MAX_OUTPUTS);
     for (int i = 0; i < input_count; i++)
         if (inputs[i] ? !cr_tensor_check(inputs[i], function->name) : !cr_ok()) return false;
     return apply(function, inputs, input_count, outputs, output_count, context, false);
@@ -189,7 +198,8 @@ static bool checkpoint_forward(cr_function_call *call, cr_tensor *const *inputs,
 }
 
 /* Runs the function again on inputs that are leaves of a graph of their own. */
-static bool checkpoint_backward(cr_function_call *call, cr_tensor *const *output_gradients, cr_tensor **input_gradients) {
+static bool checkpoint_backward(cr_function_call *call, cr_tensor *const *output_gradients,
+                                cr_tensor **input_gradients) {
     const checkpoint_context *context = call->context;
     cr_tensor *inputs[CR_MAX_INPUTS] = {NULL};
     for (int i = 0; i < call->input_count; i++) {
@@ -203,12 +213,14 @@ static bool checkpoint_backward(cr_function_call *call, cr_tensor *const *output
     cr_tensor *output = context->function(context->user, inputs, call->input_count);
     cr_generator_set_state(NULL, now);
     bool done = output != NULL;
-    if (done && cr_requires_grad(output)) done = cr_engine_rerun(output, output_gradients[0], inputs, input_gradients, call->input_count);
+    if (done && cr_requires_grad(output))
+        done = cr_engine_rerun(output, output_gradients[0], inputs, input_gradients, call->input_count);
     cr_grad_mode_leave(&mode);
     return done;
 }
 
-static const cr_function checkpoint_row = {"checkpoint", checkpoint_forward, checkpoint_backward, sizeof(checkpoint_context), NULL};
+static const cr_function checkpoint_row = {"checkpoint", checkpoint_forward, checkpoint_backward,
+                                           sizeof(checkpoint_context), NULL};
 
 cr_tensor *cr_checkpoint(cr_checkpoint_function function, void *context, cr_tensor *const *inputs, int input_count) {
     if (!function || (!inputs && input_count) || input_count < 0 || input_count > MOST_SAVED) {

@@ -24,7 +24,9 @@ static bool copy_inputs(const check *c, cr_tensor **copies) {
         if (!input) continue;
         if (!(copies[i] = cr_clone(cr_detach(input)))) return false;
         if (!cr_requires_grad(input)) continue;
-        if (input->dtype != CR_F64) return cr_fail(CR_ERROR_DTYPE, "gradcheck: input %d is %s; differences need f64", i, cr_dtype_name((cr_dtype)input->dtype));
+        if (input->dtype != CR_F64)
+            return cr_fail(CR_ERROR_DTYPE, "gradcheck: input %d is %s; differences need f64", i,
+                           cr_dtype_name((cr_dtype)input->dtype));
         if (!cr_requires_grad_(copies[i], true)) return false;
     }
     return true;
@@ -37,7 +39,9 @@ static bool call(const check *c, cr_tensor *const *inputs, cr_tensor **outputs) 
 }
 
 static bool is_checked(const cr_tensor *t) { return t && t->dtype == CR_F64 && cr_requires_grad(t); }
-static bool is_compared(const cr_tensor *t) { return t && t->dtype == CR_F64; } /* an output outside the graph must be constant */
+static bool is_compared(const cr_tensor *t) {
+    return t && t->dtype == CR_F64;
+} /* an output outside the graph must be constant */
 
 /* d outputs[o] / d inputs[i][element] by central difference, into a column of outputs[o]'s elements. */
 static cr_tensor *difference(const check *c, cr_tensor **copies, int input, int64_t element, int output) {
@@ -63,7 +67,8 @@ static bool close_enough(const check *c, double analytic, double numeric) {
 }
 
 /* Analytic rows d outputs[o][element] / d inputs. */
-static bool analytic_row(const check *c, cr_tensor *const *outputs, cr_tensor **copies, int output, int64_t element, cr_tensor **rows) {
+static bool analytic_row(const check *c, cr_tensor *const *outputs, cr_tensor **copies, int output, int64_t element,
+                         cr_tensor **rows) {
     cr_tensor *wanted[MOST_INPUTS], *found[MOST_INPUTS];
     int count = 0;
     for (int i = 0; i < c->input_count; i++)
@@ -71,9 +76,11 @@ static bool analytic_row(const check *c, cr_tensor *const *outputs, cr_tensor **
     cr_tensor *one_hot = cr_zeros(CR_F64, cr_tensor_shape(outputs[output]), CR_CPU);
     if (!one_hot) return false;
     ((double *)cr_data(one_hot))[element] = 1;
-    const cr_grad_options options = {.size = sizeof options, .gradients = &one_hot, .retain_graph = true, .allow_unused = true};
+    const cr_grad_options options = {
+        .size = sizeof options, .gradients = &one_hot, .retain_graph = true, .allow_unused = true};
     memset(found, 0, sizeof found);
-    if (cr_requires_grad(outputs[output]) && !cr_grad(&outputs[output], 1, wanted, count, found, &options)) return false;
+    if (cr_requires_grad(outputs[output]) && !cr_grad(&outputs[output], 1, wanted, count, found, &options))
+        return false;
     for (int i = 0, k = 0; i < c->input_count; i++) {
         rows[i] = NULL;
         if (!is_checked(copies[i])) continue;
@@ -84,21 +91,25 @@ static bool analytic_row(const check *c, cr_tensor *const *outputs, cr_tensor **
     return true;
 }
 
-static bool compare_element(const check *c, cr_tensor **copies, cr_tensor *const *jacobian, int input, int64_t element, int output) {
+static bool compare_element(const check *c, cr_tensor **copies, cr_tensor *const *jacobian, int input, int64_t element,
+                            int output) {
     cr_tensor *column = cr_contiguous(difference(c, copies, input, element, output));
     if (!column) return false;
     const double *numeric = cr_data(column), *analytic = cr_data(jacobian[input]);
     for (int64_t k = 0; k < column->numel; k++) {
         const double mine = analytic[k * copies[input]->numel + element];
         if (!close_enough(c, mine, numeric[k]))
-            return cr_fail(CR_ERROR_NUMERIC, "gradcheck: d output %d [%lld] / d input %d [%lld] is %.10g by backward and %.10g by differences",
-                           output, (long long)k, input, (long long)element, mine, numeric[k]);
+            return cr_fail(
+                CR_ERROR_NUMERIC,
+                "gradcheck: d output %d [%lld] / d input %d [%lld] is %.10g by backward and %.10g by differences",
+                output, (long long)k, input, (long long)element, mine, numeric[k]);
     }
     return true;
 }
 
 /* The Jacobian of one output by backward, [output elements, input elements] for each input. */
-static bool jacobian_of(const check *c, cr_tensor *const *outputs, cr_tensor **copies, int output, cr_tensor **jacobian) {
+static bool jacobian_of(const check *c, cr_tensor *const *outputs, cr_tensor **copies, int output,
+                        cr_tensor **jacobian) {
     const int64_t rows = outputs[output]->numel;
     for (int i = 0; i < c->input_count; i++) {
         jacobian[i] = is_checked(copies[i]) ? cr_empty(CR_F64, CR_SHAPE(rows, copies[i]->numel), CR_CPU) : NULL;
@@ -111,7 +122,8 @@ static bool jacobian_of(const check *c, cr_tensor *const *outputs, cr_tensor **c
             done = analytic_row(c, outputs, copies, output, r, row);
             for (int i = 0; done && i < c->input_count; i++)
                 if (jacobian[i] && copies[i]->numel)
-                    memcpy((double *)cr_data(jacobian[i]) + r * copies[i]->numel, cr_data(row[i]), (size_t)copies[i]->numel * sizeof(double));
+                    memcpy((double *)cr_data(jacobian[i]) + r * copies[i]->numel, cr_data(row[i]),
+                           (size_t)copies[i]->numel * sizeof(double));
         }
         if (!done) return false;
     }
@@ -124,7 +136,9 @@ static bool check_output(const check *c, cr_tensor *const *outputs, cr_tensor **
     for (int i = 0; i < c->input_count; i++) {
         for (int64_t e = 0; jacobian[i] && e < copies[i]->numel; e++) {
             bool same = false;
-            CR_SCOPE { same = compare_element(c, copies, jacobian, i, e, output); }
+            CR_SCOPE {
+                same = compare_element(c, copies, jacobian, i, e, output);
+            }
             if (!same) return false;
         }
     }
@@ -149,29 +163,36 @@ static bool run_check(const check *c) {
 
 static bool make_check(check *c, cr_check_function function, void *context, cr_tensor *const *inputs, int input_count,
                        int output_count, const cr_gradcheck_options *options) {
-    if (!function || !inputs || input_count < 1 || input_count > MOST_INPUTS || output_count < 1 || output_count > MOST_OUTPUTS)
-        return cr_fail(CR_ERROR_ARGUMENT, "gradcheck: needs a function, 1 to %d inputs and 1 to %d outputs", MOST_INPUTS, MOST_OUTPUTS);
+    if (!function || !inputs || input_count < 1 || input_count > MOST_INPUTS || output_count < 1 ||
+        output_count > MOST_OUTPUTS)
+        return cr_fail(CR_ERROR_ARGUMENT, "gradcheck: needs a function, 1 to %d inputs and 1 to %d outputs",
+                       MOST_INPUTS, MOST_OUTPUTS);
     *c = (check){function, context, inputs, input_count, output_count, options ? *options : default_options};
     return true;
 }
 
-bool cr_gradcheck(cr_check_function function, void *context, cr_tensor *const *inputs, int input_count, int output_count,
-                  const cr_gradcheck_options *options) {
+bool cr_gradcheck(cr_check_function function, void *context, cr_tensor *const *inputs, int input_count,
+                  int output_count, const cr_gradcheck_options *options) {
     check c;
     bool same = false;
     if (!make_check(&c, function, context, inputs, input_count, output_count, options)) return false;
-    CR_SCOPE { same = run_check(&c); }
+    CR_SCOPE {
+        same = run_check(&c);
+    }
     return same;
 }
 
-/* ---------------------------------------------------------------- second order: inputs and output gradients -> gradients */
-static bool gradients_as_function(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **results, int result_count) {
+/* ---------------------------------------------------------------- second order: inputs and output gradients ->
+ * gradients */
+static bool gradients_as_function(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **results,
+                                  int result_count) {
     const check *c = context;
     cr_tensor *outputs[MOST_OUTPUTS], *roots[MOST_OUTPUTS], *wanted[MOST_INPUTS], *leaves[MOST_INPUTS];
     cr_tensor *const *output_gradients = inputs + c->input_count;
     int root_count = 0, wanted_count = 0;
     (void)input_count;
-    cr_grad_mode mode = cr_grad_mode_enter(true, false); /* differences run with recording off; the inner gradient needs it */
+    cr_grad_mode mode =
+        cr_grad_mode_enter(true, false); /* differences run with recording off; the inner gradient needs it */
     bool done = true;
     for (int i = 0; i < c->input_count; i++) {
         leaves[i] = inputs[i];
@@ -186,7 +207,8 @@ static bool gradients_as_function(void *context, cr_tensor *const *inputs, int i
         gradients[root_count] = output_gradients[o];
         roots[root_count++] = outputs[o];
     }
-    const cr_grad_options options = {.size = sizeof options, .gradients = gradients, .create_graph = true, .allow_unused = true};
+    const cr_grad_options options = {
+        .size = sizeof options, .gradients = gradients, .create_graph = true, .allow_unused = true};
     memset(results, 0, (size_t)result_count * sizeof *results);
     done = done && root_count && cr_grad(roots, root_count, wanted, wanted_count, results, &options);
     for (int i = 0; done && i < result_count; i++)
@@ -199,27 +221,32 @@ static bool second_order(check *c) {
     cr_tensor *inputs[MOST_INPUTS + MOST_OUTPUTS], *outputs[MOST_OUTPUTS];
     int wanted = 0;
     if (!copy_inputs(c, inputs) || !call(c, inputs, outputs)) return false;
-    for (int i = 0; i < c->input_count; i++) wanted += is_checked(inputs[i]);
+    for (int i = 0; i < c->input_count; i++)
+        wanted += is_checked(inputs[i]);
     for (int o = 0; o < c->output_count; o++) {
         cr_tensor *gradient = NULL;
         if (is_checked(outputs[o])) { /* any numbers will do, as long as they are not all alike */
             gradient = cr_empty(CR_F64, cr_tensor_shape(outputs[o]), CR_CPU);
-            for (int64_t k = 0; gradient && k < gradient->numel; k++) ((double *)cr_data(gradient))[k] = sin((double)(7 * k + o + 1));
+            for (int64_t k = 0; gradient && k < gradient->numel; k++)
+                ((double *)cr_data(gradient))[k] = sin((double)(7 * k + o + 1));
             if (!gradient || !cr_requires_grad_(gradient, true)) return false;
         }
         inputs[c->input_count + o] = gradient;
     }
     if (wanted > MOST_OUTPUTS || c->input_count + c->output_count > MOST_INPUTS)
-        return cr_fail(CR_ERROR_ARGUMENT, "gradgradcheck: %d inputs with gradients; up to %d can be checked", wanted, MOST_OUTPUTS);
+        return cr_fail(CR_ERROR_ARGUMENT, "gradgradcheck: %d inputs with gradients; up to %d can be checked", wanted,
+                       MOST_OUTPUTS);
     return cr_gradcheck(gradients_as_function, c, inputs, c->input_count + c->output_count, wanted, &c->options);
 }
 
-bool cr_gradgradcheck(cr_check_function function, void *context, cr_tensor *const *inputs, int input_count, int output_count,
-                      const cr_gradcheck_options *options) {
+bool cr_gradgradcheck(cr_check_function function, void *context, cr_tensor *const *inputs, int input_count,
+                      int output_count, const cr_gradcheck_options *options) {
     check c;
     bool same = false;
     if (!make_check(&c, function, context, inputs, input_count, output_count, options)) return false;
     c.inputs = inputs;
-    CR_SCOPE { same = second_order(&c); }
+    CR_SCOPE {
+        same = second_order(&c);
+    }
     return same;
 }

@@ -1,8 +1,8 @@
 /* In-place writes and views.
  *
  * A write to a view changes its base: the base's new history is "the old base with the view's region replaced", and the
- * view becomes "that region of the new base". Other views of the base notice by the base's generation and look again when
- * they are used next. */
+ * view becomes "that region of the new base". Other views of the base notice by the base's generation and look again
+ * when they are used next. */
 #include "autograd/node.h"
 
 /* Where a view lies in its base: strides and offset in elements of the base's storage. */
@@ -15,7 +15,8 @@ typedef struct geometry {
 static bool geometry_of(const cr_tensor *view, const cr_tensor *base, geometry *place) {
     const bool channels_last = !cr_is_contiguous(base) && cr_is_channels_last(base);
     if (!channels_last && !cr_is_contiguous(base))
-        return cr_fail(CR_ERROR_UNSUPPORTED, "a view of a tensor with gaps between its elements is written in place; clone the tensor first");
+        return cr_fail(CR_ERROR_UNSUPPORTED,
+                       "a view of a tensor with gaps between its elements is written in place; clone the tensor first");
     *place = (geometry){cr_tensor_shape(view), cr_strides_of(view), view->offset - base->offset, channels_last};
     return true;
 }
@@ -28,7 +29,8 @@ static cr_tensor *as_base(const geometry *place, cr_tensor *gradient) {
 /* view = region of base: the base's gradient is zero outside the region. */
 static bool region_rule(cr_node *node, cr_vjp *v) {
     const geometry *place = node->payload;
-    cr_tensor *zeros = as_base(place, cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, node->input_devices[0]));
+    cr_tensor *zeros =
+        as_base(place, cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, node->input_devices[0]));
     return cr_vjp_set(v, 0, cr_as_strided_scatter(zeros, v->grads[0], place->shape, place->strides, place->offset));
 }
 
@@ -36,7 +38,8 @@ static bool region_rule(cr_node *node, cr_vjp *v) {
 static bool replace_rule(cr_node *node, cr_vjp *v) {
     const geometry *place = node->payload;
     cr_tensor *gradient = as_base(place, v->grads[0]);
-    if (v->needs[1] && !cr_vjp_set(v, 1, cr_as_strided(gradient, place->shape, place->strides, place->offset))) return false;
+    if (v->needs[1] && !cr_vjp_set(v, 1, cr_as_strided(gradient, place->shape, place->strides, place->offset)))
+        return false;
     if (!v->needs[0]) return true;
     cr_tensor *nothing = cr_zeros(v->input_specs[1].dtype, v->input_specs[1].shape, node->input_devices[1]);
     return cr_vjp_set(v, 0, cr_as_strided_scatter(gradient, nothing, place->shape, place->strides, place->offset));
@@ -85,7 +88,8 @@ bool cr_check_in_place(cr_tensor *t) {
     const cr_autograd_record *record = cr_record_peek(t);
     cr_tensor *base = record && record->base ? record->base : t;
     if (!base->requires_grad || !cr_is_leaf(base)) return true;
-    return cr_fail(CR_ERROR_STATE, "%s leaf that requires gradients is written in place; do it under CR_NO_GRAD, or write to a clone",
+    return cr_fail(CR_ERROR_STATE,
+                   "%s leaf that requires gradients is written in place; do it under CR_NO_GRAD, or write to a clone",
                    base == t ? "a" : "a view of a");
 }
 

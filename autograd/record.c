@@ -29,7 +29,9 @@ cr_autograd_record *cr_record_of(cr_tensor *t) {
     return record;
 }
 
-bool cr_record_set_node(cr_tensor *t, cr_node *node, int index) { return cr_record_take_node(t, cr_node_retain(node), index); }
+bool cr_record_set_node(cr_tensor *t, cr_node *node, int index) {
+    return cr_record_take_node(t, cr_node_retain(node), index);
+}
 
 bool cr_record_take_node(cr_tensor *t, cr_node *node, int index) {
     cr_autograd_record *record = cr_record_of(t);
@@ -74,7 +76,8 @@ static unsigned autograd_wants(const cr_call *call) {
     if (cr_thread_self()->grad_disabled) return CR_WANTS_NOTHING;
     const bool is_view = call->op->flags & CR_OP_VIEW;
     bool any = call->in_place && wants_grad(call->outputs[0]);
-    for (int i = 0; !any && i < call->input_count; i++) any = wants_grad(call->inputs[i]);
+    for (int i = 0; !any && i < call->input_count; i++)
+        any = wants_grad(call->inputs[i]);
     if (any && !(call->op->flags & CR_OP_NO_GRADIENT)) return CR_WANTS_RECORD | CR_WANTS_GRADIENT;
     return is_view && cr_dtype_is_floating((cr_dtype)call->inputs[0]->dtype) ? CR_WANTS_RECORD : CR_WANTS_NOTHING;
 }
@@ -82,7 +85,8 @@ static unsigned autograd_wants(const cr_call *call) {
 static bool autograd_before(cr_call *call) {
     for (int i = 0; i < call->input_count; i++)
         if (call->inputs[i] && call->inputs[i]->is_inference && !(call->op->flags & CR_OP_VIEW))
-            return cr_fail(CR_ERROR_STATE, "an operand was made in inference mode and cannot be kept for backward; clone it outside");
+            return cr_fail(CR_ERROR_STATE,
+                           "an operand was made in inference mode and cannot be kept for backward; clone it outside");
     return !call->in_place || cr_check_in_place(call->outputs[0]);
 }
 
@@ -98,7 +102,8 @@ static void save_operands(cr_node *node, const cr_call *call) {
         const bool wanted = saves & (i < 16 ? CR_SAVE_INPUT(i) : CR_SAVE_INPUT(15));
         if (!wanted || !call->inputs[i]) continue;
         cr_saved_set(&node->saved[i], call->inputs[i]);
-        if (call->in_place && cr_shares_storage(call->inputs[i], call->outputs[0])) node->saved[i].is_overwritten = true;
+        if (call->in_place && cr_shares_storage(call->inputs[i], call->outputs[0]))
+            node->saved[i].is_overwritten = true;
     }
     for (int i = 0; i < call->output_count; i++)
         if (saves & CR_SAVE_OUTPUT(i)) cr_saved_set(&node->saved[call->input_count + i], call->outputs[i]);
@@ -109,13 +114,15 @@ static char *chain_text(void) {
     char *text = cr_malloc(size);
     if (text) text[0] = '\0';
     for (const cr_frame *frame = cr_thread_self()->frame; text && frame && used + 1 < size; frame = frame->outer)
-        used += (size_t)snprintf(text + used, size - used, "%s%s%s%s", used ? " < " : "", frame->name, frame->detail ? " " : "",
-                                 frame->detail ? frame->detail : "");
+        used += (size_t)snprintf(text + used, size - used, "%s%s%s%s", used ? " < " : "", frame->name,
+                                 frame->detail ? " " : "", frame->detail ? frame->detail : "");
     return text;
 }
 
 static cr_node *node_of_call(const cr_call *call) {
-    const int saved = !call->op->saves ? 0 : call->op->saves >> 16 ? call->input_count + call->output_count : call->input_count;
+    const int saved = !call->op->saves        ? 0
+                      : call->op->saves >> 16 ? call->input_count + call->output_count
+                                              : call->input_count;
     cr_node *node = cr_node_new(call->op->name, call->input_count, call->output_count, saved, call->attributes,
                                 call->op->attribute_bytes);
     if (!node) return NULL;
@@ -130,8 +137,10 @@ static cr_node *node_of_call(const cr_call *call) {
         node->input_devices[i] = input->device;
         if (cr_dtype_is_floating((cr_dtype)input->dtype)) made = cr_edge_of(input, &node->edges[i]);
     }
-    for (int i = 0; i < call->output_count; i++) node->output_specs[i] = cr_spec_of(call->outputs[i]);
-    if (made && atomic_load_explicit(&cr_anomaly_enabled, memory_order_relaxed)) made = (node->chain = chain_text()) != NULL;
+    for (int i = 0; i < call->output_count; i++)
+        node->output_specs[i] = cr_spec_of(call->outputs[i]);
+    if (made && atomic_load_explicit(&cr_anomaly_enabled, memory_order_relaxed))
+        made = (node->chain = chain_text()) != NULL;
     if (!made) {
         cr_node_release(node);
         return NULL;
@@ -150,14 +159,16 @@ static bool check_forward_nan(const cr_call *call) {
     for (int i = 0; i < call->input_count; i++)
         if (call->inputs[i] && cr_has_nan(call->inputs[i])) return true;
     for (int i = 0; i < call->output_count; i++)
-        if (cr_has_nan(call->outputs[i])) return cr_fail_call(call, CR_ERROR_NUMERIC, "the result holds NaN, the operands do not");
+        if (cr_has_nan(call->outputs[i]))
+            return cr_fail_call(call, CR_ERROR_NUMERIC, "the result holds NaN, the operands do not");
     return true;
 }
 
 /* Operands that want gradients: listeners are also told of views of tensors that do not. */
 static bool needs_node(const cr_call *call) {
     bool any = call->in_place && wants_grad(call->outputs[0]);
-    for (int i = 0; !any && i < call->input_count; i++) any = wants_grad(call->inputs[i]);
+    for (int i = 0; !any && i < call->input_count; i++)
+        any = wants_grad(call->inputs[i]);
     return any && any_floating_output(call);
 }
 
@@ -180,16 +191,19 @@ static bool record_outputs(cr_call *call, cr_node *node) {
 }
 
 static bool autograd_after(cr_call *call) {
-    if (atomic_load_explicit(&cr_anomaly_enabled, memory_order_relaxed) && !call->in_place && !check_forward_nan(call)) return false;
+    if (atomic_load_explicit(&cr_anomaly_enabled, memory_order_relaxed) && !call->in_place && !check_forward_nan(call))
+        return false;
     const bool is_view = call->op->flags & CR_OP_VIEW;
     if (needs_node(call)) {
-        if (!call->op->vjp) return cr_fail(CR_ERROR_UNSUPPORTED, "has no gradient; detach its operands, or run it under CR_NO_GRAD");
+        if (!call->op->vjp)
+            return cr_fail(CR_ERROR_UNSUPPORTED, "has no gradient; detach its operands, or run it under CR_NO_GRAD");
         cr_node *node = node_of_call(call);
         if (!node) return false;
         if (!(call->in_place ? record_in_place(call, node) : record_outputs(call, node))) return false;
     }
     for (int i = 0; is_view && i < call->output_count; i++)
-        if (cr_shares_storage(call->outputs[i], call->inputs[0]) && !cr_record_view(call->outputs[i], call->inputs[0])) return false;
+        if (cr_shares_storage(call->outputs[i], call->inputs[0]) && !cr_record_view(call->outputs[i], call->inputs[0]))
+            return false;
     return true;
 }
 
@@ -208,11 +222,14 @@ bool cr_autograd_ready(void) {
 cr_tensor *cr_requires_grad_(cr_tensor *t, bool requires_grad) {
     if (!t || !cr_tensor_check(t, "requires_grad_") || !cr_autograd_ready()) return NULL;
     if (!cr_is_leaf(t)) {
-        cr_record_error(CR_ERROR_STATE, "requires_grad_: the tensor was made by %s; only leaves can be set, cr_detach it", cr_grad_op(t));
+        cr_record_error(CR_ERROR_STATE,
+                        "requires_grad_: the tensor was made by %s; only leaves can be set, cr_detach it",
+                        cr_grad_op(t));
         return NULL;
     }
     if (requires_grad && !cr_dtype_is_floating((cr_dtype)t->dtype)) {
-        cr_record_error(CR_ERROR_DTYPE, "requires_grad_: only floating tensors have gradients, this one is %s", cr_dtype_name((cr_dtype)t->dtype));
+        cr_record_error(CR_ERROR_DTYPE, "requires_grad_: only floating tensors have gradients, this one is %s",
+                        cr_dtype_name((cr_dtype)t->dtype));
         return NULL;
     }
     if (requires_grad && t->is_inference) {
@@ -245,7 +262,8 @@ bool cr_set_grad(cr_tensor *t, cr_tensor *gradient) {
     if (gradient && (!cr_shape_equal(cr_tensor_shape(t), cr_tensor_shape(gradient)) || t->dtype != gradient->dtype ||
                      !cr_device_equal(t->device, gradient->device))) {
         char a[224], b[224];
-        return cr_fail(CR_ERROR_SHAPE, "set_grad: the tensor is %s, the gradient %s", cr_describe(t, a), cr_describe(gradient, b));
+        return cr_fail(CR_ERROR_SHAPE, "set_grad: the tensor is %s, the gradient %s", cr_describe(t, a),
+                       cr_describe(gradient, b));
     }
     if (!gradient && cr_thread_self()->tracer) cr_tensor_on_gradient_cleared(t);
     if (!gradient && !t->autograd) return true;
@@ -308,7 +326,8 @@ bool cr_remove_hook(cr_tensor *t, int handle) {
     if (!cr_tensor_check(t, "remove_hook")) return false;
     cr_hooks *hooks = hooks_of(t, &index);
     if (!hooks) return false;
-    return cr_hooks_remove(hooks, handle) || cr_fail(CR_ERROR_ARGUMENT, "remove_hook: the tensor has no hook %d", handle);
+    return cr_hooks_remove(hooks, handle) ||
+           cr_fail(CR_ERROR_ARGUMENT, "remove_hook: the tensor has no hook %d", handle);
 }
 
 bool cr_retain_grad(cr_tensor *t) {

@@ -18,11 +18,11 @@ enum {
     LINEAR_LIMIT = 512,
     LINEAR_CLASSES = LINEAR_LIMIT / ALIGNMENT,
     CLASS_COUNT = LINEAR_CLASSES + 4 * 40,
-    THREAD_CACHE_BLOCKS = 512,      /* per class */
-    THREAD_CACHE_BYTES = 1 << 20,   /* per thread */
-    SETTLE_BYTES = 64 << 10,        /* the peak may be off by this much for each thread but one */
+    THREAD_CACHE_BLOCKS = 512,    /* per class */
+    THREAD_CACHE_BYTES = 1 << 20, /* per thread */
+    SETTLE_BYTES = 64 << 10,      /* the peak may be off by this much for each thread but one */
     HUGE_PAGE = 2 << 20,
-    CACHE_FLOOR = 64 << 20          /* the shared cache may always hold this much */
+    CACHE_FLOOR = 64 << 20 /* the shared cache may always hold this much */
 };
 static const size_t MOST_BYTES = (size_t)1 << 48; /* the address space; the classes reach further */
 
@@ -41,7 +41,7 @@ static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
 static cr_thread *threads; /* all that have an account */
 
 #define COUNT(counter, amount) atomic_fetch_add_explicit(&counters.counter, amount, memory_order_relaxed)
-#define READ(counter) atomic_load_explicit(&counters.counter, memory_order_relaxed)
+#define READ(counter)          atomic_load_explicit(&counters.counter, memory_order_relaxed)
 
 /* ---------------------------------------------------------------- size classes */
 static int class_of(size_t bytes) {
@@ -59,13 +59,14 @@ static size_t class_bytes(int size_class) {
 
 /* ---------------------------------------------------------------- accounting */
 /* A thread's own counters: only it writes them, others may look. */
-#define OWN(counter) atomic_load_explicit(&(counter), memory_order_relaxed)
-#define OWN_SET(counter, value) atomic_store_explicit(&(counter), value, memory_order_relaxed)
+#define OWN(counter)             atomic_load_explicit(&(counter), memory_order_relaxed)
+#define OWN_SET(counter, value)  atomic_store_explicit(&(counter), value, memory_order_relaxed)
 #define OWN_ADD(counter, amount) OWN_SET(counter, OWN(counter) + (amount))
 
 static void raise_peak(int64_t live) {
     int64_t peak = READ(peak_bytes);
-    while (live > peak && !atomic_compare_exchange_weak(&counters.peak_bytes, &peak, live)) {}
+    while (live > peak && !atomic_compare_exchange_weak(&counters.peak_bytes, &peak, live)) {
+    }
 }
 
 /* Moves this thread's account to the common one. */
@@ -113,7 +114,8 @@ void cr_allocator_thread_enter(cr_thread *thread) {
 static void leave(cr_thread *thread) {
     pthread_mutex_lock(&threads_lock);
     cr_thread **link = &threads;
-    while (*link && *link != thread) link = &(*link)->next;
+    while (*link && *link != thread)
+        link = &(*link)->next;
     if (*link) *link = thread->next;
     settle(&thread->account);
     pthread_mutex_unlock(&threads_lock);
@@ -139,7 +141,8 @@ static bool is_past_limit(size_t bytes, int64_t limit) {
 }
 
 bool cr_account_allocate(size_t bytes) {
-    if (__builtin_expect(READ(fail_armed), 0) && fault_injected()) return out_of_memory(bytes, "made to fail by a test");
+    if (__builtin_expect(READ(fail_armed), 0) && fault_injected())
+        return out_of_memory(bytes, "made to fail by a test");
     const int64_t limit = READ(limit);
     if (__builtin_expect(limit > 0, 0) && is_past_limit(bytes, limit)) return false;
     cr_thread_account *account = &cr_thread_self()->account;
@@ -192,7 +195,8 @@ static void *system_allocate(size_t bytes) {
 
 static void drop_cache(cr_thread *thread) {
     for (int c = 0; c < CR_CACHE_CLASSES; c++)
-        for (void *block; (block = list_pop(&thread->cache[c]));) free(block);
+        for (void *block; (block = list_pop(&thread->cache[c]));)
+            free(block);
     OWN_SET(thread->cache_bytes, 0);
 }
 
@@ -307,7 +311,8 @@ static size_t size_of_block(const void *block) {
 void *cr_calloc(size_t count, size_t bytes) {
     size_t total;
     if (__builtin_mul_overflow(count, bytes, &total)) {
-        cr_record_error(CR_ERROR_MEMORY, "cannot allocate %zu objects of %zu bytes: more than the address space", count, bytes);
+        cr_record_error(CR_ERROR_MEMORY, "cannot allocate %zu objects of %zu bytes: more than the address space", count,
+                        bytes);
         return NULL;
     }
     void *block = cr_malloc(total);

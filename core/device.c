@@ -30,8 +30,12 @@ static bool cpu_copy(cr_device to, void *target, cr_device from, const void *sou
 }
 
 static const cr_device_table cpu_table = {
-    .api_version = CR_DEVICE_API_VERSION, .name = "cpu",       .count = cpu_device_count,
-    .allocate = cpu_allocate,             .release = cpu_release, .copy = cpu_copy,
+    .api_version = CR_DEVICE_API_VERSION,
+    .name = "cpu",
+    .count = cpu_device_count,
+    .allocate = cpu_allocate,
+    .release = cpu_release,
+    .copy = cpu_copy,
 };
 
 bool cr_cpu_set_device_count(int count) {
@@ -52,10 +56,11 @@ static char plugin_absence[CR_DEVICE_TYPE_COUNT][256];
 
 bool cr_device_register(cr_device_type type, const cr_device_table *table) {
     if (!table || (unsigned)type >= CR_DEVICE_TYPE_COUNT || type == CR_DEVICE_CPU)
-        return cr_fail(CR_ERROR_ARGUMENT, "device_register: a table for a type from 1 to %d is needed", CR_DEVICE_TYPE_COUNT - 1);
+        return cr_fail(CR_ERROR_ARGUMENT, "device_register: a table for a type from 1 to %d is needed",
+                       CR_DEVICE_TYPE_COUNT - 1);
     if (table->api_version != CR_DEVICE_API_VERSION)
-        return cr_fail(CR_ERROR_UNSUPPORTED, "the %s plug-in was built for device API %d; this library has %d", table->name,
-                       table->api_version, CR_DEVICE_API_VERSION);
+        return cr_fail(CR_ERROR_UNSUPPORTED, "the %s plug-in was built for device API %d; this library has %d",
+                       table->name, table->api_version, CR_DEVICE_API_VERSION);
     const cr_device_table *none = NULL;
     if (!atomic_compare_exchange_strong(&tables[type], &none, table) && none != table)
         return cr_fail(CR_ERROR_STATE, "device type %d is already taken by %s", (int)type, none->name);
@@ -91,7 +96,8 @@ static void open_plugin(cr_device_type type) {
         plugin_handles[type] = handle;
         atomic_store(&tables[type], table);
     } else {
-        snprintf(plugin_absence[type], sizeof plugin_absence[type], "%s", problem ? problem : "it offers no device table");
+        snprintf(plugin_absence[type], sizeof plugin_absence[type], "%s",
+                 problem ? problem : "it offers no device table");
         if (handle) dlclose(handle);
     }
 }

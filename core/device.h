@@ -22,11 +22,12 @@ typedef struct cr_device_table {
     /* Memory. allocate records an error on failure; host memory is what the processor can address. */
     void *(*allocate)(int index, size_t bytes);
     void (*release)(int index, void *block, size_t bytes);
-    bool (*copy)(cr_device to, void *target, cr_device from, const void *source, size_t bytes); /* one side may be the CPU */
-    bool (*synchronize)(int index);                /* (optional) waits for queued work; absent: all work is done */
-    void (*trim)(void);                            /* (optional) gives cached memory back */
-    void (*shutdown)(void);                        /* (optional) */
-    const cr_kernel_row *kernels;                  /* its kernels, by op name */
+    bool (*copy)(cr_device to, void *target, cr_device from, const void *source,
+                 size_t bytes);     /* one side may be the CPU */
+    bool (*synchronize)(int index); /* (optional) waits for queued work; absent: all work is done */
+    void (*trim)(void);             /* (optional) gives cached memory back */
+    void (*shutdown)(void);         /* (optional) */
+    const cr_kernel_row *kernels;   /* its kernels, by op name */
     int kernel_count;
 } cr_device_table;
 

@@ -11,8 +11,8 @@ _Static_assert(sizeof(void *) != 8 || sizeof(DLManagedTensor) == 64, "DLPack's p
 static const struct {
     uint8_t code, bits;
 } dtype_rows[CR_DTYPE_COUNT] = {
-    [CR_BOOL] = {kDLBool, 8}, [CR_U8] = {kDLUInt, 8},     [CR_I8] = {kDLInt, 8},   [CR_I16] = {kDLInt, 16},
-    [CR_I32] = {kDLInt, 32},  [CR_I64] = {kDLInt, 64},    [CR_F16] = {kDLFloat, 16}, [CR_BF16] = {kDLBfloat, 16},
+    [CR_BOOL] = {kDLBool, 8},  [CR_U8] = {kDLUInt, 8},    [CR_I8] = {kDLInt, 8},     [CR_I16] = {kDLInt, 16},
+    [CR_I32] = {kDLInt, 32},   [CR_I64] = {kDLInt, 64},   [CR_F16] = {kDLFloat, 16}, [CR_BF16] = {kDLBfloat, 16},
     [CR_F32] = {kDLFloat, 32}, [CR_F64] = {kDLFloat, 64},
 };
 
@@ -22,7 +22,8 @@ static bool dtype_from(DLDataType given, cr_dtype *dtype) {
         *dtype = (cr_dtype)i;
         return true;
     }
-    return cr_fail(CR_ERROR_DTYPE, "from_dlpack: no dtype for code %u of %u bits and %u lanes", given.code, given.bits, given.lanes);
+    return cr_fail(CR_ERROR_DTYPE, "from_dlpack: no dtype for code %u of %u bits and %u lanes", given.code, given.bits,
+                   given.lanes);
 }
 
 static bool device_from(DLDevice given, cr_device *device) {
@@ -89,7 +90,8 @@ static bool geometry_from(const DLTensor *given, cr_shape *shape, cr_shape *stri
         return cr_fail(CR_ERROR_SHAPE, "from_dlpack: %d dims%s; a tensor has 0 to %d", (int)given->ndim,
                        given->shape ? "" : " and no shape", CR_MAX_DIMS);
     shape->count = given->ndim;
-    for (int i = 0; i < given->ndim; i++) shape->at[i] = given->shape[i];
+    for (int i = 0; i < given->ndim; i++)
+        shape->at[i] = given->shape[i];
     if (!cr_shape_numel(*shape, &numel)) return false;
     cr_contiguous_strides(*shape, strides);
     *reach = numel > 0 ? 1 : 0;
@@ -98,7 +100,8 @@ static bool geometry_from(const DLTensor *given, cr_shape *shape, cr_shape *stri
         if (strides->at[i] < 0)
             return cr_fail(CR_ERROR_UNSUPPORTED, "from_dlpack: dim %d has the negative stride %lld; copy it first", i,
                            (long long)strides->at[i]);
-        if (__builtin_mul_overflow(shape->at[i] - 1, strides->at[i], &step) || __builtin_add_overflow(*reach, step, reach))
+        if (__builtin_mul_overflow(shape->at[i] - 1, strides->at[i], &step) ||
+            __builtin_add_overflow(*reach, step, reach))
             return cr_fail(CR_ERROR_SHAPE, "from_dlpack: sizes times strides are past int64");
     }
     return true;
@@ -109,11 +112,13 @@ static bool check_memory(const DLTensor *given, cr_dtype dtype, int64_t reach, c
     const uintptr_t size = cr_dtype_size(dtype);
     if (__builtin_mul_overflow(reach, (int64_t)size, &total) || given->byte_offset > PTRDIFF_MAX)
         return cr_fail(CR_ERROR_SHAPE, "from_dlpack: more bytes than memory can hold");
-    if (total > 0 && !given->data) return cr_fail(CR_ERROR_ARGUMENT, "from_dlpack: NULL data for %lld bytes", (long long)total);
+    if (total > 0 && !given->data)
+        return cr_fail(CR_ERROR_ARGUMENT, "from_dlpack: NULL data for %lld bytes", (long long)total);
     *data = total > 0 ? (char *)given->data + given->byte_offset : NULL;
     *bytes = (size_t)total;
     return (uintptr_t)*data % size == 0 ||
-           cr_fail(CR_ERROR_UNSUPPORTED, "from_dlpack: the data is not aligned to its elements of %zu bytes; copy it first", (size_t)size);
+           cr_fail(CR_ERROR_UNSUPPORTED,
+                   "from_dlpack: the data is not aligned to its elements of %zu bytes; copy it first", (size_t)size);
 }
 
 cr_tensor *cr_from_dlpack(DLManagedTensor *managed) {

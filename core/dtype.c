@@ -7,11 +7,11 @@ static const struct {
     uint8_t size;
     const char *name, *torch_name, *alias;
 } dtype_rows[CR_DTYPE_COUNT] = {
-    [CR_BOOL] = {1, "bool", "bool", "bool"},      [CR_U8] = {1, "u8", "uint8", "byte"},
-    [CR_I8] = {1, "i8", "int8", "char"},          [CR_I16] = {2, "i16", "int16", "short"},
-    [CR_I32] = {4, "i32", "int32", "int"},        [CR_I64] = {8, "i64", "int64", "long"},
-    [CR_F16] = {2, "f16", "float16", "half"},     [CR_BF16] = {2, "bf16", "bfloat16", "bfloat16"},
-    [CR_F32] = {4, "f32", "float32", "float"},    [CR_F64] = {8, "f64", "float64", "double"},
+    [CR_BOOL] = {1, "bool", "bool", "bool"},   [CR_U8] = {1, "u8", "uint8", "byte"},
+    [CR_I8] = {1, "i8", "int8", "char"},       [CR_I16] = {2, "i16", "int16", "short"},
+    [CR_I32] = {4, "i32", "int32", "int"},     [CR_I64] = {8, "i64", "int64", "long"},
+    [CR_F16] = {2, "f16", "float16", "half"},  [CR_BF16] = {2, "bf16", "bfloat16", "bfloat16"},
+    [CR_F32] = {4, "f32", "float32", "float"}, [CR_F64] = {8, "f64", "float64", "double"},
 };
 
 static bool is_known(cr_dtype dtype) { return (unsigned)dtype < CR_DTYPE_COUNT; }

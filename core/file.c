@@ -54,7 +54,8 @@ static bool open_temporary(cr_file_writer *writer, const struct stat *old) {
     if (writer->descriptor < 0) return fail(writer, "create a file beside");
     writer->has_temporary = true;
     /* The new file keeps the old one's permissions, as far as this user may set them. */
-    if (old && fchmod(writer->descriptor, old->st_mode & 07777) != 0 && errno != EPERM) return fail(writer, "set the mode of");
+    if (old && fchmod(writer->descriptor, old->st_mode & 07777) != 0 && errno != EPERM)
+        return fail(writer, "set the mode of");
     return true;
 }
 
@@ -122,7 +123,8 @@ bool cr_file_writer_write_tensor(cr_file_writer *writer, const cr_tensor *t) {
     if (!writer || writer->has_failed || !cr_tensor_check(t, "write")) return false;
     const size_t bytes = (size_t)t->numel * cr_dtype_size((cr_dtype)t->dtype);
     if (bytes == 0) return true;
-    if (t->device.type == CR_DEVICE_CPU && cr_is_contiguous(t)) return cr_file_writer_write(writer, cr_tensor_address(t), bytes);
+    if (t->device.type == CR_DEVICE_CPU && cr_is_contiguous(t))
+        return cr_file_writer_write(writer, cr_tensor_address(t), bytes);
     void *copy = cr_malloc(bytes);
     const bool written = copy && cr_copy_to_host(t, copy, bytes) && cr_file_writer_write(writer, copy, bytes);
     cr_free(copy);
@@ -135,7 +137,8 @@ int64_t cr_file_writer_position(const cr_file_writer *writer) { return writer ? 
 /* ---------------------------------------------------------------- ending */
 static bool sync_descriptor(int descriptor) {
     int status;
-    while ((status = fsync(descriptor)) != 0 && errno == EINTR) {}
+    while ((status = fsync(descriptor)) != 0 && errno == EINTR) {
+    }
     return status == 0 || errno == EINVAL || errno == ENOTSUP; /* a file system or device that has nothing to sync */
 }
 
@@ -144,7 +147,8 @@ static bool sync_folder(cr_file_writer *writer) {
     const size_t length = folder_length(writer->path);
     writer->temporary[length] = '\0'; /* only its folder part is still needed */
     const int folder = open(length ? writer->temporary : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return errno == EACCES || fail(writer, "sync the folder of"); /* a folder we may write but not read */
+    if (folder < 0)
+        return errno == EACCES || fail(writer, "sync the folder of"); /* a folder we may write but not read */
     const bool synced = sync_descriptor(folder) || fail(writer, "sync the folder of");
     close(folder);
     return synced;
@@ -184,7 +188,8 @@ int cr_file_open(const char *path, int64_t *bytes) {
         return -1;
     }
     struct stat status;
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block us before it is refused */
+    const int descriptor =
+        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block us before it is refused */
     if (descriptor < 0 || fstat(descriptor, &status) != 0) {
         cr_record_error(CR_ERROR_IO, "cannot open %.600s: %m", path);
     } else if (!S_ISREG(status.st_mode)) {
@@ -216,7 +221,8 @@ void *cr_file_load(const char *path, int64_t limit, size_t *bytes) {
     if (descriptor < 0) return NULL;
     char *data = NULL;
     if (limit > 0 && size > limit)
-        cr_record_error(CR_ERROR_FORMAT, "%.600s has %lld bytes; at most %lld are read", path, (long long)size, (long long)limit);
+        cr_record_error(CR_ERROR_FORMAT, "%.600s has %lld bytes; at most %lld are read", path, (long long)size,
+                        (long long)limit);
     else
         data = cr_malloc((size_t)size + 1);
     if (data && !cr_file_read(descriptor, path, data, (size_t)size)) {

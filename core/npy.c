@@ -108,7 +108,8 @@ static bool read_descr(const char *path, npy_header *header) {
         header->is_swapped = header->descr[0] == '>';
         return true;
     }
-    return cr_fail(CR_ERROR_UNSUPPORTED, "%.600s holds NumPy's type \"%s\"; known: b1 u1 i1 i2 i4 i8 f2 f4 f8", path, header->descr);
+    return cr_fail(CR_ERROR_UNSUPPORTED, "%.600s holds NumPy's type \"%s\"; known: b1 u1 i1 i2 i4 i8 f2 f4 f8", path,
+                   header->descr);
 }
 
 static bool parse_header(const char *path, const char *text, npy_header *header) {
@@ -143,15 +144,16 @@ static bool read_header(int descriptor, const char *path, int64_t file_bytes, np
                             (uint32_t)length_bytes[3] << 24;
     const int64_t before_data = (int64_t)(sizeof start + length_size) + length;
     if (length > HEADER_LIMIT || before_data > file_bytes)
-        return cr_fail(CR_ERROR_FORMAT, "%.600s: a header of %u bytes in a file of %lld", path, length, (long long)file_bytes);
+        return cr_fail(CR_ERROR_FORMAT, "%.600s: a header of %u bytes in a file of %lld", path, length,
+                       (long long)file_bytes);
     char *text = cr_malloc(length + 1);
     if (!text) return false;
     text[length] = '\0';
     const bool is_read = cr_file_read(descriptor, path, text, length) && parse_header(path, text, header);
     cr_free(text);
     if (is_read && header->bytes > (uint64_t)(file_bytes - before_data))
-        return cr_fail(CR_ERROR_FORMAT, "%.600s: its shape takes %zu bytes of data, but %lld are there", path, header->bytes,
-                       (long long)(file_bytes - before_data));
+        return cr_fail(CR_ERROR_FORMAT, "%.600s: its shape takes %zu bytes of data, but %lld are there", path,
+                       header->bytes, (long long)(file_bytes - before_data));
     return is_read;
 }
 
@@ -182,7 +184,8 @@ static bool read_data(int descriptor, const char *path, const npy_header *header
 /* A row-major copy of `t`, whose elements lie with the first index fastest; drops `t`. */
 static cr_tensor *from_fortran(cr_tensor *t, size_t bytes) {
     cr_shape strides = {.count = t->ndim};
-    for (int64_t i = 0, step = 1; i < t->ndim; step *= t->sizes[i++]) strides.at[i] = step;
+    for (int64_t i = 0, step = 1; i < t->ndim; step *= t->sizes[i++])
+        strides.at[i] = step;
     cr_tensor *view = cr_view_raw(t, cr_tensor_shape(t), strides, 0);
     cr_tensor *copy = view ? cr_empty((cr_dtype)t->dtype, cr_tensor_shape(t), CR_CPU) : NULL;
     if (copy && !cr_copy_to_host(view, copy->storage->data, bytes)) {
@@ -216,10 +219,12 @@ static size_t format_header(const cr_tensor *t, char text[512]) {
     const char order = cr_dtype_size((cr_dtype)t->dtype) == 1 ? '|' : '<';
     int used = snprintf(text, 512, "{'descr': '%c%s', 'fortran_order': False, 'shape': (", order, type_codes[t->dtype]);
     for (int i = 0; i < t->ndim; i++)
-        used += snprintf(text + used, 512 - (size_t)used, "%s%lld%s", i ? ", " : "", (long long)t->sizes[i], t->ndim == 1 ? "," : "");
+        used += snprintf(text + used, 512 - (size_t)used, "%s%lld%s", i ? ", " : "", (long long)t->sizes[i],
+                         t->ndim == 1 ? "," : "");
     used += snprintf(text + used, 512 - (size_t)used, "), }");
     size_t length = (size_t)used;
-    while ((before + length + 1) % HEADER_ALIGNMENT) text[length++] = ' ';
+    while ((before + length + 1) % HEADER_ALIGNMENT)
+        text[length++] = ' ';
     text[length++] = '\n';
     return length;
 }
@@ -227,7 +232,8 @@ static size_t format_header(const cr_tensor *t, char text[512]) {
 bool cr_npy_save(const char *path, const cr_tensor *t) {
     if (!cr_tensor_check(t, "npy_save")) return false;
     if (!type_codes[t->dtype])
-        return cr_fail(CR_ERROR_DTYPE, "npy_save: NumPy has no %s; cast the tensor to f32 first, or save it as safetensors",
+        return cr_fail(CR_ERROR_DTYPE,
+                       "npy_save: NumPy has no %s; cast the tensor to f32 first, or save it as safetensors",
                        cr_dtype_name((cr_dtype)t->dtype));
     char text[512];
     const size_t length = format_header(t, text);

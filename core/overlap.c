@@ -4,7 +4,8 @@
 void cr_tensor_extent(const cr_tensor *t, int64_t *low, int64_t *high) {
     *low = *high = t->offset;
     if (t->numel == 0) return;
-    for (int i = 0; i < t->ndim; i++) *high += (t->sizes[i] - 1) * t->strides[i];
+    for (int i = 0; i < t->ndim; i++)
+        *high += (t->sizes[i] - 1) * t->strides[i];
     *high += 1;
 }
 
@@ -15,7 +16,8 @@ bool cr_tensor_self_overlaps(const cr_tensor *t) {
     for (int i = 0; i < t->ndim; i++) {
         if (t->sizes[i] <= 1) continue;
         int at = count++;
-        for (; at > 0 && t->strides[order[at - 1]] > t->strides[i]; at--) order[at] = order[at - 1];
+        for (; at > 0 && t->strides[order[at - 1]] > t->strides[i]; at--)
+            order[at] = order[at - 1];
         order[at] = i;
     }
     int64_t reach = 0;
@@ -29,7 +31,8 @@ bool cr_tensor_self_overlaps(const cr_tensor *t) {
 
 /* ---------------------------------------------------------------- two tensors
  * Element i of a and element j of b are the same where offset_a + sum i_k s_k = offset_b + sum j_k t_k. Counting j from
- * its end makes every term positive: sum of step * x over all dims of both, 0 <= x <= most, must be able to reach a target. */
+ * its end makes every term positive: sum of step * x over all dims of both, 0 <= x <= most, must be able to reach a
+ * target. */
 enum { MOST_TERMS = 2 * CR_MAX_DIMS + 2, SEARCH_BUDGET = 2000 };
 
 typedef struct term {
@@ -71,14 +74,16 @@ static void add_term(term *terms, int *count, int64_t step, int64_t size) {
         return;
     }
     int at = (*count)++;
-    for (; at > 0 && terms[at - 1].step < step; at--) terms[at] = terms[at - 1];
+    for (; at > 0 && terms[at - 1].step < step; at--)
+        terms[at] = terms[at - 1];
     terms[at] = (term){.step = step, .most = size - 1};
 }
 
 /* The dims of t as terms, in units of `unit` bytes. */
 static void add_terms(term *terms, int *count, const cr_tensor *t, int64_t unit) {
     const int64_t units = (int64_t)cr_dtype_size((cr_dtype)t->dtype) / unit;
-    for (int i = 0; i < t->ndim; i++) add_term(terms, count, t->strides[i] * units, t->sizes[i]);
+    for (int i = 0; i < t->ndim; i++)
+        add_term(terms, count, t->strides[i] * units, t->sizes[i]);
     add_term(terms, count, 1, units);
 }
 
@@ -91,7 +96,8 @@ static bool is_same_view(const cr_tensor *a, const cr_tensor *b) {
 
 bool cr_tensor_partly_overlaps(const cr_tensor *a, const cr_tensor *b) {
     if (a->storage != b->storage || a->numel == 0 || b->numel == 0 || is_same_view(a, b)) return false;
-    const int64_t a_size = (int64_t)cr_dtype_size((cr_dtype)a->dtype), b_size = (int64_t)cr_dtype_size((cr_dtype)b->dtype);
+    const int64_t a_size = (int64_t)cr_dtype_size((cr_dtype)a->dtype),
+                  b_size = (int64_t)cr_dtype_size((cr_dtype)b->dtype);
     int64_t a_low, a_high, b_low, b_high;
     cr_tensor_extent(a, &a_low, &a_high);
     cr_tensor_extent(b, &b_low, &b_high);

@@ -38,8 +38,9 @@ static int default_threads(void) {
     const char *wanted = getenv("OMP_NUM_THREADS");
     if (wanted && atoi(wanted) > 0) return atoi(wanted);
     cpu_set_t allowed;
-    int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed)
-                                                                    : (int)sysconf(_SC_NPROCESSORS_ONLN); /* over 1024 */
+    int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0
+                    ? CPU_COUNT(&allowed)
+                    : (int)sysconf(_SC_NPROCESSORS_ONLN); /* over 1024 */
     const int quota = cgroup_processors();
     if (quota > 0 && quota < count) count = quota;
     return count > 0 ? count : 1;
@@ -57,7 +58,8 @@ int cr_num_threads(void) {
 }
 
 bool cr_set_num_threads(int count) {
-    if (count < 1 || count > 1024) return cr_fail(CR_ERROR_ARGUMENT, "set_num_threads: %d; 1 to 1024 can be had", count);
+    if (count < 1 || count > 1024)
+        return cr_fail(CR_ERROR_ARGUMENT, "set_num_threads: %d; 1 to 1024 can be had", count);
     atomic_store(&thread_count, count);
     return true;
 }
@@ -122,7 +124,8 @@ static void run_parts(const range_job *whole, int parts) {
 }
 #endif
 
-void cr_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end), void *context) {
+void cr_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
+                     void *context) {
     if (count <= 0) return;
     if (grain < 1) grain = 1;
     const int threads = count > grain && !cr_thread_self()->in_parallel ? cr_num_threads() : 1;

@@ -48,7 +48,8 @@ static void append(printer *p, const char *text, size_t bytes) {
 static void append_text(printer *p, const char *text) { append(p, text, strlen(text)); }
 
 static void append_repeated(printer *p, char character, int count) {
-    for (int i = 0; i < count; i++) append(p, &character, 1);
+    for (int i = 0; i < count; i++)
+        append(p, &character, 1);
 }
 
 /* ---------------------------------------------------------------- one element */
@@ -102,7 +103,8 @@ static void visit(printer *p, int dim, int64_t offset, void (*look)(printer *p, 
         return;
     }
     const int64_t count = shown(p, dim);
-    for (int64_t k = 0; k < count; k++) visit(p, dim + 1, offset + shown_index(p, dim, k) * p->strides.at[dim], look);
+    for (int64_t k = 0; k < count; k++)
+        visit(p, dim + 1, offset + shown_index(p, dim, k) * p->strides.at[dim], look);
 }
 
 static void look_at_range(printer *p, cr_element value) {
@@ -127,7 +129,8 @@ static void choose_format(printer *p) {
     p->width = 1;
     if (cr_dtype_is_floating((cr_dtype)p->t->dtype)) visit(p, 0, 0, look_at_range);
     if (p->has_nonzero)
-        p->is_scientific = p->largest / p->smallest > 1000 || p->largest > 1e8 || (!p->is_integral && p->smallest < 1e-4);
+        p->is_scientific =
+            p->largest / p->smallest > 1000 || p->largest > 1e8 || (!p->is_integral && p->smallest < 1e-4);
     visit(p, 0, 0, look_at_width);
 }
 

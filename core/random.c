@@ -58,4 +58,6 @@ cr_generator_state cr_generator_reserve(cr_generator *generator, uint64_t blocks
     return state;
 }
 
-void cr_philox(cr_generator_state state, uint64_t block, uint32_t numbers[4]) { cr_philox_block(state, block, numbers); }
+void cr_philox(cr_generator_state state, uint64_t block, uint32_t numbers[4]) {
+    cr_philox_block(state, block, numbers);
+}

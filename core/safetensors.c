@@ -97,15 +97,16 @@ static json_t *parse_header(cr_safetensors *file) {
     uint64_t length;
     memcpy(&length, file->map->address, sizeof length);
     if (length > CR_SAFETENSORS_HEADER_LIMIT || length > file->map->bytes - 8) {
-        cr_record_error(CR_ERROR_FORMAT, "%.600s: a header of %llu bytes in a file of %zu (at most %d are read)", file->path,
-                        (unsigned long long)length, file->map->bytes, CR_SAFETENSORS_HEADER_LIMIT);
+        cr_record_error(CR_ERROR_FORMAT, "%.600s: a header of %llu bytes in a file of %zu (at most %d are read)",
+                        file->path, (unsigned long long)length, file->map->bytes, CR_SAFETENSORS_HEADER_LIMIT);
         return NULL;
     }
     file->data_start = 8 + (size_t)length;
     json_error_t error;
     json_t *header = json_loadb(file->map->address + 8, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (header && json_is_object(header)) return header;
-    cr_record_error(CR_ERROR_FORMAT, "%.400s: the header is not a JSON object: %s", file->path, header ? "another value" : error.text);
+    cr_record_error(CR_ERROR_FORMAT, "%.400s: the header is not a JSON object: %s", file->path,
+                    header ? "another value" : error.text);
     json_decref(header);
     return NULL;
 }
@@ -217,7 +218,8 @@ static int by_name(const void *a, const void *b, void *context) {
 /* The tensors' bytes must follow each other and fill the file; then sorts by_name for lookups. */
 static bool check_places(cr_safetensors *file) {
     size_t expected = 0;
-    for (int i = 0; i < file->count; i++) file->by_name[i] = i;
+    for (int i = 0; i < file->count; i++)
+        file->by_name[i] = i;
     qsort_r(file->by_name, (size_t)file->count, sizeof(int), by_place, file->entries);
     for (int i = 0; i < file->count; i++) {
         const entry *e = &file->entries[file->by_name[i]];
@@ -271,7 +273,8 @@ cr_safetensors *cr_safetensors_open(const char *path) {
 
 void cr_safetensors_close(cr_safetensors *file) {
     if (!file) return;
-    for (int i = 0; i < file->count; i++) cr_storage_release(file->entries[i].storage);
+    for (int i = 0; i < file->count; i++)
+        cr_storage_release(file->entries[i].storage);
     mapping_release(file->map);
     cr_free(file->path);
     cr_free(file->entries);
@@ -315,10 +318,12 @@ const char *cr_safetensors_metadata(const cr_safetensors *file, const char *key)
 /* False and an error for a tensor that is well-formed but cannot be had, or that holds bytes that are not bools. */
 static bool is_usable(const cr_safetensors *file, const entry *e) {
     if (e->dtype == CR_DTYPE_DEFAULT)
-        return cr_fail(CR_ERROR_UNSUPPORTED, "%.400s: tensor \"%.200s\" has dtype %.40s; known: BOOL U8 I8 I16 I32 I64 F16 BF16 F32 F64",
+        return cr_fail(CR_ERROR_UNSUPPORTED,
+                       "%.400s: tensor \"%.200s\" has dtype %.40s; known: BOOL U8 I8 I16 I32 I64 F16 BF16 F32 F64",
                        file->path, e->name, e->dtype_name);
     if (e->ndim > CR_MAX_DIMS)
-        return cr_fail(CR_ERROR_UNSUPPORTED, "%.400s: tensor \"%.200s\" has more than %d dims", file->path, e->name, CR_MAX_DIMS);
+        return cr_fail(CR_ERROR_UNSUPPORTED, "%.400s: tensor \"%.200s\" has more than %d dims", file->path, e->name,
+                       CR_MAX_DIMS);
     const uint8_t *bytes = e->storage->data;
     for (size_t i = 0; e->dtype == CR_BOOL && i < e->storage->bytes; i++)
         if (bytes[i] > 1) return bad_entry(file, e->name, "a BOOL that is neither 0 nor 1");
@@ -329,11 +334,13 @@ cr_tensor *cr_safetensors_tensor(cr_safetensors *file, const char *name) {
     if (!file) return NULL;
     const entry *e = find(file, name);
     if (!e) {
-        cr_record_error(CR_ERROR_ARGUMENT, "%.400s has no tensor \"%.200s\" among its %d", file->path, name ? name : "(NULL)", file->count);
+        cr_record_error(CR_ERROR_ARGUMENT, "%.400s has no tensor \"%.200s\" among its %d", file->path,
+                        name ? name : "(NULL)", file->count);
         return NULL;
     }
     if (!is_usable(file, e)) return NULL;
-    if ((uintptr_t)e->storage->data % cr_dtype_size(e->dtype)) /* another writer's file: elements astride of alignment */
+    if ((uintptr_t)e->storage->data %
+        cr_dtype_size(e->dtype)) /* another writer's file: elements astride of alignment */
         return cr_from_data(e->dtype, e->shape, e->storage->data);
     cr_shape strides;
     cr_contiguous_strides(e->shape, &strides);

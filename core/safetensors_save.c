@@ -15,7 +15,9 @@ enum { HEADER_ALIGNMENT = 64, LARGEST_ELEMENT = 8 };
 static size_t bytes_of(const cr_tensor *t) { return (size_t)t->numel * cr_dtype_size((cr_dtype)t->dtype); }
 
 /* ---------------------------------------------------------------- checking */
-static int compare_names(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* False and an error where two of the names are equal. `what` names them in the message. */
 static bool are_distinct(const char **names, int count, const char *what) {
@@ -28,9 +30,11 @@ static bool are_distinct(const char **names, int count, const char *what) {
 
 static bool check_tensors(const cr_named_tensor *tensors, int count, const char **names) {
     for (int i = 0; i < count; i++) {
-        if (!tensors[i].name) return cr_fail(CR_ERROR_ARGUMENT, "safetensors_save: tensor %d of %d has no name", i, count);
+        if (!tensors[i].name)
+            return cr_fail(CR_ERROR_ARGUMENT, "safetensors_save: tensor %d of %d has no name", i, count);
         if (!strcmp(tensors[i].name, "__metadata__"))
-            return cr_fail(CR_ERROR_ARGUMENT, "safetensors_save: __metadata__ cannot be a tensor's name; the format keeps it for texts");
+            return cr_fail(CR_ERROR_ARGUMENT,
+                           "safetensors_save: __metadata__ cannot be a tensor's name; the format keeps it for texts");
         char label[128];
         snprintf(label, sizeof label, "safetensors_save: tensor \"%.80s\"", tensors[i].name);
         if (!cr_tensor_check(tensors[i].tensor, label)) return false;
@@ -51,7 +55,8 @@ static bool check_metadata(const cr_text_pair *metadata, int count, const char *
 static bool check_arguments(const char *path, const cr_named_tensor *tensors, int count, const cr_text_pair *metadata,
                             int metadata_count) {
     if (!path || count < 0 || metadata_count < 0 || (count && !tensors) || (metadata_count && !metadata))
-        return cr_fail(CR_ERROR_ARGUMENT, "safetensors_save: a path and lists as long as their counts are needed; got %s, %d, %d",
+        return cr_fail(CR_ERROR_ARGUMENT,
+                       "safetensors_save: a path and lists as long as their counts are needed; got %s, %d, %d",
                        path ? "a path" : "NULL", count, metadata_count);
     const size_t most = (size_t)(count > metadata_count ? count : metadata_count);
     const char **names = cr_calloc(most + 1, sizeof *names);
@@ -63,7 +68,8 @@ static bool check_arguments(const char *path, const cr_named_tensor *tensors, in
 /* ---------------------------------------------------------------- the header */
 static json_t *entry_of(const cr_tensor *t, size_t begin) {
     json_t *shape = json_array();
-    for (int i = 0; i < t->ndim; i++) json_array_append_new(shape, json_integer(t->sizes[i]));
+    for (int i = 0; i < t->ndim; i++)
+        json_array_append_new(shape, json_integer(t->sizes[i]));
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", cr_safetensors_dtype_name((cr_dtype)t->dtype), "shape", shape,
                      "data_offsets", (json_int_t)begin, (json_int_t)(begin + bytes_of(t)));
 }
@@ -85,8 +91,8 @@ static bool add_text(json_t *object, const char *key, json_t *value) {
            cr_fail(CR_ERROR_ARGUMENT, "safetensors_save: \"%.200s\", or its text, is not UTF-8", key);
 }
 
-static json_t *build_header(const cr_named_tensor *tensors, int count, const size_t *begins, const cr_text_pair *metadata,
-                            int metadata_count) {
+static json_t *build_header(const cr_named_tensor *tensors, int count, const size_t *begins,
+                            const cr_text_pair *metadata, int metadata_count) {
     json_t *header = json_object();
     bool built = true;
     if (metadata_count > 0) {
@@ -105,15 +111,16 @@ static json_t *build_header(const cr_named_tensor *tensors, int count, const siz
 static bool write_header(cr_file_writer *writer, const json_t *header) {
     char *text = json_dumps(header, JSON_COMPACT);
     if (!text) return cr_fail(CR_ERROR_MEMORY, "safetensors_save: no memory for the header");
-    const size_t length = strlen(text), padding = (HEADER_ALIGNMENT - (8 + length) % HEADER_ALIGNMENT) % HEADER_ALIGNMENT;
+    const size_t length = strlen(text),
+                 padding = (HEADER_ALIGNMENT - (8 + length) % HEADER_ALIGNMENT) % HEADER_ALIGNMENT;
     const uint64_t padded = length + padding;
     char spaces[HEADER_ALIGNMENT];
     memset(spaces, ' ', sizeof spaces);
     const bool written = (padded <= CR_SAFETENSORS_HEADER_LIMIT ||
-                          cr_fail(CR_ERROR_UNSUPPORTED, "safetensors_save: a header of %zu bytes; the format allows %d", length,
-                                  CR_SAFETENSORS_HEADER_LIMIT)) &&
-                         cr_file_writer_write(writer, &padded, sizeof padded) && cr_file_writer_write(writer, text, length) &&
-                         cr_file_writer_write(writer, spaces, padding);
+                          cr_fail(CR_ERROR_UNSUPPORTED, "safetensors_save: a header of %zu bytes; the format allows %d",
+                                  length, CR_SAFETENSORS_HEADER_LIMIT)) &&
+                         cr_file_writer_write(writer, &padded, sizeof padded) &&
+                         cr_file_writer_write(writer, text, length) && cr_file_writer_write(writer, spaces, padding);
     free(text);
     return written;
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEPT ((uintptr_t)1)
+#define KEPT             ((uintptr_t)1)
 #define TENSOR_OF(entry) ((cr_tensor *)((entry) & ~KEPT))
 
 #ifdef CRESSET_DEBUG
@@ -43,10 +43,11 @@ bool cr_tensor_check(const cr_tensor *t, const char *name) {
     if (!t) return cr_fail(CR_ERROR_ARGUMENT, "%s: the tensor is NULL", name);
 #ifdef CRESSET_DEBUG
     if (t->magic == CR_TENSOR_DEAD && t->autograd)
-        return cr_fail(CR_ERROR_STATE, "%s: the tensor went when its scope, opened at %s:%d, closed; cr_keep it there", name,
-                       (const char *)t->autograd, (int)t->offset);
+        return cr_fail(CR_ERROR_STATE, "%s: the tensor went when its scope, opened at %s:%d, closed; cr_keep it there",
+                       name, (const char *)t->autograd, (int)t->offset);
 #endif
-    return cr_fail(CR_ERROR_STATE, "%s: the tensor is gone: its scope has closed, or it was released; cr_keep or cr_retain it", name);
+    return cr_fail(CR_ERROR_STATE,
+                   "%s: the tensor is gone: its scope has closed, or it was released; cr_keep or cr_retain it", name);
 }
 
 /* ---------------------------------------------------------------- reference counts */
@@ -155,7 +156,8 @@ void cr_discard(cr_tensor *t) {
     uintptr_t *entry = entry_of(thread, t);
     if (!entry) return;
     *entry = 0;
-    while (thread->owned_count > thread->scope_start && !thread->owned[thread->owned_count - 1]) thread->owned_count--;
+    while (thread->owned_count > thread->scope_start && !thread->owned[thread->owned_count - 1])
+        thread->owned_count--;
     cr_release(t);
 }
 
@@ -163,7 +165,8 @@ void cr_scope_clear(void) {
     cr_thread *thread = cr_thread_self();
     if (thread->scope_start != 0) return; /* a scope is open: its tensors lie above the outermost ones */
     cr_scope_mark outermost = {0, "the thread's outermost scope", 0};
-    for (size_t i = 0; i < thread->owned_count; i++) thread->owned[i] &= ~KEPT;
+    for (size_t i = 0; i < thread->owned_count; i++)
+        thread->owned[i] &= ~KEPT;
     cr_scope_close(&outermost);
 }
 

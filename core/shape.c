@@ -12,8 +12,7 @@ bool cr_shape_numel(cr_shape shape, int64_t *numel) {
     bool empty = false, overflow = false;
     for (int i = 0; i < shape.count; i++) {
         char text[192];
-        if (shape.at[i] < 0)
-            return cr_fail(CR_ERROR_SHAPE, "negative size in shape %s", cr_shape_format(shape, text));
+        if (shape.at[i] < 0) return cr_fail(CR_ERROR_SHAPE, "negative size in shape %s", cr_shape_format(shape, text));
         if (shape.at[i] == 0) empty = true;
         overflow |= __builtin_mul_overflow(product, shape.at[i] ? shape.at[i] : 1, &product);
     }
@@ -37,9 +36,9 @@ bool cr_shape_broadcast(cr_shape a, cr_shape b, cr_shape *result) {
         const int64_t size_a = i <= a.count ? a.at[a.count - i] : 1, size_b = i <= b.count ? b.at[b.count - i] : 1;
         if (size_a != size_b && size_a != 1 && size_b != 1) {
             char text_a[192], text_b[192];
-            return cr_fail(CR_ERROR_SHAPE,
-                           "shapes %s and %s do not broadcast: sizes %lld and %lld in dim -%d must be equal or 1",
-                           cr_shape_format(a, text_a), cr_shape_format(b, text_b), (long long)size_a, (long long)size_b, i);
+            return cr_fail(
+                CR_ERROR_SHAPE, "shapes %s and %s do not broadcast: sizes %lld and %lld in dim -%d must be equal or 1",
+                cr_shape_format(a, text_a), cr_shape_format(b, text_b), (long long)size_a, (long long)size_b, i);
         }
         out.at[out.count - i] = size_a == 1 ? size_b : size_a;
     }

@@ -18,10 +18,18 @@ void cr_clear_error(void) {
 
 const char *cr_error_code_name(cr_error_code code) {
     static const char *const names[] = {
-        [CR_ERROR_NONE] = "none",     [CR_ERROR_ARGUMENT] = "argument",       [CR_ERROR_SHAPE] = "shape",
-        [CR_ERROR_DTYPE] = "dtype",   [CR_ERROR_DEVICE] = "device",           [CR_ERROR_MEMORY] = "memory",
-        [CR_ERROR_INDEX] = "index",   [CR_ERROR_IO] = "input/output",         [CR_ERROR_FORMAT] = "format",
-        [CR_ERROR_STATE] = "state",   [CR_ERROR_UNSUPPORTED] = "unsupported", [CR_ERROR_NUMERIC] = "numeric",
+        [CR_ERROR_NONE] = "none",
+        [CR_ERROR_ARGUMENT] = "argument",
+        [CR_ERROR_SHAPE] = "shape",
+        [CR_ERROR_DTYPE] = "dtype",
+        [CR_ERROR_DEVICE] = "device",
+        [CR_ERROR_MEMORY] = "memory",
+        [CR_ERROR_INDEX] = "index",
+        [CR_ERROR_IO] = "input/output",
+        [CR_ERROR_FORMAT] = "format",
+        [CR_ERROR_STATE] = "state",
+        [CR_ERROR_UNSUPPORTED] = "unsupported",
+        [CR_ERROR_NUMERIC] = "numeric",
         [CR_ERROR_INTERRUPTED] = "interrupted",
     };
     size_t index = (size_t)code;

@@ -48,7 +48,8 @@ static bool check_dtype(cr_dtype dtype) {
 static bool bytes_of(int64_t elements, cr_dtype dtype, size_t *bytes) {
     int64_t total;
     if (__builtin_mul_overflow(elements, (int64_t)cr_dtype_size(dtype), &total))
-        return cr_fail(CR_ERROR_MEMORY, "%lld elements of %s are more than memory can hold", (long long)elements, cr_dtype_name(dtype));
+        return cr_fail(CR_ERROR_MEMORY, "%lld elements of %s are more than memory can hold", (long long)elements,
+                       cr_dtype_name(dtype));
     *bytes = (size_t)total;
     return true;
 }
@@ -73,7 +74,8 @@ static bool reach_of(const cr_shape *shape, const cr_shape *strides, int64_t num
     for (int i = 0; i < shape->count && numel > 0; i++) {
         int64_t step;
         if (strides->at[i] < 0) return cr_fail(CR_ERROR_SHAPE, "negative stride %lld", (long long)strides->at[i]);
-        if (__builtin_mul_overflow(shape->at[i] - 1, strides->at[i], &step) || __builtin_add_overflow(last, step, &last))
+        if (__builtin_mul_overflow(shape->at[i] - 1, strides->at[i], &step) ||
+            __builtin_add_overflow(last, step, &last))
             return cr_fail(CR_ERROR_SHAPE, "sizes times strides are past int64");
     }
     *reach = numel > 0 ? last + 1 : 0;
@@ -180,7 +182,8 @@ int64_t cr_size(const cr_tensor *t, int dim) {
 
 cr_shape cr_strides_of(const cr_tensor *t) {
     cr_shape strides = {.count = t ? t->ndim : 0};
-    for (int i = 0; i < strides.count; i++) strides.at[i] = t->strides[i];
+    for (int i = 0; i < strides.count; i++)
+        strides.at[i] = t->strides[i];
     return strides;
 }
 
@@ -239,14 +242,16 @@ static bool check_read(const cr_tensor *t, const char *how) {
     if (!cr_tensor_check(t, how)) return false;
     if (__builtin_expect(cr_thread_self()->tracer != NULL, 0)) cr_tensor_on_read(t, how);
     return !cr_tensor_is_hollow(t) ||
-           cr_fail(CR_ERROR_STATE, "%s: the tensor has no values yet: its function runs only for its sizes, to be traced", how);
+           cr_fail(CR_ERROR_STATE,
+                   "%s: the tensor has no values yet: its function runs only for its sizes, to be traced", how);
 }
 
 void *cr_data(const cr_tensor *t) {
     if (!check_read(t, "data")) return NULL;
     if (t->device.type != CR_DEVICE_CPU) {
         char name[16];
-        cr_record_error(CR_ERROR_DEVICE, "data: the tensor is on %s; copy it with cr_to_device(t, CR_CPU)", cr_device_name(t->device, name));
+        cr_record_error(CR_ERROR_DEVICE, "data: the tensor is on %s; copy it with cr_to_device(t, CR_CPU)",
+                        cr_device_name(t->device, name));
         return NULL;
     }
     return t->numel ? cr_tensor_address(t) : NULL;
@@ -321,7 +326,8 @@ double cr_at(const cr_tensor *t, cr_shape index) {
     }
     if (!inside) {
         char text[224], place[192];
-        cr_record_error(CR_ERROR_INDEX, "at: index %s is outside %s", cr_shape_format(index, place), cr_describe(t, text));
+        cr_record_error(CR_ERROR_INDEX, "at: index %s is outside %s", cr_shape_format(index, place),
+                        cr_describe(t, text));
         return NAN;
     }
     cr_element value;
@@ -345,8 +351,8 @@ bool cr_copy_to_host(const cr_tensor *t, void *data, size_t bytes) {
     const size_t size = cr_dtype_size((cr_dtype)t->dtype);
     if (bytes != (size_t)t->numel * size || (!data && bytes)) {
         char text[224];
-        return cr_fail(CR_ERROR_ARGUMENT, "copy_to_host: %s takes %zu bytes, the buffer has %zu%s", cr_describe(t, text),
-                       (size_t)t->numel * size, bytes, data ? "" : " and is NULL");
+        return cr_fail(CR_ERROR_ARGUMENT, "copy_to_host: %s takes %zu bytes, the buffer has %zu%s",
+                       cr_describe(t, text), (size_t)t->numel * size, bytes, data ? "" : " and is NULL");
     }
     if (!bytes) return true;
     int64_t run, index[CR_MAX_DIMS] = {0};
@@ -355,13 +361,15 @@ bool cr_copy_to_host(const cr_tensor *t, void *data, size_t bytes) {
     char *target = data;
     for (int64_t done = 0; done < t->numel; done += run, target += (size_t)run * size) {
         int64_t offset = t->offset;
-        for (int i = 0; i < outer_dims; i++) offset += index[i] * t->strides[i];
+        for (int i = 0; i < outer_dims; i++)
+            offset += index[i] * t->strides[i];
         const char *from = source + (size_t)offset * size;
         if (t->device.type == CR_DEVICE_CPU)
             memcpy(target, from, (size_t)run * size);
         else if (!cr_device_copy(CR_CPU, target, t->device, from, (size_t)run * size))
             return false;
-        for (int i = outer_dims - 1; i >= 0 && ++index[i] == t->sizes[i]; i--) index[i] = 0;
+        for (int i = outer_dims - 1; i >= 0 && ++index[i] == t->sizes[i]; i--)
+            index[i] = 0;
     }
     return true;
 }

@@ -7,7 +7,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* Drops one reference; true where it was the last. A sole owner needs no locked instruction: nobody else can add one. */
+/* Drops one reference; true where it was the last. A sole owner needs no locked instruction: nobody else can add one.
+ */
 static inline bool cr_reference_drop(atomic_int *references) {
     return atomic_load_explicit(references, memory_order_acquire) == 1 ||
            atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel) == 1;
@@ -19,12 +20,12 @@ typedef struct cr_storage {
     cr_device device;
     void *data;
     size_t bytes;
-    atomic_uint_fast64_t version; /* in-place writes so far */
+    atomic_uint_fast64_t version;   /* in-place writes so far */
     void (*release)(void *context); /* gives foreign memory back, or NULL */
     void *context;
     uint32_t block_bytes; /* size of the block that holds this struct (and small data behind it) */
     bool is_foreign;      /* data is not ours to free */
-    uint64_t serial;    /* no other storage of this process has it, before or after */
+    uint64_t serial;      /* no other storage of this process has it, before or after */
 } cr_storage;
 
 enum {
@@ -41,9 +42,9 @@ struct cr_tensor {
     cr_device device;
     int8_t dtype;
     int8_t ndim;
-    bool requires_grad; /* autograd follows it */
-    bool is_inference;  /* made in inference mode: autograd refuses it */
-    int64_t sizes[CR_MAX_DIMS]; /* those past ndim hold anything */
+    bool requires_grad;           /* autograd follows it */
+    bool is_inference;            /* made in inference mode: autograd refuses it */
+    int64_t sizes[CR_MAX_DIMS];   /* those past ndim hold anything */
     int64_t strides[CR_MAX_DIMS]; /* in elements */
     atomic_size_t scope_slot;     /* where a thread's scopes hold it (a hint, checked before use) */
     void *autograd;               /* autograd's record, or NULL */

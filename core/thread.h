@@ -43,14 +43,14 @@ typedef struct cr_thread {
     cr_thread_account account;
     struct cr_thread *next; /* in the allocator's list */
 
-    int num_threads;        /* > 0: this thread's own limit (loader workers: 1) */
-    bool in_parallel;       /* inside a parallel-for body: nested ones run serially */
-    bool grad_disabled;     /* autograd's no-grad mode */
-    bool inference;         /* autograd's inference mode */
-    bool listeners_paused;  /* the dispatcher runs a decomposition that is recorded as one op */
-    void *tracer;           /* the trace being recorded by this thread, or NULL */
-    bool dry_run;           /* ops give hollow tensors: sizes, but no values */
-    uint64_t next_serial;   /* of the next storage made here; the high bits are the thread's */
+    int num_threads;       /* > 0: this thread's own limit (loader workers: 1) */
+    bool in_parallel;      /* inside a parallel-for body: nested ones run serially */
+    bool grad_disabled;    /* autograd's no-grad mode */
+    bool inference;        /* autograd's inference mode */
+    bool listeners_paused; /* the dispatcher runs a decomposition that is recorded as one op */
+    void *tracer;          /* the trace being recorded by this thread, or NULL */
+    bool dry_run;          /* ops give hollow tensors: sizes, but no values */
+    uint64_t next_serial;  /* of the next storage made here; the high bits are the thread's */
 } cr_thread;
 
 extern _Thread_local cr_thread *cr_thread_pointer __attribute__((tls_model("initial-exec")));
@@ -71,7 +71,8 @@ static inline void cr_frame_push(cr_thread *thread, cr_frame *frame, const char 
 }
 static inline void cr_frame_pop(cr_thread *thread, cr_frame *frame) { thread->frame = frame->outer; }
 
-/* Between these two a trace that goes on neither sees nor owns what is made: state that a function makes on its first call. */
+/* Between these two a trace that goes on neither sees nor owns what is made: state that a function makes on its first
+ * call. */
 typedef struct cr_outside {
     uint64_t next_serial;
     bool listeners_paused, dry_run;

@@ -1,4 +1,5 @@
-/* .check: the graph beside the function, on inputs other than the example's. State and random numbers are put back after each. */
+/* .check: the graph beside the function, on inputs other than the example's. State and random numbers are put back
+ * after each. */
 #include "jit/trace.h"
 
 #include <cresset/autograd.h>
@@ -35,13 +36,15 @@ static bool put_back(const cr_graph *graph, const kept_state *kept, cr_tensor **
 static cr_tensor *fresh_input(cr_tensor *example) {
     if (!cr_dtype_is_floating(cr_dtype_of(example)) || cr_numel(example) == 0) return example;
     cr_tensor *noise = cr_cast(cr_randn(CR_F32, cr_shape_of(example), cr_device_of(example)), cr_dtype_of(example));
-    return cr_add(cr_mul(example, cr_full_like(example, 0.75)), cr_mul(noise, cr_mul(cr_abs(example), cr_full_like(example, 0.25))));
+    return cr_add(cr_mul(example, cr_full_like(example, 0.75)),
+                  cr_mul(noise, cr_mul(cr_abs(example), cr_full_like(example, 0.25))));
 }
 
 /* Largest difference over the largest value; NaN in the same places is equal. */
 static bool agree(const char *what, int index, cr_tensor *a, cr_tensor *b) {
     if (cr_dtype_of(a) != cr_dtype_of(b) || !cr_shape_equal(cr_shape_of(a), cr_shape_of(b)))
-        return cr_fail(CR_ERROR_NUMERIC, "jit_trace: .check: %s %d has another dtype or shape than the function gives", what, index);
+        return cr_fail(CR_ERROR_NUMERIC, "jit_trace: .check: %s %d has another dtype or shape than the function gives",
+                       what, index);
     if (cr_numel(a) == 0) return true;
     a = cr_cast(a, CR_F64);
     b = cr_cast(b, CR_F64);
@@ -50,14 +53,18 @@ static bool agree(const char *what, int index, cr_tensor *a, cr_tensor *b) {
     const double scale = cr_item(cr_amax(cr_where(cr_isfinite(b), cr_abs(b), cr_zeros_like(b))));
     if (!cr_ok()) return false;
     if (difference <= 1e-4 * scale + 1e-6) return true;
-    return cr_fail(CR_ERROR_NUMERIC, "jit_trace: .check: %s %d differs by %g (values up to %g) on inputs other than the example's: the function decides "
-                                     "by values; cr_cond and its like keep both ways",
+    return cr_fail(CR_ERROR_NUMERIC,
+                   "jit_trace: .check: %s %d differs by %g (values up to %g) on inputs other than the example's: the "
+                   "function decides "
+                   "by values; cr_cond and its like keep both ways",
                    what, index, difference, scale);
 }
 
-static bool compare(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *const *inputs, const kept_state *kept, cr_tensor **ours, cr_tensor **theirs) {
+static bool compare(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *const *inputs, const kept_state *kept,
+                    cr_tensor **ours, cr_tensor **theirs) {
     cr_tensor *a[CR_MAX_INPUTS], *b[CR_MAX_INPUTS] = {NULL};
-    if (!cr_jit_run(graph, inputs, subject->input_count, a, subject->output_count) || !put_back(graph, kept, ours)) return false;
+    if (!cr_jit_run(graph, inputs, subject->input_count, a, subject->output_count) || !put_back(graph, kept, ours))
+        return false;
     const bool ran = subject->function(subject->context, inputs, subject->input_count, b, subject->output_count);
     if (!put_back(graph, kept, theirs) || !ran) return false;
     for (int i = 0; i < subject->output_count; i++)
@@ -75,7 +82,8 @@ bool cr_jit_check(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *con
         cr_tensor **states = cr_calloc(2 * (size_t)graph->state_count + 1, sizeof *states);
         cr_grad_mode mode = cr_grad_mode_enter(false, false);
         done = states && keep_state(graph, &kept);
-        for (int i = 0; done && i < subject->input_count; i++) done = (inputs[i] = fresh_input(examples[i])) != NULL;
+        for (int i = 0; done && i < subject->input_count; i++)
+            done = (inputs[i] = fresh_input(examples[i])) != NULL;
         if (done) kept.random = cr_generator_get_state(NULL);
         cr_grad_mode_leave(&mode);
         done = done && compare(graph, subject, inputs, &kept, states, states + graph->state_count);

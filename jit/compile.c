@@ -1,8 +1,9 @@
 /* Sources to functions: by the system's C compiler, in the background, once for each source on this machine.
  *
  * Compiled objects are kept in a folder that only the user may enter ($CR_CACHE_DIR, else $XDG_CACHE_HOME/cresset, else
- * ~/.cache/cresset), under a hash of source, flags and compiler, and get their names by rename. CR_CC names the compiler
- * (default cc); CR_CC=none turns compiling off. Where anything fails, fused nodes go on being interpreted, with one warning. */
+ * ~/.cache/cresset), under a hash of source, flags and compiler, and get their names by rename. CR_CC names the
+ * compiler (default cc); CR_CC=none turns compiling off. Where anything fails, fused nodes go on being interpreted,
+ * with one warning. */
 #include "jit/fused.h"
 
 #include "core/text.h"
@@ -22,11 +23,22 @@
 enum { PATH_BYTES = 1024, SECONDS_TO_COMPILE = 60 };
 extern char **environ;
 
-/* As the library's own loops are compiled, so that both round alike; the last word names the chosen instruction set's. */
-static const char *const flags[] = {"-x", "c", "-std=gnu17", "-O3", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-math-errno",
-                                    "-fno-trapping-math", "-fwrapv"};
+/* As the library's own loops are compiled, so that both round alike; the last word names the chosen instruction set's.
+ */
+static const char *const flags[] = {"-x",
+                                    "c",
+                                    "-std=gnu17",
+                                    "-O3",
+                                    "-fPIC",
+                                    "-shared",
+                                    "-w",
+                                    "-ffp-contract=off",
+                                    "-fno-math-errno",
+                                    "-fno-trapping-math",
+                                    "-fwrapv"};
 static const char *const flags_avx2[] = {"-mavx2", "-mfma", "-mf16c", "-mbmi2"};
-static const char *const flags_avx512[] = {"-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-mbmi2", "-mprefer-vector-width=512"};
+static const char *const flags_avx512[] = {"-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
+                                           "-mfma",     "-mf16c",     "-mbmi2",     "-mprefer-vector-width=512"};
 enum { FLAGS_MOST = 32 };
 
 /* The compiler's flags in this process; returns their number. */
@@ -36,7 +48,8 @@ static int list_flags(const char *list[FLAGS_MOST]) {
     memcpy(list, flags, sizeof flags);
     if (!strcmp(chosen, "avx2")) more = flags_avx2, extra = (int)(sizeof flags_avx2 / sizeof flags_avx2[0]);
     if (!strcmp(chosen, "avx512")) more = flags_avx512, extra = (int)(sizeof flags_avx512 / sizeof flags_avx512[0]);
-    for (int i = 0; i < extra; i++) list[count++] = more[i];
+    for (int i = 0; i < extra; i++)
+        list[count++] = more[i];
     return count;
 }
 
@@ -51,7 +64,7 @@ typedef struct job {
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    job *jobs; /* all that were asked for; they live as long as the process */
+    job *jobs;         /* all that were asked for; they live as long as the process */
     job *first, *last; /* that wait for the compiler */
     int pending;
     bool working;
@@ -59,7 +72,9 @@ static struct {
 
 static void warn_once(const char *what, const char *detail) {
     static atomic_bool warned;
-    if (!atomic_exchange(&warned, true)) fprintf(stderr, "cresset: fused kernels are interpreted, not compiled: %s%s%s\n", what, detail ? ": " : "", detail ? detail : "");
+    if (!atomic_exchange(&warned, true))
+        fprintf(stderr, "cresset: fused kernels are interpreted, not compiled: %s%s%s\n", what, detail ? ": " : "",
+                detail ? detail : "");
 }
 
 /* ---------------------------------------------------------------- hashes */
@@ -80,7 +95,8 @@ static void hash_source(uint64_t hash[2], const char *source) {
     const int count = list_flags(list);
     hash[0] = 0xcbf29ce484222325u;
     hash[1] = 0x84222325cbf29ce4u;
-    for (int i = 0; i < count; i++) hash_text(hash, list[i]);
+    for (int i = 0; i < count; i++)
+        hash_text(hash, list[i]);
     hash_text(hash, compiler_name());
     hash_text(hash, source);
 }
@@ -89,10 +105,14 @@ static void hash_source(uint64_t hash[2], const char *source) {
 static bool make_folder(char path[PATH_BYTES]) {
     const char *own = getenv("CR_CACHE_DIR"), *shared = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int length = -1;
-    if (own && *own) length = snprintf(path, PATH_BYTES, "%s", own);
-    else if (shared && *shared) length = snprintf(path, PATH_BYTES, "%s/cresset", shared);
-    else if (home && *home) length = snprintf(path, PATH_BYTES, "%s/.cache/cresset", home);
-    if (length < 0 || length > PATH_BYTES - 128) return warn_once("there is no folder to keep them in; set CR_CACHE_DIR", NULL), false;
+    if (own && *own)
+        length = snprintf(path, PATH_BYTES, "%s", own);
+    else if (shared && *shared)
+        length = snprintf(path, PATH_BYTES, "%s/cresset", shared);
+    else if (home && *home)
+        length = snprintf(path, PATH_BYTES, "%s/.cache/cresset", home);
+    if (length < 0 || length > PATH_BYTES - 128)
+        return warn_once("there is no folder to keep them in; set CR_CACHE_DIR", NULL), false;
     for (char *slash = path + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
         *slash = '\0';
         mkdir(path, 0700);
@@ -151,7 +171,8 @@ static bool run_compiler(const char *source, const char *object) {
     pid_t child;
     posix_spawn_file_actions_t quiet;
     arguments[count++] = (char *)(uintptr_t)compiler_name();
-    for (int i = 0; i < flag_count; i++) arguments[count++] = (char *)(uintptr_t)list[i];
+    for (int i = 0; i < flag_count; i++)
+        arguments[count++] = (char *)(uintptr_t)list[i];
     arguments[count++] = "-o";
     arguments[count++] = (char *)(uintptr_t)object;
     arguments[count++] = (char *)(uintptr_t)source;
@@ -198,7 +219,8 @@ static cr_fused_function load_object(const char *object) {
 static cr_fused_function compile_job(const job *j) {
     char folder[PATH_BYTES], object[PATH_BYTES + 64];
     if (!make_folder(folder)) return NULL;
-    snprintf(object, sizeof object, "%s/%016llx%016llx.so", folder, (unsigned long long)j->hash[0], (unsigned long long)j->hash[1]);
+    snprintf(object, sizeof object, "%s/%016llx%016llx.so", folder, (unsigned long long)j->hash[0],
+             (unsigned long long)j->hash[1]);
     cr_fused_function function = load_object(object);
     if (!function && build_object(j, folder, object)) function = load_object(object);
     return function;
@@ -276,6 +298,7 @@ cr_fused_function _Atomic *cr_compile(char *source) {
 
 void cr_jit_wait(void) {
     pthread_mutex_lock(&compiler.lock);
-    while (compiler.pending && compiler.working) pthread_cond_wait(&compiler.changed, &compiler.lock);
+    while (compiler.pending && compiler.working)
+        pthread_cond_wait(&compiler.changed, &compiler.lock);
     pthread_mutex_unlock(&compiler.lock);
 }

@@ -21,7 +21,8 @@ static bool run_cond(cr_call *call) {
     const control *c = call->attributes;
     cr_tensor *results[CR_MAX_INPUTS];
     const double decided = cr_item(call->inputs[0]);
-    return cr_ok() && cr_plan_run(c->plans[decided != 0 ? 0 : 1], call->inputs + 1, results) && deliver(call, results, 0, call->output_count);
+    return cr_ok() && cr_plan_run(c->plans[decided != 0 ? 0 : 1], call->inputs + 1, results) &&
+           deliver(call, results, 0, call->output_count);
 }
 
 /* One turn in a scope of its own; what goes around is kept for the next. */
@@ -58,9 +59,11 @@ static bool run_scan(cr_call *call) {
     const int64_t steps = cr_size(call->inputs[carried], 0);
     for (int64_t t = 0; done && t < steps; t++)
         CR_SCOPE {
-            for (int i = carried; i < carried + scanned; i++) now[i] = cr_select(call->inputs[i], 0, t);
+            for (int i = carried; i < carried + scanned; i++)
+                now[i] = cr_select(call->inputs[i], 0, t);
             done = cr_ok() && cr_plan_run(c->plans[0], now, results);
-            for (int i = carried; done && i < call->output_count; i++) done = cr_copy_(cr_select(call->outputs[i], 0, t), results[i]) != NULL;
+            for (int i = carried; done && i < call->output_count; i++)
+                done = cr_copy_(cr_select(call->outputs[i], 0, t), results[i]) != NULL;
             for (int i = 0; done && i < carried; i++) {
                 if (now[i] != call->inputs[i]) cr_release(now[i]);
                 now[i] = cr_retain(results[i]);

@@ -24,16 +24,19 @@ bool cr_extent_evaluate(const cr_extent *extent, const cr_symbol *symbols, int64
     return true;
 }
 
-/* ---------------------------------------------------------------- text: [(] [factor*]symbol[*symbol]… [+term] [)/divisor] */
+/* ---------------------------------------------------------------- text: [(] [factor*]symbol[*symbol]… [+term]
+ * [)/divisor] */
 int cr_extent_print(char *text, size_t size, const cr_extent *extent, const cr_symbol *symbols) {
     if (extent->symbol_count == 0) return snprintf(text, size, "%" PRId64, extent->term);
     char sum[192];
     int used = 0;
     if (extent->factor != 1) used = snprintf(sum, sizeof sum, "%" PRId64 "*", extent->factor);
     for (int i = 0; i < extent->symbol_count; i++)
-        used += snprintf(sum + used, sizeof sum - (size_t)used, "%s%.32s", i ? "*" : "", symbols[extent->symbols[i]].name);
+        used +=
+            snprintf(sum + used, sizeof sum - (size_t)used, "%s%.32s", i ? "*" : "", symbols[extent->symbols[i]].name);
     if (extent->term) snprintf(sum + used, sizeof sum - (size_t)used, "%+" PRId64, extent->term);
-    return extent->divisor == 1 ? snprintf(text, size, "%s", sum) : snprintf(text, size, "(%s)/%" PRId64, sum, extent->divisor);
+    return extent->divisor == 1 ? snprintf(text, size, "%s", sum)
+                                : snprintf(text, size, "(%s)/%" PRId64, sum, extent->divisor);
 }
 
 static const char *parse_number(const char *text, int64_t *number) {
@@ -76,11 +79,13 @@ const char *cr_extent_parse(const char *text, const cr_graph *graph, cr_extent *
 }
 
 /* ---------------------------------------------------------------- finding */
-static bool agrees(const cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS], int count) {
+static bool agrees(const cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS],
+                   int count) {
     for (int k = 0; k < count; k++) {
         cr_symbol symbols[CR_GRAPH_SYMBOLS] = {{0}};
         int64_t value;
-        for (int i = 0; i < CR_GRAPH_SYMBOLS; i++) symbols[i].value = samples[k][i];
+        for (int i = 0; i < CR_GRAPH_SYMBOLS; i++)
+            symbols[i].value = samples[k][i];
         if (!cr_extent_evaluate(extent, symbols, &value) || value != values[k]) return false;
     }
     return true;
@@ -88,12 +93,14 @@ static bool agrees(const cr_extent *extent, const int64_t *values, const int64_t
 
 static int64_t monomial(const cr_extent *extent, const int64_t *sample) {
     int64_t product = 1;
-    for (int i = 0; i < extent->symbol_count; i++) product *= sample[extent->symbols[i]];
+    for (int i = 0; i < extent->symbol_count; i++)
+        product *= sample[extent->symbols[i]];
     return product;
 }
 
 /* With the symbols given: factor and term exactly, else with a divisor up to 64 (strided convolutions, pooling). */
-static bool fit_coefficients(cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS], int count) {
+static bool fit_coefficients(cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS],
+                             int count) {
     const int64_t m0 = monomial(extent, samples[0]);
     int far = 0;
     for (int k = 1; k < count; k++)
@@ -118,7 +125,8 @@ static bool fit_coefficients(cr_extent *extent, const int64_t *values, const int
     return false;
 }
 
-bool cr_extent_fit(cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS], int count, int symbol_count) {
+bool cr_extent_fit(cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS], int count,
+                   int symbol_count) {
     *extent = cr_extent_constant(values[0]);
     if (agrees(extent, values, samples, count)) return true;
     for (int degree = 1; degree <= CR_EXTENT_SYMBOLS; degree++) {
@@ -128,9 +136,11 @@ bool cr_extent_fit(cr_extent *extent, const int64_t *values, const int64_t (*sam
             memcpy(extent->symbols, at, sizeof at);
             if (fit_coefficients(extent, values, samples, count)) return true;
             int i = degree - 1; /* the next ascending choice */
-            while (i >= 0 && at[i] == symbol_count - 1) i--;
+            while (i >= 0 && at[i] == symbol_count - 1)
+                i--;
             more = i >= 0;
-            for (int8_t next = more ? (int8_t)(at[i] + 1) : 0; more && i < degree; i++) at[i] = next;
+            for (int8_t next = more ? (int8_t)(at[i] + 1) : 0; more && i < degree; i++)
+                at[i] = next;
         }
     }
     return false;

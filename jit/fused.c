@@ -25,7 +25,8 @@ static cr_compute compute_of(const cr_graph_node *node) {
 static void make_instruction(cr_fused_instruction *in, const cr_graph_node *node) {
     in->dtype = node->outputs[0]->dtype;
     in->operand_count = node->input_count;
-    for (int i = 0; i < node->input_count; i++) in->operands[i] = slot_of(node->inputs[i]);
+    for (int i = 0; i < node->input_count; i++)
+        in->operands[i] = slot_of(node->inputs[i]);
     if (node->op->flags & CR_OP_POINTWISE) {
         in->info = node->op->pointwise;
         in->compute = compute_of(node);
@@ -52,20 +53,25 @@ static bool make_program(cr_fused_program *program, const cr_graph_node *node) {
     program->input_count = slot;
     for (const cr_graph_node *inner = block->first; inner; inner = inner->next, slot++) {
         if (program->instruction_count == CR_FUSED_INSTRUCTIONS || inner->input_count > 3 || inner->output_count != 1)
-            return cr_fail(CR_ERROR_UNSUPPORTED, "jit: a fused node of more than %d instructions", CR_FUSED_INSTRUCTIONS);
+            return cr_fail(CR_ERROR_UNSUPPORTED, "jit: a fused node of more than %d instructions",
+                           CR_FUSED_INSTRUCTIONS);
         cr_fused_instruction *in = &program->instructions[program->instruction_count];
         make_instruction(in, inner);
         memcpy(&program->numbers[2 * program->instruction_count++], in->numbers, sizeof in->numbers);
         set_slot(inner->outputs[0], slot);
     }
     program->output_count = block->output_count;
-    for (int i = 0; i < block->output_count; i++) program->outputs[i] = slot_of(block->outputs[i]);
-    for (int i = 0; i < block->input_count; i++) block->inputs[i]->note = NULL;
-    for (const cr_graph_node *inner = block->first; inner; inner = inner->next) inner->outputs[0]->note = NULL;
+    for (int i = 0; i < block->output_count; i++)
+        program->outputs[i] = slot_of(block->outputs[i]);
+    for (int i = 0; i < block->input_count; i++)
+        block->inputs[i]->note = NULL;
+    for (const cr_graph_node *inner = block->first; inner; inner = inner->next)
+        inner->outputs[0]->note = NULL;
     return true;
 }
 
-const cr_fused_options *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs, cr_tensor *const *inputs) {
+const cr_fused_options *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs,
+                                            cr_tensor *const *inputs) {
     cr_fused_program *program = cr_pool_allocate(pool, sizeof *program);
     cr_fused_options *options = cr_pool_allocate(pool, sizeof *options);
     if (!program || !options || !make_program(program, node)) return NULL;

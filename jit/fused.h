@@ -7,18 +7,22 @@
 
 #include <string.h>
 
-static inline bool cr_is_fused(const cr_graph_node *node) { return (node->op->flags & CR_OP_BLOCKS) && !strcmp(node->op->name, "fused"); }
+static inline bool cr_is_fused(const cr_graph_node *node) {
+    return (node->op->flags & CR_OP_BLOCKS) && !strcmp(node->op->name, "fused");
+}
 
-/* The attributes of a fused node's kernel for tensors of this geometry, in the pool. Its compiled function is asked for. */
-const cr_fused_options *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs, cr_tensor *const *inputs);
+/* The attributes of a fused node's kernel for tensors of this geometry, in the pool. Its compiled function is asked
+ * for. */
+const cr_fused_options *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs,
+                                            cr_tensor *const *inputs);
 
 typedef enum cr_dialect { CR_DIALECT_C, CR_DIALECT_CUDA } cr_dialect;
 /* Source of the program for its geometry: a function `kernel` that needs no header. From cr_malloc, for cr_free. */
 char *cr_fused_source(const cr_fused_program *program, cr_dialect dialect);
 
-/* The place where the function of this source appears once it is compiled: from this process's or the disk's cache, or by the
- * system's compiler in the background. NULL: it never will (no compiler, CR_CC=none, no memory). The place lives as long as the
- * process. Takes over `source`. */
+/* The place where the function of this source appears once it is compiled: from this process's or the disk's cache, or
+ * by the system's compiler in the background. NULL: it never will (no compiler, CR_CC=none, no memory). The place lives
+ * as long as the process. Takes over `source`. */
 cr_fused_function _Atomic *cr_compile(char *source);
 
 #endif

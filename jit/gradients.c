@@ -19,8 +19,10 @@ bool cr_set_gradients(const cr_graph *graph, cr_tensor *const *gradients) {
     CR_NO_GRAD {
         for (int i = 0; done && i < graph->gradient_count; i++) {
             cr_tensor *leaf = graph->states[graph->gradients[i].state].tensor, *there = cr_grad_of(leaf);
-            if (graph->gradients[i].accumulates && there) done = cr_add_(there, gradients[i]) != NULL;
-            else done = cr_set_grad(leaf, gradients[i]);
+            if (graph->gradients[i].accumulates && there)
+                done = cr_add_(there, gradients[i]) != NULL;
+            else
+                done = cr_set_grad(leaf, gradients[i]);
         }
     }
     return done;

@@ -30,8 +30,8 @@ static void link_node(cr_block *block, cr_graph_node *node, cr_graph_node *befor
     *(before ? &before->previous : &block->last) = node;
 }
 
-cr_graph_node *cr_graph_add(cr_graph *graph, cr_block *block, cr_graph_node *before, const cr_op *op, const void *attributes,
-                            cr_value *const *inputs, int input_count, int output_count) {
+cr_graph_node *cr_graph_add(cr_graph *graph, cr_block *block, cr_graph_node *before, const cr_op *op,
+                            const void *attributes, cr_value *const *inputs, int input_count, int output_count) {
     cr_graph_node *node = cr_pool_allocate(&graph->pool, sizeof *node);
     cr_value **operands = cr_pool_allocate(&graph->pool, (size_t)(input_count + output_count + 1) * sizeof *operands);
     void *copied = op->attribute_bytes ? cr_pool_allocate(&graph->pool, op->attribute_bytes) : NULL;
@@ -78,7 +78,8 @@ bool cr_block_add_output(cr_graph *graph, cr_block *block, cr_value *value) {
     return push_value(graph, &block->outputs, &block->output_count, value);
 }
 
-cr_state *cr_graph_add_state(cr_graph *graph, cr_state_kind kind, const char *name, cr_value *value, cr_tensor *tensor) {
+cr_state *cr_graph_add_state(cr_graph *graph, cr_state_kind kind, const char *name, cr_value *value,
+                             cr_tensor *tensor) {
     cr_state *grown = cr_pool_grow(&graph->pool, graph->states, graph->state_count, sizeof *grown);
     const char *copied = cr_graph_text_copy(graph, name);
     if (!grown || !copied) return NULL;
@@ -115,7 +116,8 @@ void cr_graph_warn(cr_graph *graph, const char *format, ...) {
 int cr_graph_output_count(const cr_op *op, const void *attributes, void *const *inputs, int input_count) {
     const unsigned mutates = cr_op_mutates(op, attributes ? attributes : op->defaults);
     int count = op->output_total;
-    for (int i = 0; i < input_count && i < 32; i++) count += (mutates >> i & 1) && inputs[i];
+    for (int i = 0; i < input_count && i < 32; i++)
+        count += (mutates >> i & 1) && inputs[i];
     return count;
 }
 
@@ -133,16 +135,19 @@ static void each_use_in(cr_block *block, void (*visit)(cr_value **use)) {
     for (cr_graph_node *node = block->first; node; node = node->next) {
         for (int i = 0; i < node->input_count; i++)
             if (node->inputs[i]) visit(&node->inputs[i]);
-        for (int b = 0; b < node->block_count; b++) each_use_in(node->blocks[b], visit);
+        for (int b = 0; b < node->block_count; b++)
+            each_use_in(node->blocks[b], visit);
     }
-    for (int i = 0; i < block->output_count; i++) visit(&block->outputs[i]);
+    for (int i = 0; i < block->output_count; i++)
+        visit(&block->outputs[i]);
 }
 
 static void each_use(cr_graph *graph, void (*visit)(cr_value **use)) {
     each_use_in(&graph->body, visit);
     for (int i = 0; i < graph->state_count; i++)
         if (graph->states[i].update) visit(&graph->states[i].update);
-    for (int i = 0; i < graph->gradient_count; i++) visit(&graph->gradients[i].value);
+    for (int i = 0; i < graph->gradient_count; i++)
+        visit(&graph->gradients[i].value);
 }
 
 static void resolve_use(cr_value **use) { *use = cr_value_resolve(*use); }
@@ -160,8 +165,10 @@ static bool forget_outputs(cr_graph *graph, cr_block *block, cr_graph_node *node
 
 void cr_graph_count_uses(cr_graph *graph) {
     cr_graph_each(graph, forget_outputs, NULL);
-    for (int i = 0; i < graph->body.input_count; i++) graph->body.inputs[i]->uses = 0;
-    for (int i = 0; i < graph->state_count; i++) graph->states[i].value->uses = 0;
+    for (int i = 0; i < graph->body.input_count; i++)
+        graph->body.inputs[i]->uses = 0;
+    for (int i = 0; i < graph->state_count; i++)
+        graph->states[i].value->uses = 0;
     each_use(graph, forget_uses);
     each_use(graph, count_use);
 }
@@ -177,18 +184,21 @@ static void number_block(cr_block *block, int *next) {
     for (cr_graph_node *node = block->first; node; node = node->next) {
         node->index = index++;
         number_values(node->outputs, node->output_count, next);
-        for (int b = 0; b < node->block_count; b++) number_block(node->blocks[b], next);
+        for (int b = 0; b < node->block_count; b++)
+            number_block(node->blocks[b], next);
     }
 }
 
 int cr_graph_number(cr_graph *graph) {
     int next = 0;
-    for (int i = 0; i < graph->state_count; i++) graph->states[i].value->id = next++;
+    for (int i = 0; i < graph->state_count; i++)
+        graph->states[i].value->id = next++;
     number_block(&graph->body, &next);
     return next;
 }
 
-static bool each_node(cr_graph *graph, cr_block *block, bool (*visit)(cr_graph *, cr_block *, cr_graph_node *, void *), void *context) {
+static bool each_node(cr_graph *graph, cr_block *block, bool (*visit)(cr_graph *, cr_block *, cr_graph_node *, void *),
+                      void *context) {
     for (cr_graph_node *node = block->first, *next; node; node = next) {
         next = node->next;
         for (int b = 0; b < node->block_count; b++)
@@ -231,8 +241,10 @@ static bool copy_block(cr_graph *to, cr_block *target, const cr_block *block);
 
 static bool copy_node(cr_graph *to, cr_block *target, const cr_graph_node *node) {
     cr_value *inputs[CR_MAX_INPUTS];
-    for (int i = 0; i < node->input_count; i++) inputs[i] = node->inputs[i] ? node->inputs[i]->note : NULL;
-    cr_graph_node *copy = cr_graph_add(to, target, NULL, node->op, node->attributes, inputs, node->input_count, node->output_count);
+    for (int i = 0; i < node->input_count; i++)
+        inputs[i] = node->inputs[i] ? node->inputs[i]->note : NULL;
+    cr_graph_node *copy =
+        cr_graph_add(to, target, NULL, node->op, node->attributes, inputs, node->input_count, node->output_count);
     if (!copy) return false;
     copy->bound_count = node->bound_count;
     copy->bound = cr_pool_allocate(&to->pool, (size_t)node->bound_count * sizeof *copy->bound + 1);
@@ -275,8 +287,10 @@ static bool copy_contents(cr_graph *to, const cr_graph *graph) {
     to->symbol_count = graph->symbol_count;
     to->is_frozen = graph->is_frozen;
     for (int i = 0; i < graph->symbol_count; i++)
-        if (!(to->symbols[i].name = cr_graph_text_copy(to, graph->symbols[i].name))) return false;
-        else to->symbols[i].value = graph->symbols[i].value;
+        if (!(to->symbols[i].name = cr_graph_text_copy(to, graph->symbols[i].name)))
+            return false;
+        else
+            to->symbols[i].value = graph->symbols[i].value;
     for (int i = 0; i < graph->state_count; i++) {
         const cr_state *state = &graph->states[i];
         cr_value *value = copy_value(to, state->value);
@@ -288,7 +302,9 @@ static bool copy_contents(cr_graph *to, const cr_graph *graph) {
     for (int i = 0; i < graph->state_count; i++)
         if (graph->states[i].update) to->states[i].update = graph->states[i].update->note;
     for (int i = 0; i < graph->gradient_count; i++)
-        if (!cr_graph_add_gradient(to, graph->gradients[i].state, graph->gradients[i].value->note, graph->gradients[i].accumulates)) return false;
+        if (!cr_graph_add_gradient(to, graph->gradients[i].state, graph->gradients[i].value->note,
+                                   graph->gradients[i].accumulates))
+            return false;
     to->input_names = copy_names(to, graph->input_names, graph->body.input_count);
     to->output_names = copy_names(to, graph->output_names, graph->body.output_count);
     return to->input_names && to->output_names;

@@ -1,8 +1,9 @@
 /* The graph: a program as typed values and nodes that point at rows of the op table.
  *
- * Values are assigned once. An op that writes an operand in place (a row's `mutates`) gives the written tensor as a further
- * output, after those that it declares; in-place calls are recorded as their plain form. What lives between two runs is
- * `state`: it enters as a value and may leave as another one. Everything is allocated in the graph's pool and goes with it. */
+ * Values are assigned once. An op that writes an operand in place (a row's `mutates`) gives the written tensor as a
+ * further output, after those that it declares; in-place calls are recorded as their plain form. What lives between two
+ * runs is `state`: it enters as a value and may leave as another one. Everything is allocated in the graph's pool and
+ * goes with it. */
 #ifndef CRESSET_JIT_GRAPH_H
 #define CRESSET_JIT_GRAPH_H
 
@@ -27,10 +28,10 @@ typedef struct cr_value {
     int id; /* as printed; renumbered by cr_graph_number */
     cr_dtype dtype;
     cr_device device;
-    cr_shape shape;     /* at the symbols' present values */
-    cr_extent *extents; /* one for each dim; NULL: `shape` for all symbols' values */
-    cr_graph_node *producer; /* NULL: an input, a state, an input of a block */
-    int output;              /* which of the producer's */
+    cr_shape shape;               /* at the symbols' present values */
+    cr_extent *extents;           /* one for each dim; NULL: `shape` for all symbols' values */
+    cr_graph_node *producer;      /* NULL: an input, a state, an input of a block */
+    int output;                   /* which of the producer's */
     struct cr_value *replacement; /* set by passes; cr_graph_apply resolves */
     int uses;                     /* valid after cr_graph_count_uses */
     bool is_constant;             /* while tracing: it follows from constants alone */
@@ -72,8 +73,8 @@ typedef enum cr_state_kind { CR_STATE_PARAMETER, CR_STATE_BUFFER, CR_STATE_CONST
 typedef struct cr_state {
     cr_state_kind kind;
     const char *name;
-    cr_value *value;  /* at the start of a run */
-    cr_value *update; /* at its end; NULL: as it was */
+    cr_value *value;   /* at the start of a run */
+    cr_value *update;  /* at its end; NULL: as it was */
     cr_tensor *tensor; /* where it lives (retained), or NULL in a graph that is only text */
     int gradient_of;   /* the state whose gradient this is (looked up before each run), or -1 */
 } cr_state;
@@ -102,7 +103,7 @@ struct cr_graph {
     int symbol_count;
     const char **warnings;
     int warning_count;
-    bool is_frozen; /* states without an update never change: they may be folded */
+    bool is_frozen;             /* states without an update never change: they may be folded */
     struct cr_jit_cache *cache; /* plans by the symbols' values */
     cr_safetensors *file;       /* that the states are mapped from, or NULL */
 };
@@ -112,10 +113,10 @@ cr_graph *cr_graph_new(void);
 /* Copies `text` into the graph's memory; NULL on failure. */
 const char *cr_graph_text_copy(cr_graph *graph, const char *text);
 cr_value *cr_graph_value(cr_graph *graph, cr_dtype dtype, const cr_shape *shape, cr_device device);
-/* A node with room for its operands, appended to `block` (or before `before`). Inputs are copied; outputs are the caller's to
- * set with cr_graph_set_output. Attributes are copied (NULL: the row's defaults). */
-cr_graph_node *cr_graph_add(cr_graph *graph, cr_block *block, cr_graph_node *before, const cr_op *op, const void *attributes,
-                            cr_value *const *inputs, int input_count, int output_count);
+/* A node with room for its operands, appended to `block` (or before `before`). Inputs are copied; outputs are the
+ * caller's to set with cr_graph_set_output. Attributes are copied (NULL: the row's defaults). */
+cr_graph_node *cr_graph_add(cr_graph *graph, cr_block *block, cr_graph_node *before, const cr_op *op,
+                            const void *attributes, cr_value *const *inputs, int input_count, int output_count);
 void cr_graph_set_output(cr_graph_node *node, int index, cr_value *value);
 void cr_graph_remove(cr_block *block, cr_graph_node *node);
 cr_block *cr_graph_new_block(cr_graph *graph);
@@ -136,7 +137,8 @@ int cr_graph_mutated_input(const cr_graph_node *node, int index);
 
 /* ---------------------------------------------------------------- passes' tools */
 static inline cr_value *cr_value_resolve(cr_value *value) {
-    while (value && value->replacement) value = value->replacement;
+    while (value && value->replacement)
+        value = value->replacement;
     return value;
 }
 /* Every use of values with a replacement becomes a use of that. */
@@ -147,7 +149,8 @@ void cr_graph_count_uses(cr_graph *graph);
 int cr_graph_number(cr_graph *graph);
 int cr_graph_node_count(const cr_graph *graph);
 /* Calls visit for every node, also in blocks; it may remove that node. */
-bool cr_graph_each(cr_graph *graph, bool (*visit)(cr_graph *graph, cr_block *block, cr_graph_node *node, void *context), void *context);
+bool cr_graph_each(cr_graph *graph, bool (*visit)(cr_graph *graph, cr_block *block, cr_graph_node *node, void *context),
+                   void *context);
 /* A copy with values of its own; states share the tensors. */
 cr_graph *cr_graph_copy(const cr_graph *graph);
 /* A graph whose body is a copy of a closed block. */
@@ -163,7 +166,8 @@ int cr_extent_print(char *text, size_t size, const cr_extent *extent, const cr_s
 /* Reads one; returns where it ends, or NULL. Symbols must be known. */
 const char *cr_extent_parse(const char *text, const cr_graph *graph, cr_extent *extent);
 /* The size that takes values[k] where the symbols are samples[k], k < count; false where none is found. */
-bool cr_extent_fit(cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS], int count, int symbol_count);
+bool cr_extent_fit(cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS], int count,
+                   int symbol_count);
 /* Writes the sizes that symbols decide into shapes and attributes. */
 bool cr_graph_bind(cr_graph *graph);
 

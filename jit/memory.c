@@ -1,6 +1,6 @@
-/* Places in the arena. Storages whose lives overlap must not share bytes; the largest is placed first, each in the smallest
- * gap that holds it among those placed before (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
- * 2020: greedy by size). */
+/* Places in the arena. Storages whose lives overlap must not share bytes; the largest is placed first, each in the
+ * smallest gap that holds it among those placed before (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural
+ * Net Inference", 2020: greedy by size). */
 #include "jit/plan.h"
 
 #include <stdlib.h>
@@ -14,7 +14,9 @@ static int by_size(const void *a, const void *b) {
     return x->first != y->first ? (x->first < y->first ? -1 : 1) : (x < y ? -1 : 1);
 }
 
-static bool live_together(const cr_plan_storage *a, const cr_plan_storage *b) { return a->first <= b->last && b->first <= a->last; }
+static bool live_together(const cr_plan_storage *a, const cr_plan_storage *b) {
+    return a->first <= b->last && b->first <= a->last;
+}
 
 static size_t padded(size_t bytes) { return (bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1); }
 
@@ -39,7 +41,8 @@ static size_t best_gap(cr_plan_storage *const *placed, int count, const cr_plan_
 
 static void insert(cr_plan_storage **placed, int count, cr_plan_storage *storage) {
     int at = count;
-    for (; at > 0 && placed[at - 1]->offset > storage->offset; at--) placed[at] = placed[at - 1];
+    for (; at > 0 && placed[at - 1]->offset > storage->offset; at--)
+        placed[at] = placed[at - 1];
     placed[at] = storage;
 }
 
@@ -63,7 +66,8 @@ static bool measure_bound(cr_plan *plan) {
 }
 
 bool cr_plan_memory(cr_plan *plan) {
-    cr_plan_storage **order = cr_calloc(2 * (size_t)plan->storage_count + 1, sizeof *order), **placed = order + plan->storage_count;
+    cr_plan_storage **order = cr_calloc(2 * (size_t)plan->storage_count + 1, sizeof *order),
+                    **placed = order + plan->storage_count;
     int count = 0;
     if (!order) return false;
     for (int i = 0; i < plan->storage_count; i++)

@@ -10,7 +10,7 @@ enum { NESTING_LIMIT = 64, LINE_LIMIT = 1 << 16 };
 typedef struct reader {
     const char *begin, *at, *end;
     int line;
-    char *text; /* the present line, without its end */
+    char *text;    /* the present line, without its end */
     const char *c; /* in it */
     cr_graph *graph;
     cr_value **values; /* by id */
@@ -40,7 +40,8 @@ static bool next_line(reader *r) {
         r->at = stop ? stop + 1 : r->end;
         r->line++;
         r->c = r->text;
-        while (*r->c == ' ') r->c++;
+        while (*r->c == ' ')
+            r->c++;
         if (*r->c && *r->c != '#') return true;
     }
     r->c = "";
@@ -48,7 +49,8 @@ static bool next_line(reader *r) {
 }
 
 static void skip_spaces(reader *r) {
-    while (*r->c == ' ') r->c++;
+    while (*r->c == ' ')
+        r->c++;
 }
 static bool take(reader *r, const char *word) {
     const size_t length = strlen(word);
@@ -61,7 +63,8 @@ static bool expect(reader *r, const char *word) { return take(r, word) || fail(r
 
 static bool read_word(reader *r, char *word, size_t size) {
     size_t length = 0;
-    while ((isalnum((unsigned char)*r->c) || *r->c == '_') && length + 1 < size) word[length++] = *r->c++;
+    while ((isalnum((unsigned char)*r->c) || *r->c == '_') && length + 1 < size)
+        word[length++] = *r->c++;
     word[length] = '\0';
     return length > 0 || fail(r, "a name is missing");
 }
@@ -82,7 +85,8 @@ static bool read_id(reader *r, int *id) {
     char *end;
     if (*r->c != '%' || !isdigit((unsigned char)r->c[1])) return fail(r, "a value is missing");
     const long number = strtol(r->c + 1, &end, 10);
-    if (number < 0 || number >= r->end - r->begin) return fail(r, "a value's number is higher than the text has values");
+    if (number < 0 || number >= r->end - r->begin)
+        return fail(r, "a value's number is higher than the text has values");
     *id = (int)number;
     r->c = end;
     skip_spaces(r);
@@ -127,7 +131,8 @@ static bool read_device(reader *r, cr_value *value) {
     char name[16];
     if (!take(r, "@")) return true;
     size_t length = 0;
-    while (*r->c && !strchr(" ,)", *r->c) && length + 1 < sizeof name) name[length++] = *r->c++;
+    while (*r->c && !strchr(" ,)", *r->c) && length + 1 < sizeof name)
+        name[length++] = *r->c++;
     name[length] = '\0';
     skip_spaces(r);
     return cr_device_parse(name, &value->device);
@@ -150,7 +155,8 @@ static cr_value *read_typed(reader *r) {
     int64_t numel;
     if (!cr_shape_numel(value->shape, &numel)) return NULL;
     bool symbolic = false;
-    for (int d = 0; d < value->shape.count; d++) symbolic |= extents[d].symbol_count > 0;
+    for (int d = 0; d < value->shape.count; d++)
+        symbolic |= extents[d].symbol_count > 0;
     if (symbolic) {
         if (!(value->extents = cr_pool_allocate(&r->graph->pool, sizeof extents))) return NULL;
         memcpy(value->extents, extents, (size_t)value->shape.count * sizeof extents[0]);
@@ -183,8 +189,9 @@ static bool read_bound(reader *r, cr_graph_node *node) {
         skip_spaces(r);
         const cr_attribute *attribute = &node->op->attributes[bound.attribute];
         const cr_dims *dims = (const void *)((const char *)node->attributes + attribute->offset);
-        const int elements = attribute->kind == CR_ATTRIBUTE_DIMS ? dims->count
-                             : attribute->kind == CR_ATTRIBUTE_INT || attribute->kind == CR_ATTRIBUTE_FLOAT;
+        const int elements = attribute->kind == CR_ATTRIBUTE_DIMS
+                                 ? dims->count
+                                 : attribute->kind == CR_ATTRIBUTE_INT || attribute->kind == CR_ATTRIBUTE_FLOAT;
         if (bound.element < 0 || bound.element >= elements) return fail(r, "no such element of the attribute");
         cr_bound_attribute *grown = cr_pool_grow(&r->graph->pool, node->bound, node->bound_count, sizeof *grown);
         if (!grown) return false;
@@ -249,11 +256,13 @@ static bool read_node(reader *r, cr_block *block) {
     char name[64];
     if (!read_outputs(r, outputs, &output_count) || !read_word(r, name, sizeof name)) return false;
     const cr_op *op = cr_op_find(name);
-    if (!op) return cr_fail(CR_ERROR_UNSUPPORTED, "jit_parse: line %d: there is no op \"%s\" in this build", r->line, name);
+    if (!op)
+        return cr_fail(CR_ERROR_UNSUPPORTED, "jit_parse: line %d: there is no op \"%s\" in this build", r->line, name);
     if (!read_inputs(r, inputs, &input_count)) return false;
     cr_graph_node *node = cr_graph_add(r->graph, block, NULL, op, NULL, inputs, input_count, output_count);
     if (!node) return false;
-    for (int i = 0; i < output_count; i++) cr_graph_set_output(node, i, outputs[i]);
+    for (int i = 0; i < output_count; i++)
+        cr_graph_set_output(node, i, outputs[i]);
     return read_attributes(r, node);
 }
 
@@ -305,11 +314,13 @@ static bool read_line(reader *r, cr_block *block) {
     if (outer && take(r, "gradient ")) return read_gradient(r);
     if (take(r, "input ")) {
         cr_value *value = read_typed(r);
-        return value && cr_block_add_input(graph, block, value) && (!outer || name_last(r, &graph->input_names, block->input_count));
+        return value && cr_block_add_input(graph, block, value) &&
+               (!outer || name_last(r, &graph->input_names, block->input_count));
     }
     if (take(r, "output ")) {
         cr_value *value = used(r);
-        return value && cr_block_add_output(graph, block, value) && (!outer || name_last(r, &graph->output_names, block->output_count));
+        return value && cr_block_add_output(graph, block, value) &&
+               (!outer || name_last(r, &graph->output_names, block->output_count));
     }
     if (take(r, "{")) return read_inner(r, block);
     return read_node(r, block);
@@ -361,7 +372,8 @@ static bool read_head(reader *r, int **updates) {
         if (!next_line(r)) return true;
         static const char *const kinds[] = {"parameter ", "buffer ", "constant "};
         int kind = 0;
-        while (kind < 3 && !take(r, kinds[kind])) kind++;
+        while (kind < 3 && !take(r, kinds[kind]))
+            kind++;
         if (kind < 3) {
             int *grown = cr_pool_grow(&r->graph->pool, *updates, r->graph->state_count, sizeof *grown);
             if (!grown) return false;
@@ -383,14 +395,16 @@ static bool read_graph(reader *r) {
     if (!read_head(r, &updates) || !read_block(r, &r->graph->body)) return false;
     for (int i = 0; i < r->graph->state_count; i++) {
         if (updates[i] < 0) continue;
-        if (updates[i] >= r->value_capacity || !r->values[updates[i]]) return fail(r, "a state ends in a value that is not defined");
+        if (updates[i] >= r->value_capacity || !r->values[updates[i]])
+            return fail(r, "a state ends in a value that is not defined");
         r->graph->states[i].update = r->values[updates[i]];
     }
     return cr_graph_verify(r->graph);
 }
 
 cr_graph *cr_graph_parse(const char *text, size_t length) {
-    reader r = {.begin = text, .at = text, .end = text + length, .text = cr_malloc(LINE_LIMIT), .graph = cr_graph_new()};
+    reader r = {
+        .begin = text, .at = text, .end = text + length, .text = cr_malloc(LINE_LIMIT), .graph = cr_graph_new()};
     const bool done = r.text && r.graph && read_graph(&r);
     cr_free(r.text);
     cr_free(r.values);

@@ -22,7 +22,8 @@ bool cr_pass_fusion(cr_graph *graph, bool *changed);
 /* The field of a node's attribute by its name; NULL where its op has none. */
 static inline const void *cr_graph_attribute(const cr_graph_node *node, const char *name) {
     for (int i = 0; i < node->op->attribute_count; i++)
-        if (!strcmp(node->op->attributes[i].name, name)) return (const char *)node->attributes + node->op->attributes[i].offset;
+        if (!strcmp(node->op->attributes[i].name, name))
+            return (const char *)node->attributes + node->op->attributes[i].offset;
     return NULL;
 }
 

@@ -1,4 +1,5 @@
-/* Making a plan: a dry run of the graph gives every value its geometry; then it is decided what shares memory with what. */
+/* Making a plan: a dry run of the graph gives every value its geometry; then it is decided what shares memory with
+ * what. */
 #include "jit/plan.h"
 
 #include "jit/control.h"
@@ -23,7 +24,8 @@ static int add_storage(builder *b, cr_place place, int index, cr_device device, 
     cr_plan_storage *grown = cr_pool_grow(&plan->pool, plan->storages, plan->storage_count, sizeof *grown);
     if (!grown) return -1;
     plan->storages = grown;
-    grown[plan->storage_count] = (cr_plan_storage){.place = place, .index = index, .device = device, .bytes = bytes, .first = b->now, .last = b->now};
+    grown[plan->storage_count] = (cr_plan_storage){
+        .place = place, .index = index, .device = device, .bytes = bytes, .first = b->now, .last = b->now};
     return plan->storage_count++;
 }
 
@@ -37,7 +39,8 @@ static int add_tensor(builder *b, cr_tensor *t, int storage) {
     plan->tensors = grown;
     b->hollow = hollow;
     hollow[plan->tensor_count] = t;
-    grown[plan->tensor_count] = (cr_plan_tensor){storage, (cr_dtype)t->dtype, cr_tensor_shape(t), cr_strides_of(t), t->offset, t->numel};
+    grown[plan->tensor_count] =
+        (cr_plan_tensor){storage, (cr_dtype)t->dtype, cr_tensor_shape(t), cr_strides_of(t), t->offset, t->numel};
     return plan->tensor_count++;
 }
 
@@ -48,10 +51,12 @@ static int fresh_tensor(builder *b, const cr_spec *spec, cr_device device, cr_pl
     return t ? add_tensor(b, t, add_storage(b, place, index, device, t->storage->bytes)) : -1;
 }
 
-static cr_plan_storage *storage_of(const builder *b, int tensor) { return &b->plan->storages[b->plan->tensors[tensor].storage]; }
+static cr_plan_storage *storage_of(const builder *b, int tensor) {
+    return &b->plan->storages[b->plan->tensors[tensor].storage];
+}
 
-static cr_plan_step *add_step(builder *b, const cr_op *op, const void *attributes, const int *inputs, int input_count, const int *outputs,
-                              int output_count) {
+static cr_plan_step *add_step(builder *b, const cr_op *op, const void *attributes, const int *inputs, int input_count,
+                              const int *outputs, int output_count) {
     cr_plan *plan = b->plan;
     cr_plan_step *grown = cr_pool_grow(&plan->pool, plan->steps, plan->step_count, sizeof *grown);
     int *operands = cr_pool_allocate(&plan->pool, (size_t)(input_count + output_count + 1) * sizeof *operands);
@@ -60,8 +65,12 @@ static cr_plan_step *add_step(builder *b, const cr_op *op, const void *attribute
     if (input_count) memcpy(operands, inputs, (size_t)input_count * sizeof *operands);
     if (output_count) memcpy(operands + input_count, outputs, (size_t)output_count * sizeof *operands);
     cr_plan_step *step = &grown[plan->step_count++];
-    *step = (cr_plan_step){.op = op, .attributes = attributes ? attributes : op->defaults, .inputs = operands, .input_count = input_count,
-                           .outputs = operands + input_count, .output_count = output_count};
+    *step = (cr_plan_step){.op = op,
+                           .attributes = attributes ? attributes : op->defaults,
+                           .inputs = operands,
+                           .input_count = input_count,
+                           .outputs = operands + input_count,
+                           .output_count = output_count};
     for (int i = 0; i < input_count + output_count; i++) {
         if (operands[i] < 0) continue;
         cr_plan_storage *storage = storage_of(b, operands[i]);
@@ -112,7 +121,8 @@ static bool analyse(builder *b) {
         for (int i = 0; i < node->input_count; i++)
             if (node->inputs[i]) note_use(b, node->inputs[i], when);
     }
-    for (int i = 0; i < cr_plan_result_count(b->plan); i++) note_use(b, cr_plan_result(b->plan, i), when);
+    for (int i = 0; i < cr_plan_result_count(b->plan); i++)
+        note_use(b, cr_plan_result(b->plan, i), when);
     for (int i = 0; i < graph->state_count; i++) {
         if (!graph->states[i].update) continue;
         note_use(b, graph->states[i].update, when);
@@ -139,7 +149,9 @@ static bool add_states(builder *b) {
         const cr_state *state = &b->graph->states[i];
         b->plan->states[i] = -1;
         if (b->last_use[state->value->id] < 0 && !state->update) continue;
-        if (!state->tensor) return cr_fail(CR_ERROR_STATE, "jit: the state \"%s\" has no values: the graph was read from text alone", state->name);
+        if (!state->tensor)
+            return cr_fail(CR_ERROR_STATE, "jit: the state \"%s\" has no values: the graph was read from text alone",
+                           state->name);
         const cr_shape shape = cr_tensor_shape(state->tensor), strides = cr_strides_of(state->tensor);
         cr_tensor *t = cr_empty_hollow((cr_dtype)state->tensor->dtype, shape, &strides, state->tensor->device);
         const int tensor = t ? add_tensor(b, t, add_storage(b, CR_PLACE_STATE, i, t->device, t->storage->bytes)) : -1;
@@ -151,12 +163,17 @@ static bool add_states(builder *b) {
 
 /* ---------------------------------------------------------------- nodes */
 static void hollow_operands(const builder *b, const int *inputs, int count, cr_tensor **tensors) {
-    for (int i = 0; i < count; i++) tensors[i] = inputs[i] < 0 ? NULL : b->hollow[inputs[i]];
+    for (int i = 0; i < count; i++)
+        tensors[i] = inputs[i] < 0 ? NULL : b->hollow[inputs[i]];
 }
 
 static bool plan_view(builder *b, cr_graph_node *node, int *inputs) {
     cr_tensor *operands[CR_MAX_INPUTS], *outputs[CR_MAX_OUTPUTS] = {NULL};
-    cr_call call = {.op = node->op, .inputs = operands, .input_count = node->input_count, .outputs = outputs, .output_count = node->output_count,
+    cr_call call = {.op = node->op,
+                    .inputs = operands,
+                    .input_count = node->input_count,
+                    .outputs = outputs,
+                    .output_count = node->output_count,
                     .attributes = node->attributes};
     hollow_operands(b, inputs, node->input_count, operands);
     if (!node->op->view(&call)) { /* memory that cannot be seen that way: a copy can */
@@ -180,7 +197,8 @@ static bool plan_mutations(builder *b, const cr_graph_node *node, int *inputs) {
         const int i = cr_graph_mutated_input(node, k);
         const int root = b->root[node->inputs[i]->id];
         const cr_plan_storage *storage = storage_of(b, inputs[i]);
-        const bool lasting = storage->place == CR_PLACE_INPUT || (storage->place == CR_PLACE_STATE && !b->graph->states[storage->index].update);
+        const bool lasting = storage->place == CR_PLACE_INPUT ||
+                             (storage->place == CR_PLACE_STATE && !b->graph->states[storage->index].update);
         const bool read_later = b->last_use[root] > b->now;
         if ((lasting || read_later) && (inputs[i] = copy_of(b, inputs[i], CR_PLACE_ARENA, 0)) < 0) return false;
         if (node->outputs[k]) b->tensor_of[node->outputs[k]->id] = inputs[i];
@@ -191,51 +209,63 @@ static bool plan_mutations(builder *b, const cr_graph_node *node, int *inputs) {
 static bool same_layout(const cr_plan_tensor *t, const cr_spec *spec) {
     cr_shape strides;
     if (!cr_shape_equal(t->shape, spec->shape)) return false;
-    if (spec->channels_last) cr_channels_last_strides(spec->shape, &strides);
-    else cr_contiguous_strides(spec->shape, &strides);
+    if (spec->channels_last)
+        cr_channels_last_strides(spec->shape, &strides);
+    else
+        cr_contiguous_strides(spec->shape, &strides);
     for (int d = 0; d < t->shape.count; d++)
         if (t->shape.at[d] != 1 && t->strides.at[d] != strides.at[d]) return false;
     return true;
 }
 
 /* Element i of the results depends on element i of the operands alone. */
-static bool is_elementwise(const cr_graph_node *node) { return (node->op->flags & CR_OP_POINTWISE) || cr_is_fused(node); }
+static bool is_elementwise(const cr_graph_node *node) {
+    return (node->op->flags & CR_OP_POINTWISE) || cr_is_fused(node);
+}
 
 /* Every operand on `storage` sees it as the result will: writing the result overwrites only what was just read. */
-static bool may_overwrite(const builder *b, const cr_graph_node *node, const int *inputs, int storage, const cr_spec *spec) {
+static bool may_overwrite(const builder *b, const cr_graph_node *node, const int *inputs, int storage,
+                          const cr_spec *spec) {
     for (int i = 0; i < node->input_count; i++) {
         const cr_plan_tensor *t = inputs[i] < 0 ? NULL : &b->plan->tensors[inputs[i]];
-        if (t && t->storage == storage && (!same_layout(t, spec) || t->offset != 0 || cr_dtype_size(t->dtype) != cr_dtype_size(spec->dtype))) return false;
+        if (t && t->storage == storage &&
+            (!same_layout(t, spec) || t->offset != 0 || cr_dtype_size(t->dtype) != cr_dtype_size(spec->dtype)))
+            return false;
     }
     return true;
 }
 
 /* A pointwise result may take the place of an operand that ends here; `taken` are the results that have a place. */
-static int place_in_operand(builder *b, const cr_graph_node *node, const int *inputs, const cr_spec *spec, const int *taken, int taken_count) {
+static int place_in_operand(builder *b, const cr_graph_node *node, const int *inputs, const cr_spec *spec,
+                            const int *taken, int taken_count) {
     if (!is_elementwise(node)) return -1;
     for (int i = 0; i < node->input_count; i++) {
         const cr_plan_tensor *t = &b->plan->tensors[inputs[i]];
         const cr_plan_storage *storage = &b->plan->storages[t->storage];
         bool free = storage->place == CR_PLACE_ARENA && b->last_use[b->root[node->inputs[i]->id]] <= b->now &&
                     (size_t)t->numel * cr_dtype_size(t->dtype) == storage->bytes && same_layout(t, spec);
-        for (int k = 0; k < taken_count; k++) free &= b->plan->tensors[taken[k]].storage != t->storage;
+        for (int k = 0; k < taken_count; k++)
+            free &= b->plan->tensors[taken[k]].storage != t->storage;
         if (free && may_overwrite(b, node, inputs, t->storage, spec)) return t->storage;
     }
     return -1;
 }
 
 /* The value that a state becomes may be made in the state's own place, once the old one is read for the last time. */
-static int place_in_state(const builder *b, const cr_graph_node *node, const int *inputs, const cr_value *value, const cr_spec *spec) {
+static int place_in_state(const builder *b, const cr_graph_node *node, const int *inputs, const cr_value *value,
+                          const cr_spec *spec) {
     const int state = b->state_of[value->id];
     if (state < 0 || b->plan->states[state] < 0) return -1;
     const cr_plan_tensor *t = &b->plan->tensors[b->plan->states[state]];
     const int last = b->last_use[b->graph->states[state].value->id];
-    const bool in_time = last < b->now || (last == b->now && is_elementwise(node) && may_overwrite(b, node, inputs, t->storage, spec));
+    const bool in_time =
+        last < b->now || (last == b->now && is_elementwise(node) && may_overwrite(b, node, inputs, t->storage, spec));
     return in_time && t->dtype == spec->dtype && t->offset == 0 && same_layout(t, spec) ? t->storage : -1;
 }
 
 /* Where result `index` lies; `made` are the results before it. */
-static int plan_output(builder *b, const cr_graph_node *node, const int *inputs, int index, const cr_spec *spec, cr_device device, const int *made) {
+static int plan_output(builder *b, const cr_graph_node *node, const int *inputs, int index, const cr_spec *spec,
+                       cr_device device, const int *made) {
     cr_shape strides;
     const cr_value *value = node->outputs[index];
     int storage = value ? place_in_state(b, node, inputs, value, spec) : -1;
@@ -251,13 +281,16 @@ static bool infer_node(const cr_graph_node *node, cr_call *call) {
     if (node->op->flags & CR_OP_BLOCKS) {
         for (int i = 0; i < node->output_count; i++) {
             cr_spec_set(call, i, node->outputs[i]->dtype, node->outputs[i]->shape);
-            call->specs[i].channels_last = cr_is_fused(node) && cr_pointwise_keeps_channels_last(call, &call->specs[i].shape);
+            call->specs[i].channels_last =
+                cr_is_fused(node) && cr_pointwise_keeps_channels_last(call, &call->specs[i].shape);
         }
         return true;
     }
     if (node->op->flags & CR_OP_READS_HOST)
-        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s gives sizes that depend on values, which a plan cannot hold", node->op->name);
-    return node->op->infer ? node->op->infer(call) : cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s cannot be planned", node->op->name);
+        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s gives sizes that depend on values, which a plan cannot hold",
+                       node->op->name);
+    return node->op->infer ? node->op->infer(call)
+                           : cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s cannot be planned", node->op->name);
 }
 
 static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
@@ -266,8 +299,13 @@ static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
     int outputs[CR_MAX_INPUTS];
     const int count = cr_graph_declared_outputs(node);
     if (!plan_mutations(b, node, inputs)) return false;
-    cr_call call = {.op = node->op, .inputs = operands, .input_count = node->input_count, .outputs = made, .output_count = count,
-                    .attributes = node->attributes, .specs = specs};
+    cr_call call = {.op = node->op,
+                    .inputs = operands,
+                    .input_count = node->input_count,
+                    .outputs = made,
+                    .output_count = count,
+                    .attributes = node->attributes,
+                    .specs = specs};
     hollow_operands(b, inputs, node->input_count, operands);
     for (int i = 0; i < node->input_count; i++)
         if (operands[i]) call.device = operands[i]->device;
@@ -281,9 +319,11 @@ static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
         b->tensor_of[node->outputs[i]->id] = outputs[i];
     }
     cr_kernel kernel = NULL;
-    const void *attributes = cr_is_fused(node) ? cr_fused_attributes(&b->plan->pool, node, made, operands) : node->attributes;
+    const void *attributes =
+        cr_is_fused(node) ? cr_fused_attributes(&b->plan->pool, node, made, operands) : node->attributes;
     if (!attributes && cr_is_fused(node)) return false;
-    if ((node->op->flags & CR_OP_BLOCKS) && !cr_is_fused(node) && !cr_control_plan(b->plan, node, &kernel, &attributes)) return false;
+    if ((node->op->flags & CR_OP_BLOCKS) && !cr_is_fused(node) && !cr_control_plan(b->plan, node, &kernel, &attributes))
+        return false;
     cr_plan_step *step = add_step(b, node->op, attributes, inputs, node->input_count, outputs, count);
     if (!step) return false;
     step->node = node;
@@ -295,7 +335,8 @@ static bool plan_node_inside(builder *b, cr_graph_node *node) {
     int inputs[CR_MAX_INPUTS];
     for (int i = 0; i < node->input_count; i++) {
         inputs[i] = node->inputs[i] ? b->tensor_of[node->inputs[i]->id] : -1;
-        if (node->inputs[i] && inputs[i] < 0) return cr_fail(CR_ERROR_STATE, "jit: %s reads a value that has no place", node->op->name);
+        if (node->inputs[i] && inputs[i] < 0)
+            return cr_fail(CR_ERROR_STATE, "jit: %s reads a value that has no place", node->op->name);
     }
     if (node->op->flags & CR_OP_VIEW) return plan_view(b, node, inputs);
     return plan_call(b, node, inputs);
@@ -316,7 +357,8 @@ static bool same_tensor(const cr_plan_tensor *a, const cr_plan_tensor *b) {
            !memcmp(a->strides.at, b->strides.at, (size_t)a->shape.count * sizeof a->strides.at[0]);
 }
 
-/* States that were not updated in place; first those whose new value looks into another state are saved from being overwritten. */
+/* States that were not updated in place; first those whose new value looks into another state are saved from being
+ * overwritten. */
 static bool finish_states(builder *b) {
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < b->graph->state_count; i++) {
@@ -325,7 +367,9 @@ static bool finish_states(builder *b) {
             int *tensor = &b->tensor_of[update->id];
             const cr_plan_storage *storage = storage_of(b, *tensor);
             const bool own = storage->place == CR_PLACE_STATE && storage->index == i;
-            if (pass == 0 && storage->place == CR_PLACE_STATE && !own && (*tensor = copy_of(b, *tensor, CR_PLACE_ARENA, 0)) < 0) return false;
+            if (pass == 0 && storage->place == CR_PLACE_STATE && !own &&
+                (*tensor = copy_of(b, *tensor, CR_PLACE_ARENA, 0)) < 0)
+                return false;
             if (pass == 1 && !same_tensor(&b->plan->tensors[*tensor], &b->plan->tensors[b->plan->states[i]]) &&
                 !add_copy(b, *tensor, b->plan->states[i]))
                 return false;
@@ -354,7 +398,9 @@ static bool finish_outputs(builder *b) {
 static bool build(builder *b) {
     cr_plan *plan = b->plan;
     const cr_graph *graph = b->graph;
-    plan->inputs = cr_pool_allocate(&plan->pool, (size_t)(graph->body.input_count + graph->state_count + cr_plan_result_count(plan) + 1) * sizeof(int));
+    plan->inputs = cr_pool_allocate(
+        &plan->pool,
+        (size_t)(graph->body.input_count + graph->state_count + cr_plan_result_count(plan) + 1) * sizeof(int));
     if (!plan->inputs || !analyse(b)) return false;
     plan->states = plan->inputs + graph->body.input_count;
     plan->outputs = plan->states + graph->state_count;
@@ -372,7 +418,8 @@ cr_plan *cr_plan_new(cr_graph *graph) {
         const bool paused = thread->listeners_paused, dry = thread->dry_run;
         builder b = {.plan = plan, .graph = graph};
         plan->graph = graph;
-        for (int i = 0; i < graph->symbol_count; i++) plan->symbols[i] = graph->symbols[i].value;
+        for (int i = 0; i < graph->symbol_count; i++)
+            plan->symbols[i] = graph->symbols[i].value;
         thread->listeners_paused = thread->dry_run = true;
         CR_SCOPE {
             done = build(&b);

@@ -46,7 +46,7 @@ struct cr_plan {
     int tensor_count;
     cr_plan_step *steps;
     int step_count;
-    int time_count; /* nodes of the body, and one for what comes after them */
+    int time_count;                 /* nodes of the body, and one for what comes after them */
     int *inputs, *states, *outputs; /* tensors; state -1: not used */
     size_t arena_bytes, naive_bytes, bound_bytes;
     _Atomic(struct cr_session *) spare[8]; /* memory of runs that are over */
@@ -57,10 +57,13 @@ struct cr_plan {
 };
 
 /* What a run gives: the graph's outputs, then its gradients. */
-static inline int cr_plan_result_count(const cr_plan *plan) { return plan->graph->body.output_count + plan->graph->gradient_count; }
+static inline int cr_plan_result_count(const cr_plan *plan) {
+    return plan->graph->body.output_count + plan->graph->gradient_count;
+}
 static inline cr_value *cr_plan_result(const cr_plan *plan, int index) {
     const cr_graph *graph = plan->graph;
-    return index < graph->body.output_count ? graph->body.outputs[index] : graph->gradients[index - graph->body.output_count].value;
+    return index < graph->body.output_count ? graph->body.outputs[index]
+                                            : graph->gradients[index - graph->body.output_count].value;
 }
 
 /* A plan for the symbols' values in `graph`, which it takes over; NULL and an error on failure. */

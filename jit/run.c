@@ -16,7 +16,8 @@ static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static cr_jit_cache *cache_of(cr_graph *graph) {
     pthread_mutex_lock(&cache_lock);
-    if (!graph->cache && (graph->cache = cr_calloc(1, sizeof *graph->cache))) pthread_mutex_init(&graph->cache->lock, NULL);
+    if (!graph->cache && (graph->cache = cr_calloc(1, sizeof *graph->cache)))
+        pthread_mutex_init(&graph->cache->lock, NULL);
     pthread_mutex_unlock(&cache_lock);
     return graph->cache;
 }
@@ -31,7 +32,8 @@ void cr_jit_free(cr_graph *graph) {
         pthread_mutex_destroy(&graph->cache->lock);
         cr_free(graph->cache);
     }
-    for (int i = 0; i < graph->state_count; i++) cr_release(graph->states[i].tensor);
+    for (int i = 0; i < graph->state_count; i++)
+        cr_release(graph->states[i].tensor);
     cr_safetensors_close(graph->file);
     cr_pool_free(&graph->pool);
     cr_free(graph);
@@ -46,8 +48,9 @@ static bool wrong_input(const cr_graph *graph, int index, const cr_tensor *t) {
         cr_extent_print(size, sizeof size, value->extents ? &value->extents[d] : &constant, graph->symbols);
         if (strlen(sizes) + strlen(size) + 2 < sizeof sizes) strcat(strcat(sizes, d ? "," : ""), size);
     }
-    return cr_fail(CR_ERROR_SHAPE, "jit_run: input %d (\"%s\") is %s, it must be %s[%s] on %s", index, graph->input_names[index], cr_describe(t, given),
-                   cr_dtype_name(value->dtype), sizes, cr_device_name(value->device, device));
+    return cr_fail(CR_ERROR_SHAPE, "jit_run: input %d (\"%s\") is %s, it must be %s[%s] on %s", index,
+                   graph->input_names[index], cr_describe(t, given), cr_dtype_name(value->dtype), sizes,
+                   cr_device_name(value->device, device));
 }
 
 /* Checks the inputs, and what the symbols are with them. */
@@ -58,9 +61,12 @@ static bool read_symbols(const cr_graph *graph, cr_tensor *const *inputs, int co
     for (int i = 0; i < count; i++) {
         const cr_value *value = graph->body.inputs[i];
         const cr_tensor *t = inputs[i];
-        if (!t) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_run: input %d (\"%s\") is NULL", i, graph->input_names[i]);
+        if (!t)
+            return cr_ok() &&
+                   cr_fail(CR_ERROR_ARGUMENT, "jit_run: input %d (\"%s\") is NULL", i, graph->input_names[i]);
         if (!cr_tensor_check(t, "jit_run")) return false;
-        if (t->dtype != (int8_t)value->dtype || t->ndim != value->shape.count || !cr_device_equal(t->device, value->device))
+        if (t->dtype != (int8_t)value->dtype || t->ndim != value->shape.count ||
+            !cr_device_equal(t->device, value->device))
             return wrong_input(graph, i, t);
         for (int d = 0; d < t->ndim; d++) {
             const cr_extent *extent = value->extents ? &value->extents[d] : NULL;
@@ -81,7 +87,8 @@ static bool read_symbols(const cr_graph *graph, cr_tensor *const *inputs, int co
 static cr_graph *specialise(const cr_graph *graph, const int64_t *symbols) {
     cr_graph *copy = cr_graph_copy(graph);
     if (!copy) return NULL;
-    for (int i = 0; i < copy->symbol_count; i++) copy->symbols[i].value = symbols[i];
+    for (int i = 0; i < copy->symbol_count; i++)
+        copy->symbols[i].value = symbols[i];
     if (cr_graph_bind(copy) && cr_graph_optimize(copy)) return copy;
     cr_jit_free(copy);
     return NULL;
@@ -114,7 +121,8 @@ static cr_plan *acquire_plan(cr_graph *graph, const int64_t *symbols) {
     if (!cache) return NULL;
     pthread_mutex_lock(&cache->lock);
     cr_plan **at = &cache->plans, *plan;
-    while (*at && !is_for(*at, graph, symbols)) at = &(*at)->next;
+    while (*at && !is_for(*at, graph, symbols))
+        at = &(*at)->next;
     if ((plan = *at)) {
         *at = plan->next;
     } else {
@@ -136,7 +144,8 @@ static void release_plan(cr_plan *plan) { atomic_fetch_sub(&plan->users, 1); }
 
 static cr_plan *plan_for(cr_graph *graph, cr_tensor *const *inputs, int count) {
     int64_t symbols[CR_GRAPH_SYMBOLS] = {0};
-    for (int i = 0; i < graph->symbol_count; i++) symbols[i] = graph->symbols[i].value;
+    for (int i = 0; i < graph->symbol_count; i++)
+        symbols[i] = graph->symbols[i].value;
     if (inputs && !read_symbols(graph, inputs, count, symbols)) return NULL;
     return acquire_plan(graph, symbols);
 }
@@ -148,7 +157,8 @@ static bool run_with_gradients(cr_plan *plan, cr_tensor *const *inputs, cr_tenso
     bool done = results != NULL;
     CR_SCOPE {
         done = done && cr_plan_run(plan, inputs, results) && cr_set_gradients(plan->graph, results + outputs_alone);
-        for (int i = 0; done && i < outputs_alone; i++) outputs[i] = cr_keep(results[i]);
+        for (int i = 0; done && i < outputs_alone; i++)
+            outputs[i] = cr_keep(results[i]);
     }
     cr_free(results);
     return done;
@@ -157,13 +167,16 @@ static bool run_with_gradients(cr_plan *plan, cr_tensor *const *inputs, cr_tenso
 bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
     if (!graph || (input_count && !inputs) || (output_count && !outputs))
         return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_run: NULL graph, inputs or outputs");
-    for (int i = 0; i < output_count; i++) outputs[i] = NULL;
+    for (int i = 0; i < output_count; i++)
+        outputs[i] = NULL;
     if (output_count != graph->body.output_count)
-        return cr_fail(CR_ERROR_ARGUMENT, "jit_run: the graph has %d outputs, room for %d was given", graph->body.output_count, output_count);
+        return cr_fail(CR_ERROR_ARGUMENT, "jit_run: the graph has %d outputs, room for %d was given",
+                       graph->body.output_count, output_count);
     cr_tensor *const none = NULL;
     cr_plan *plan = plan_for(graph, inputs ? inputs : &none, input_count);
     if (!plan) return false;
-    const bool done = graph->gradient_count ? run_with_gradients(plan, inputs, outputs) : cr_plan_run(plan, inputs, outputs);
+    const bool done =
+        graph->gradient_count ? run_with_gradients(plan, inputs, outputs) : cr_plan_run(plan, inputs, outputs);
     release_plan(plan);
     return done;
 }
@@ -179,7 +192,9 @@ bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count
     if (!plan) return false;
     *memory = (cr_jit_memory){(int64_t)plan->naive_bytes, (int64_t)plan->arena_bytes, (int64_t)plan->bound_bytes, 0};
     for (int i = 0; i < graph->state_count; i++)
-        if (graph->states[i].tensor) memory->state_bytes += graph->states[i].tensor->numel * (int64_t)cr_dtype_size(graph->states[i].value->dtype);
+        if (graph->states[i].tensor)
+            memory->state_bytes +=
+                graph->states[i].tensor->numel * (int64_t)cr_dtype_size(graph->states[i].value->dtype);
     release_plan(plan);
     return true;
 }

@@ -1,9 +1,10 @@
-/* Programs on disk: a safetensors file whose metadata holds the graph's text. Any reader of safetensors sees the weights. */
+/* Programs on disk: a safetensors file whose metadata holds the graph's text. Any reader of safetensors sees the
+ * weights. */
 #include "jit/graph.h"
 
 #include <string.h>
 
-#define TEXT_KEY "cresset.graph"
+#define TEXT_KEY   "cresset.graph"
 #define FROZEN_KEY "cresset.frozen"
 
 bool cr_jit_save(const cr_graph *graph, const char *path) {
@@ -23,14 +24,16 @@ bool cr_jit_save(const cr_graph *graph, const char *path) {
 }
 
 /* ---------------------------------------------------------------- loading */
-/* The state's tensor from the file, on the device; a state that runs update gets a copy, since the mapping is shared by pages. */
+/* The state's tensor from the file, on the device; a state that runs update gets a copy, since the mapping is shared by
+ * pages. */
 static bool load_state(cr_state *state, cr_safetensors *file, cr_device device) {
     char given[224], expected[192];
     cr_tensor *t = cr_safetensors_tensor(file, state->name);
     if (!t) return false;
     if (t->dtype != (int8_t)state->value->dtype || !cr_shape_equal(cr_tensor_shape(t), state->value->shape))
-        return cr_fail(CR_ERROR_FORMAT, "jit_load: \"%s\" is %s in the file, the graph says %s%s", state->name, cr_describe(t, given),
-                       cr_dtype_name(state->value->dtype), cr_shape_format(state->value->shape, expected));
+        return cr_fail(CR_ERROR_FORMAT, "jit_load: \"%s\" is %s in the file, the graph says %s%s", state->name,
+                       cr_describe(t, given), cr_dtype_name(state->value->dtype),
+                       cr_shape_format(state->value->shape, expected));
     t = cr_to_device(t, device);
     if (t && state->update && cr_device_equal(device, CR_CPU)) t = cr_clone(t);
     state->tensor = cr_retain(t);
@@ -46,7 +49,8 @@ static bool move_node(cr_graph *graph, cr_block *block, cr_graph_node *node, voi
     (void)graph, (void)block;
     const cr_device device = *(const cr_device *)context;
     move_values(node->outputs, node->output_count, device);
-    for (int b = 0; b < node->block_count; b++) move_values(node->blocks[b]->inputs, node->blocks[b]->input_count, device);
+    for (int b = 0; b < node->block_count; b++)
+        move_values(node->blocks[b]->inputs, node->blocks[b]->input_count, device);
     for (int i = 0; i < node->op->attribute_count; i++)
         if (node->op->attributes[i].kind == CR_ATTRIBUTE_DEVICE)
             *(cr_device *)(void *)((char *)node->attributes + node->op->attributes[i].offset) = device;
@@ -56,16 +60,19 @@ static bool move_node(cr_graph *graph, cr_block *block, cr_graph_node *node, voi
 /* A program of one device runs on any one: all its values go there. */
 static bool move_graph(cr_graph *graph, cr_device device) {
     move_values(graph->body.inputs, graph->body.input_count, device);
-    for (int i = 0; i < graph->state_count; i++) graph->states[i].value->device = device;
+    for (int i = 0; i < graph->state_count; i++)
+        graph->states[i].value->device = device;
     return cr_graph_each(graph, move_node, &device);
 }
 
 static bool load_states(cr_graph *graph, cr_device device) {
     bool updates = false, done = true;
-    for (int i = 0; i < graph->state_count; i++) updates |= graph->states[i].update != NULL;
+    for (int i = 0; i < graph->state_count; i++)
+        updates |= graph->states[i].update != NULL;
     graph->is_frozen = !updates;
     CR_SCOPE {
-        for (int i = 0; done && i < graph->state_count; i++) done = load_state(&graph->states[i], graph->file, device);
+        for (int i = 0; done && i < graph->state_count; i++)
+            done = load_state(&graph->states[i], graph->file, device);
     }
     return done && move_graph(graph, device);
 }
@@ -75,8 +82,10 @@ cr_graph *cr_jit_load(const char *path, cr_device device) {
     if (!file) return NULL;
     const char *text = cr_safetensors_metadata(file, TEXT_KEY);
     cr_graph *graph = NULL;
-    if (!text) cr_record_error(CR_ERROR_FORMAT, "jit_load: %s holds tensors but no program; cr_jit_save writes one", path);
-    else graph = cr_graph_parse(text, strlen(text));
+    if (!text)
+        cr_record_error(CR_ERROR_FORMAT, "jit_load: %s holds tensors but no program; cr_jit_save writes one", path);
+    else
+        graph = cr_graph_parse(text, strlen(text));
     if (!graph) {
         cr_safetensors_close(file);
         return NULL;

@@ -1,5 +1,5 @@
-/* Running a plan. A session is the memory of one run: the arena, and tensor headers that look into it. Sessions are kept for the
- * next run, so that a run allocates its results and nothing else. */
+/* Running a plan. A session is the memory of one run: the arena, and tensor headers that look into it. Sessions are
+ * kept for the next run, so that a run allocates its results and nothing else. */
 #include "jit/plan.h"
 
 #include "core/allocator.h"
@@ -68,17 +68,25 @@ static void place_tensor(cr_session *session, cr_tensor *t, const cr_plan_tensor
 }
 
 static void place_call(cr_session *session, cr_call *call, const cr_plan_step *step, cr_tensor **operands) {
-    for (int i = 0; i < step->input_count; i++) operands[i] = step->inputs[i] < 0 ? NULL : &session->tensors[step->inputs[i]];
-    for (int i = 0; i < step->output_count; i++) operands[step->input_count + i] = &session->tensors[step->outputs[i]];
-    *call = (cr_call){.op = step->op, .inputs = operands, .input_count = step->input_count, .outputs = operands + step->input_count,
-                      .output_count = step->output_count, .attributes = step->attributes, .device = step->device};
+    for (int i = 0; i < step->input_count; i++)
+        operands[i] = step->inputs[i] < 0 ? NULL : &session->tensors[step->inputs[i]];
+    for (int i = 0; i < step->output_count; i++)
+        operands[step->input_count + i] = &session->tensors[step->outputs[i]];
+    *call = (cr_call){.op = step->op,
+                      .inputs = operands,
+                      .input_count = step->input_count,
+                      .outputs = operands + step->input_count,
+                      .output_count = step->output_count,
+                      .attributes = step->attributes,
+                      .device = step->device};
 }
 
 static cr_session *new_session(const cr_plan *plan) {
     cr_session *session = cr_calloc(1, sizeof *session);
     if (!session) return NULL;
     size_t operands = 1;
-    for (int i = 0; i < plan->step_count; i++) operands += (size_t)(plan->steps[i].input_count + plan->steps[i].output_count);
+    for (int i = 0; i < plan->step_count; i++)
+        operands += (size_t)(plan->steps[i].input_count + plan->steps[i].output_count);
     session->device = arena_device(plan);
     session->arena_bytes = plan->arena_bytes;
     session->storages = cr_calloc((size_t)plan->storage_count + 1, sizeof *session->storages);
@@ -86,10 +94,13 @@ static cr_session *new_session(const cr_plan *plan) {
     session->calls = cr_calloc((size_t)plan->step_count + 1, sizeof *session->calls);
     session->operands = cr_calloc(operands, sizeof *session->operands);
     bool made = session->storages && session->tensors && session->calls && session->operands;
-    if (made && plan->arena_bytes) made = (session->arena = cr_device_allocate(session->device, plan->arena_bytes)) != NULL;
-    for (int i = 0; made && i < plan->storage_count; i++) made = place_storage(session, &session->storages[i], &plan->storages[i]);
+    if (made && plan->arena_bytes)
+        made = (session->arena = cr_device_allocate(session->device, plan->arena_bytes)) != NULL;
+    for (int i = 0; made && i < plan->storage_count; i++)
+        made = place_storage(session, &session->storages[i], &plan->storages[i]);
     cr_tensor **at = session->operands;
-    for (int i = 0; made && i < plan->tensor_count; i++) place_tensor(session, &session->tensors[i], &plan->tensors[i]);
+    for (int i = 0; made && i < plan->tensor_count; i++)
+        place_tensor(session, &session->tensors[i], &plan->tensors[i]);
     for (int i = 0; made && i < plan->step_count; i++) {
         place_call(session, &session->calls[i], &plan->steps[i], at);
         at += plan->steps[i].input_count + plan->steps[i].output_count;
@@ -116,7 +127,8 @@ static void give_session(cr_plan *plan, cr_session *session) {
 }
 
 void cr_sessions_free(cr_plan *plan) {
-    for (size_t i = 0; i < sizeof plan->spare / sizeof plan->spare[0]; i++) free_session(plan, atomic_exchange(&plan->spare[i], NULL));
+    for (size_t i = 0; i < sizeof plan->spare / sizeof plan->spare[0]; i++)
+        free_session(plan, atomic_exchange(&plan->spare[i], NULL));
 }
 
 /* ---------------------------------------------------------------- running */
@@ -141,7 +153,9 @@ static bool connect(const cr_plan *plan, cr_session *session, cr_tensor *const *
         const cr_tensor *t = cr_state_tensor(plan->graph, state);
         if (!t) return false;
         if (!same_geometry(t, planned) || !cr_device_equal(t->device, session->storages[planned->storage].device))
-            return cr_fail(CR_ERROR_STATE, "jit_run: \"%s\" has changed its shape, dtype or device since the trace; trace again", state->name);
+            return cr_fail(CR_ERROR_STATE,
+                           "jit_run: \"%s\" has changed its shape, dtype or device since the trace; trace again",
+                           state->name);
         session->storages[planned->storage].data = t->numel ? cr_tensor_address(t) : NULL;
     }
     for (int i = 0; i < cr_plan_result_count(plan); i++) {
@@ -171,12 +185,14 @@ static bool run_steps(const cr_plan *plan, cr_session *session) {
 /* Versions, so that autograd notices what a run overwrites. */
 static void mark_states(const cr_plan *plan) {
     for (int i = 0; i < plan->graph->state_count; i++)
-        if (plan->graph->states[i].update && plan->states[i] >= 0) cr_touch(cr_state_tensor(plan->graph, &plan->graph->states[i]));
+        if (plan->graph->states[i].update && plan->states[i] >= 0)
+            cr_touch(cr_state_tensor(plan->graph, &plan->graph->states[i]));
 }
 
 bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results) {
     const int count = cr_plan_result_count(plan);
-    cr_storage *few[CR_MAX_INPUTS] = {NULL}, **storages = count > CR_MAX_INPUTS ? cr_calloc((size_t)count, sizeof *storages) : few;
+    cr_storage *few[CR_MAX_INPUTS] = {NULL},
+               **storages = count > CR_MAX_INPUTS ? cr_calloc((size_t)count, sizeof *storages) : few;
     cr_session *session = storages ? take_session(plan) : NULL;
     if (!session) {
         if (storages != few) cr_free(storages);
@@ -196,7 +212,8 @@ bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results) {
         results[i] = done ? cr_view_of_storage(storage, t->dtype, t->shape, t->strides, t->offset) : NULL;
         done = done && results[i];
     }
-    for (int i = 0; i < count; i++) cr_storage_release(storages[i]);
+    for (int i = 0; i < count; i++)
+        cr_storage_release(storages[i]);
     if (storages != few) cr_free(storages);
     give_session(plan, session);
     return done;

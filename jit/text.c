@@ -15,7 +15,8 @@
 
 static void add_name(cr_text *out, const char *name) {
     cr_text_add(out, "\"");
-    for (const char *c = name ? name : ""; *c; c++) cr_text_add(out, *c == '"' || *c == '\\' ? "\\%c" : *c < ' ' && *c > 0 ? " " : "%c", *c);
+    for (const char *c = name ? name : ""; *c; c++)
+        cr_text_add(out, *c == '"' || *c == '\\' ? "\\%c" : *c < ' ' && *c > 0 ? " " : "%c", *c);
     cr_text_add(out, "\"");
 }
 
@@ -43,7 +44,8 @@ static void add_bound(cr_text *out, const cr_graph *graph, const cr_graph_node *
     for (int i = 0; i < node->bound_count; i++) {
         const cr_bound_attribute *bound = &node->bound[i];
         cr_extent_print(size, sizeof size, &bound->extent, graph->symbols);
-        cr_text_add(out, "%s%s.%d=%s", i ? " " : " where ", node->op->attributes[bound->attribute].name, bound->element, size);
+        cr_text_add(out, "%s%s.%d=%s", i ? " " : " where ", node->op->attributes[bound->attribute].name, bound->element,
+                    size);
     }
 }
 
@@ -53,14 +55,18 @@ static void add_node(cr_text *out, const cr_graph *graph, const cr_graph_node *n
     add_indent(out, depth);
     for (int i = 0; i < node->output_count; i++) {
         if (i) cr_text_add(out, ", ");
-        if (node->outputs[i]) add_typed(out, graph, node->outputs[i]);
-        else cr_text_add(out, "-");
+        if (node->outputs[i])
+            add_typed(out, graph, node->outputs[i]);
+        else
+            cr_text_add(out, "-");
     }
     cr_text_add(out, "%s%s(", node->output_count ? " = " : "", node->op->name);
     for (int i = 0; i < node->input_count; i++) {
         cr_text_add(out, i ? ", " : "");
-        if (node->inputs[i]) cr_text_add(out, "%%%d", node->inputs[i]->id);
-        else cr_text_add(out, "-");
+        if (node->inputs[i])
+            cr_text_add(out, "%%%d", node->inputs[i]->id);
+        else
+            cr_text_add(out, "-");
     }
     cr_text_add(out, ")");
     char *attributes = node->op->attribute_count ? cr_attributes_print(node->op, node->attributes) : NULL;
@@ -79,13 +85,15 @@ static void add_node(cr_text *out, const cr_graph *graph, const cr_graph_node *n
     }
 }
 
-static void add_values(cr_text *out, const char *word, const cr_graph *graph, cr_value *const *values, const char *const *names, int count,
-                       int depth) {
+static void add_values(cr_text *out, const char *word, const cr_graph *graph, cr_value *const *values,
+                       const char *const *names, int count, int depth) {
     for (int i = 0; i < count; i++) {
         add_indent(out, depth);
         cr_text_add(out, "%s ", word);
-        if (graph) add_typed(out, graph, values[i]);
-        else cr_text_add(out, "%%%d", values[i]->id);
+        if (graph)
+            add_typed(out, graph, values[i]);
+        else
+            cr_text_add(out, "%%%d", values[i]->id);
         if (names && names[i]) {
             cr_text_add(out, " ");
             add_name(out, names[i]);
@@ -97,7 +105,8 @@ static void add_values(cr_text *out, const char *word, const cr_graph *graph, cr
 static void add_block(cr_text *out, const cr_graph *graph, const cr_block *block, int depth) {
     const bool outer = block == &graph->body;
     add_values(out, "input", graph, block->inputs, outer ? graph->input_names : NULL, block->input_count, depth);
-    for (const cr_graph_node *node = block->first; node; node = node->next) add_node(out, graph, node, depth);
+    for (const cr_graph_node *node = block->first; node; node = node->next)
+        add_node(out, graph, node, depth);
     add_values(out, "output", NULL, block->outputs, outer ? graph->output_names : NULL, block->output_count, depth);
 }
 
@@ -113,7 +122,8 @@ static void add_state(cr_text *out, const cr_graph *graph, const cr_state *state
 }
 
 static void add_gradient(cr_text *out, const cr_graph *graph, const cr_gradient *gradient) {
-    cr_text_add(out, "gradient %%%d %s %%%d\n", gradient->value->id, gradient->accumulates ? "added to" : "of", graph->states[gradient->state].value->id);
+    cr_text_add(out, "gradient %%%d %s %%%d\n", gradient->value->id, gradient->accumulates ? "added to" : "of",
+                graph->states[gradient->state].value->id);
 }
 
 char *cr_jit_text(const cr_graph *graph) {
@@ -126,9 +136,11 @@ char *cr_jit_text(const cr_graph *graph) {
     cr_text_add(&out, "cresset graph 1\n");
     for (int i = 0; i < graph->symbol_count; i++)
         cr_text_add(&out, "symbol %s = %lld\n", graph->symbols[i].name, (long long)graph->symbols[i].value);
-    for (int i = 0; i < graph->state_count; i++) add_state(&out, graph, &graph->states[i]);
+    for (int i = 0; i < graph->state_count; i++)
+        add_state(&out, graph, &graph->states[i]);
     add_block(&out, graph, &graph->body, 0);
-    for (int i = 0; i < graph->gradient_count; i++) add_gradient(&out, graph, &graph->gradients[i]);
+    for (int i = 0; i < graph->gradient_count; i++)
+        add_gradient(&out, graph, &graph->gradients[i]);
     return cr_text_end(&out);
 }
 
@@ -139,8 +151,10 @@ static void add_dot_node(cr_text *out, const cr_graph *graph, const cr_graph_nod
     for (int i = 0; i < node->input_count; i++) {
         const cr_value *value = node->inputs[i];
         if (!value) continue;
-        if (value->producer) cr_text_add(out, "  n%d -> n%d [label=\"", value->producer->index, node->index);
-        else cr_text_add(out, "  v%d -> n%d [label=\"", value->id, node->index);
+        if (value->producer)
+            cr_text_add(out, "  n%d -> n%d [label=\"", value->producer->index, node->index);
+        else
+            cr_text_add(out, "  v%d -> n%d [label=\"", value->id, node->index);
         add_type(out, graph, value);
         cr_text_add(out, "\"];\n");
     }
@@ -159,15 +173,20 @@ char *cr_jit_dot(const cr_graph *graph) {
         return NULL;
     }
     cr_graph_number((cr_graph *)(uintptr_t)graph);
-    cr_text_add(&out, "digraph graph_ {\n  node [fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n");
-    for (int i = 0; i < graph->state_count; i++) add_dot_end(&out, graph->states[i].name, graph->states[i].value->id, "#f1f3f4");
-    for (int i = 0; i < graph->body.input_count; i++) add_dot_end(&out, graph->input_names[i], graph->body.inputs[i]->id, "#ceead6");
-    for (const cr_graph_node *node = graph->body.first; node; node = node->next) add_dot_node(&out, graph, node);
+    cr_text_add(
+        &out, "digraph graph_ {\n  node [fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n");
+    for (int i = 0; i < graph->state_count; i++)
+        add_dot_end(&out, graph->states[i].name, graph->states[i].value->id, "#f1f3f4");
+    for (int i = 0; i < graph->body.input_count; i++)
+        add_dot_end(&out, graph->input_names[i], graph->body.inputs[i]->id, "#ceead6");
+    for (const cr_graph_node *node = graph->body.first; node; node = node->next)
+        add_dot_node(&out, graph, node);
     for (int i = 0; i < graph->body.output_count; i++) {
         const cr_value *value = graph->body.outputs[i];
         cr_text_add(&out, "  o%d [shape=box, style=filled, fillcolor=\"#fad2cf\", label=", i);
         add_name(&out, graph->output_names[i]);
-        cr_text_add(&out, "];\n  %c%d -> o%d;\n", value->producer ? 'n' : 'v', value->producer ? value->producer->index : value->id, i);
+        cr_text_add(&out, "];\n  %c%d -> o%d;\n", value->producer ? 'n' : 'v',
+                    value->producer ? value->producer->index : value->id, i);
     }
     cr_text_add(&out, "}\n");
     return cr_text_end(&out);

@@ -14,12 +14,14 @@ static int symbol_named(cr_graph *graph, const char *name, size_t length, int64_
     for (int i = 0; i < graph->symbol_count; i++)
         if (strlen(graph->symbols[i].name) == length && !memcmp(graph->symbols[i].name, name, length)) {
             if (graph->symbols[i].value == value) return i;
-            cr_record_error(CR_ERROR_SHAPE, "jit_trace: \"%.*s\" is %lld and %lld in the examples; one name is one size", (int)length, name,
-                            (long long)graph->symbols[i].value, (long long)value);
+            cr_record_error(CR_ERROR_SHAPE,
+                            "jit_trace: \"%.*s\" is %lld and %lld in the examples; one name is one size", (int)length,
+                            name, (long long)graph->symbols[i].value, (long long)value);
             return -1;
         }
     if (graph->symbol_count == CR_GRAPH_SYMBOLS || length == 0 || length > 32 || isdigit((unsigned char)*name)) {
-        cr_record_error(CR_ERROR_ARGUMENT, "jit_trace: \"%.*s\" is no name for a size, or there are more than %d", (int)length, name, CR_GRAPH_SYMBOLS);
+        cr_record_error(CR_ERROR_ARGUMENT, "jit_trace: \"%.*s\" is no name for a size, or there are more than %d",
+                        (int)length, name, CR_GRAPH_SYMBOLS);
         return -1;
     }
     char text[33];
@@ -33,7 +35,8 @@ static bool name_dim(cr_graph *graph, cr_value *input, int dim, const char *name
     if (symbol < 0) return false;
     if (!input->extents) {
         if (!(input->extents = cr_pool_allocate(&graph->pool, CR_MAX_DIMS * sizeof *input->extents))) return false;
-        for (int d = 0; d < input->shape.count; d++) input->extents[d] = cr_extent_constant(input->shape.at[d]);
+        for (int d = 0; d < input->shape.count; d++)
+            input->extents[d] = cr_extent_constant(input->shape.at[d]);
     }
     input->extents[dim] = (cr_extent){1, 0, 1, {(int8_t)symbol}, 1};
     return true;
@@ -41,13 +44,17 @@ static bool name_dim(cr_graph *graph, cr_value *input, int dim, const char *name
 
 static bool name_dims(cr_graph *graph, const cr_jit_trace_options *options) {
     for (int i = 0; options->dynamic_batch && i < graph->body.input_count; i++)
-        if (graph->body.inputs[i]->shape.count > 0 && !name_dim(graph, graph->body.inputs[i], 0, "batch", 5)) return false;
+        if (graph->body.inputs[i]->shape.count > 0 && !name_dim(graph, graph->body.inputs[i], 0, "batch", 5))
+            return false;
     for (const char *c = options->dynamic ? options->dynamic : ""; *c;) {
         char *end;
         const long input = strtol(c, &end, 10), dim = *end == '.' ? strtol(end + 1, &end, 10) : -1;
         const size_t length = *end == '=' ? strcspn(end + 1, " ,") : 0;
-        if (input < 0 || input >= graph->body.input_count || dim < 0 || dim >= graph->body.inputs[input]->shape.count || !length)
-            return cr_fail(CR_ERROR_ARGUMENT, "jit_trace: cannot read \"%.40s\" in .dynamic; it is INPUT.DIM=NAME, as in \"0.0=batch 0.1=time\"", c);
+        if (input < 0 || input >= graph->body.input_count || dim < 0 || dim >= graph->body.inputs[input]->shape.count ||
+            !length)
+            return cr_fail(
+                CR_ERROR_ARGUMENT,
+                "jit_trace: cannot read \"%.40s\" in .dynamic; it is INPUT.DIM=NAME, as in \"0.0=batch 0.1=time\"", c);
         if (!name_dim(graph, graph->body.inputs[input], (int)dim, end + 1, length)) return false;
         c = end + 1 + length;
         c += strspn(c, " ,");
@@ -61,8 +68,10 @@ static const char **make_names(cr_graph *graph, const char *list, const char *pr
     for (int i = 0; names && i < count; i++) {
         char text[128];
         const size_t length = list ? strcspn(list, ",") : 0;
-        if (length) snprintf(text, sizeof text, "%.*s", (int)length, list);
-        else snprintf(text, sizeof text, "%s%d", prefix, i);
+        if (length)
+            snprintf(text, sizeof text, "%.*s", (int)length, list);
+        else
+            snprintf(text, sizeof text, "%s%d", prefix, i);
         if (list) list = list[length] ? list + length + 1 : NULL;
         if (!(names[i] = cr_graph_text_copy(graph, text))) return NULL;
     }
@@ -78,7 +87,8 @@ typedef struct kept_gradients {
 
 static bool keep_gradients(kept_gradients *kept, cr_nn_module *const *modules, int count) {
     *kept = (kept_gradients){0};
-    for (int m = 0; m < count; m++) kept->count += cr_nn_parameters(modules[m]).count;
+    for (int m = 0; m < count; m++)
+        kept->count += cr_nn_parameters(modules[m]).count;
     kept->parameters = cr_calloc(2 * (size_t)kept->count + 1, sizeof *kept->parameters);
     if (!kept->parameters) return false;
     kept->gradients = kept->parameters + kept->count;
@@ -105,14 +115,18 @@ static void restore_gradients(kept_gradients *kept) {
 static bool name_tensors(cr_tracer *tracer, const cr_jit_subject *subject) {
     for (int m = 0; m < subject->module_count; m++) {
         char name[512];
-        const cr_nn_tensors parameters = cr_nn_parameters(subject->modules[m]), buffers = cr_nn_buffers(subject->modules[m]);
+        const cr_nn_tensors parameters = cr_nn_parameters(subject->modules[m]),
+                            buffers = cr_nn_buffers(subject->modules[m]);
         for (int i = 0; i < parameters.count + buffers.count; i++) {
             const bool is_parameter = i < parameters.count;
             const int k = is_parameter ? i : i - parameters.count;
             const cr_nn_tensors *list = is_parameter ? &parameters : &buffers;
-            if (subject->module_count > 1) snprintf(name, sizeof name, "module%d.%s", m, list->names[k]);
-            else snprintf(name, sizeof name, "%s", list->names[k]);
-            if (!cr_tracer_name(tracer, list->at[k], name, is_parameter ? CR_STATE_PARAMETER : CR_STATE_BUFFER)) return false;
+            if (subject->module_count > 1)
+                snprintf(name, sizeof name, "module%d.%s", m, list->names[k]);
+            else
+                snprintf(name, sizeof name, "%s", list->names[k]);
+            if (!cr_tracer_name(tracer, list->at[k], name, is_parameter ? CR_STATE_PARAMETER : CR_STATE_BUFFER))
+                return false;
         }
     }
     return true;
@@ -128,12 +142,15 @@ static bool bind_inputs(cr_tracer *tracer, cr_tensor *const *examples, int count
     for (int i = 0; i < count; i++) {
         const cr_shape shape = cr_tensor_shape(inputs[i]);
         cr_value *value = cr_graph_value(tracer->graph, (cr_dtype)inputs[i]->dtype, &shape, inputs[i]->device);
-        if (!value || !cr_block_add_input(tracer->graph, tracer->block, value) || !cr_tracer_bind(tracer, inputs[i], value)) return false;
+        if (!value || !cr_block_add_input(tracer->graph, tracer->block, value) ||
+            !cr_tracer_bind(tracer, inputs[i], value))
+            return false;
     }
     return true;
 }
 
-/* What the function left on the states that are leaves. Gradients of parameters that it also updates were its own business. */
+/* What the function left on the states that are leaves. Gradients of parameters that it also updates were its own
+ * business. */
 static bool collect_gradients(cr_tracer *tracer) {
     cr_graph *graph = tracer->graph;
     const int count = graph->state_count;
@@ -153,7 +170,8 @@ static bool collect_gradients(cr_tracer *tracer) {
     return true;
 }
 
-static bool collect_outputs(cr_tracer *tracer, cr_tensor *const *inputs, int input_count, cr_tensor *const *results, int count) {
+static bool collect_outputs(cr_tracer *tracer, cr_tensor *const *inputs, int input_count, cr_tensor *const *results,
+                            int count) {
     for (int i = 0; i < count; i++) {
         if (!results[i]) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_trace: the function left result %d NULL", i);
         cr_value *value = cr_tracer_value(tracer, results[i]);
@@ -161,7 +179,8 @@ static bool collect_outputs(cr_tracer *tracer, cr_tensor *const *inputs, int inp
     }
     for (int i = 0; i < input_count; i++)
         if (cr_tracer_value(tracer, inputs[i]) != tracer->block->inputs[i])
-            cr_graph_warn(tracer->graph, "the function writes to input %d in place; the graph leaves its inputs alone", i);
+            cr_graph_warn(tracer->graph, "the function writes to input %d in place; the graph leaves its inputs alone",
+                          i);
     return cr_tracer_finish_states(tracer) && collect_gradients(tracer);
 }
 
@@ -190,7 +209,8 @@ static cr_graph *trace_once(const cr_jit_subject *subject, cr_tensor *const *exa
 }
 
 /* A trial with the symbols at other values: sizes only. */
-static cr_graph *trace_trial(const cr_jit_subject *subject, cr_tensor *const *examples, const cr_graph *graph, const int64_t *sizes) {
+static cr_graph *trace_trial(const cr_jit_subject *subject, cr_tensor *const *examples, const cr_graph *graph,
+                             const int64_t *sizes) {
     cr_tensor *inputs[CR_MAX_INPUTS], *results[CR_MAX_INPUTS] = {NULL};
     kept_gradients kept;
     cr_graph *trial = NULL;
@@ -222,9 +242,12 @@ typedef struct comparison {
 } comparison;
 
 static bool differs(const cr_graph_node *node) {
-    return cr_fail(CR_ERROR_UNSUPPORTED, "jit_trace: the function calls other ops for other sizes, near %s%s%s; trace it without .dynamic, or let "
-                                         "cr_cond decide",
-                   node ? node->op->name : "its end", node && node->source ? " in " : "", node && node->source ? node->source : "");
+    return cr_fail(
+        CR_ERROR_UNSUPPORTED,
+        "jit_trace: the function calls other ops for other sizes, near %s%s%s; trace it without .dynamic, or let "
+        "cr_cond decide",
+        node ? node->op->name : "its end", node && node->source ? " in " : "",
+        node && node->source ? node->source : "");
 }
 
 static bool fit_value(const comparison *c, cr_value *const *values) {
@@ -232,10 +255,12 @@ static bool fit_value(const comparison *c, cr_value *const *values) {
     bool symbolic = false;
     cr_value *value = values[0];
     for (int k = 1; k < c->count; k++)
-        if (!values[k] || values[k]->dtype != value->dtype || values[k]->shape.count != value->shape.count) return false;
+        if (!values[k] || values[k]->dtype != value->dtype || values[k]->shape.count != value->shape.count)
+            return false;
     for (int d = 0; d < value->shape.count; d++) {
         int64_t sizes[TRIALS];
-        for (int k = 0; k < c->count; k++) sizes[k] = values[k]->shape.at[d];
+        for (int k = 0; k < c->count; k++)
+            sizes[k] = values[k]->shape.at[d];
         if (!cr_extent_fit(&extents[d], sizes, c->samples, c->count, c->graphs[0]->symbol_count)) return false;
         symbolic |= extents[d].symbol_count > 0;
     }
@@ -259,16 +284,20 @@ static bool fit_attributes(const comparison *c, cr_graph_node *const *nodes) {
         const cr_attribute *attribute = &node->op->attributes[a];
         const bool is_dims = attribute->kind == CR_ATTRIBUTE_DIMS;
         if (!is_dims && attribute->kind != CR_ATTRIBUTE_INT && attribute->kind != CR_ATTRIBUTE_FLOAT) continue;
-        const int elements = is_dims ? ((const cr_dims *)(const void *)((const char *)node->attributes + attribute->offset))->count : 1;
+        const int elements =
+            is_dims ? ((const cr_dims *)(const void *)((const char *)node->attributes + attribute->offset))->count : 1;
         for (int e = 0; e < elements; e++) {
             int64_t values[TRIALS];
             bool same = true;
-            for (int k = 0; k < c->count; k++) same &= (values[k] = element_of(attribute, nodes[k]->attributes, e)) == values[0];
+            for (int k = 0; k < c->count; k++)
+                same &= (values[k] = element_of(attribute, nodes[k]->attributes, e)) == values[0];
             if (same) continue;
             cr_bound_attribute bound = {a, e, {0}};
             if (!cr_extent_fit(&bound.extent, values, c->samples, c->count, c->graphs[0]->symbol_count))
-                return cr_fail(CR_ERROR_UNSUPPORTED, "jit_trace: %s of %s is %lld, %lld, … for other sizes, which follows from them in no way that a graph "
-                                                     "can say",
+                return cr_fail(CR_ERROR_UNSUPPORTED,
+                               "jit_trace: %s of %s is %lld, %lld, … for other sizes, which follows from them in no "
+                               "way that a graph "
+                               "can say",
                                attribute->name, node->op->name, (long long)values[0], (long long)values[1]);
             cr_bound_attribute *grown = cr_pool_grow(&c->graphs[0]->pool, node->bound, node->bound_count, sizeof bound);
             if (!grown) return false;
@@ -282,7 +311,8 @@ static bool fit_attributes(const comparison *c, cr_graph_node *const *nodes) {
 static bool fit_node(const comparison *c, cr_graph_node *const *nodes) {
     const cr_graph_node *first = nodes[0];
     for (int k = 1; k < c->count; k++) {
-        if (!nodes[k] || nodes[k]->op != first->op || nodes[k]->block_count != first->block_count || nodes[k]->input_count != first->input_count || nodes[k]->output_count != first->output_count)
+        if (!nodes[k] || nodes[k]->op != first->op || nodes[k]->block_count != first->block_count ||
+            nodes[k]->input_count != first->input_count || nodes[k]->output_count != first->output_count)
             return differs(first);
         for (int i = 0; i < first->input_count; i++) {
             const cr_value *a = first->inputs[i], *b = nodes[k]->inputs[i];
@@ -291,30 +321,37 @@ static bool fit_node(const comparison *c, cr_graph_node *const *nodes) {
     }
     for (int i = 0; i < first->output_count; i++) {
         cr_value *values[TRIALS] = {NULL};
-        for (int k = 0; k < c->count; k++) values[k] = nodes[k]->outputs[i];
+        for (int k = 0; k < c->count; k++)
+            values[k] = nodes[k]->outputs[i];
         if (values[0] && !fit_value(c, values))
-            return cr_ok() && cr_fail(CR_ERROR_UNSUPPORTED, "jit_trace: a size of %s's result follows from the inputs' in no way that a graph can say",
-                                      first->op->name);
+            return cr_ok() &&
+                   cr_fail(CR_ERROR_UNSUPPORTED,
+                           "jit_trace: a size of %s's result follows from the inputs' in no way that a graph can say",
+                           first->op->name);
     }
     return fit_attributes(c, nodes);
 }
 
 static bool fit_block(const comparison *c, cr_block *const *blocks) {
     cr_graph_node *nodes[TRIALS];
-    for (int k = 0; k < c->count; k++) nodes[k] = blocks[k]->first;
+    for (int k = 0; k < c->count; k++)
+        nodes[k] = blocks[k]->first;
     for (int i = 0; c->graphs[0]->body.inputs != blocks[0]->inputs && i < blocks[0]->input_count; i++) {
         cr_value *values[TRIALS] = {NULL};
-        for (int k = 0; k < c->count; k++) values[k] = i < blocks[k]->input_count ? blocks[k]->inputs[i] : NULL;
+        for (int k = 0; k < c->count; k++)
+            values[k] = i < blocks[k]->input_count ? blocks[k]->inputs[i] : NULL;
         if (!fit_value(c, values)) return differs(nodes[0]);
     }
     while (nodes[0]) {
         if (!fit_node(c, nodes)) return false;
         for (int b = 0; b < nodes[0]->block_count; b++) {
             cr_block *inner[TRIALS];
-            for (int k = 0; k < c->count; k++) inner[k] = nodes[k]->blocks[b];
+            for (int k = 0; k < c->count; k++)
+                inner[k] = nodes[k]->blocks[b];
             if (!fit_block(c, inner)) return false;
         }
-        for (int k = 0; k < c->count; k++) nodes[k] = nodes[k]->next;
+        for (int k = 0; k < c->count; k++)
+            nodes[k] = nodes[k]->next;
     }
     for (int k = 1; k < c->count; k++)
         if (nodes[k]) return differs(nodes[k]);
@@ -331,8 +368,8 @@ static bool fit_graph(comparison *c) {
     return fit_block(c, bodies);
 }
 
-/* Sizes to try for symbol i: first such that leave all rests by 4 and most by 8, for what strided layers round; then such that divide by
- * what images must divide by. Each symbol takes the steps of a row in an order of its own. */
+/* Sizes to try for symbol i: first such that leave all rests by 4 and most by 8, for what strided layers round; then
+ * such that divide by what images must divide by. Each symbol takes the steps of a row in an order of its own. */
 enum { TRIAL_ROWS = 2, TRIAL_STEPS = 6, ATTEMPTS = TRIAL_ROWS * TRIAL_STEPS };
 static int64_t trial_size(int64_t size, int symbol, int attempt) {
     static const int64_t steps[TRIAL_ROWS][TRIAL_STEPS] = {{1, 2, 7, 3, -1, 5}, {32, 96, 8, 64, -32, 24}};
@@ -346,7 +383,8 @@ static bool forget_sizes(cr_graph *graph, cr_block *block, cr_graph_node *node, 
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i]) node->outputs[i]->extents = NULL;
     for (int b = 0; b < node->block_count; b++)
-        for (int i = 0; i < node->blocks[b]->input_count; i++) node->blocks[b]->inputs[i]->extents = NULL;
+        for (int i = 0; i < node->blocks[b]->input_count; i++)
+            node->blocks[b]->inputs[i]->extents = NULL;
     return true;
 }
 
@@ -354,20 +392,29 @@ static bool forget_sizes(cr_graph *graph, cr_block *block, cr_graph_node *node, 
 static bool find_sizes_from(const cr_jit_subject *subject, cr_tensor *const *examples, cr_graph *graph, int row) {
     comparison c = {.graphs = {graph}, .count = 1};
     bool done = cr_graph_each(graph, forget_sizes, NULL);
-    for (int i = 0; i < graph->symbol_count; i++) c.samples[0][i] = graph->symbols[i].value;
+    for (int i = 0; i < graph->symbol_count; i++)
+        c.samples[0][i] = graph->symbols[i].value;
     for (int attempt = row * TRIAL_STEPS; done && c.count < TRIALS && attempt < ATTEMPTS; attempt++) {
-        for (int i = 0; i < graph->symbol_count; i++) c.samples[c.count][i] = trial_size(graph->symbols[i].value, i, attempt);
+        for (int i = 0; i < graph->symbol_count; i++)
+            c.samples[c.count][i] = trial_size(graph->symbols[i].value, i, attempt);
         cr_graph *trial = trace_trial(subject, examples, graph, c.samples[c.count]);
-        if (trial) c.graphs[c.count++] = trial;
-        else if ((done = cr_last_error()->code != CR_ERROR_MEMORY)) cr_clear_error(); /* a size that the function does not take */
+        if (trial)
+            c.graphs[c.count++] = trial;
+        else if ((done = cr_last_error()->code != CR_ERROR_MEMORY))
+            cr_clear_error(); /* a size that the function does not take */
     }
-    done = done && (c.count >= 3 || cr_fail(CR_ERROR_UNSUPPORTED, "jit_trace: the function takes no other sizes than the example's; trace it without .dynamic"));
+    done =
+        done && (c.count >= 3 ||
+                 cr_fail(CR_ERROR_UNSUPPORTED,
+                         "jit_trace: the function takes no other sizes than the example's; trace it without .dynamic"));
     done = done && fit_graph(&c);
-    for (int k = 1; k < c.count; k++) cr_jit_free(c.graphs[k]);
+    for (int k = 1; k < c.count; k++)
+        cr_jit_free(c.graphs[k]);
     return done;
 }
 
-/* Where no formula holds for all sizes (2 * (height / 2)), those that divide evenly may have one; a run refuses the others. */
+/* Where no formula holds for all sizes (2 * (height / 2)), those that divide evenly may have one; a run refuses the
+ * others. */
 static bool find_sizes(const cr_jit_subject *subject, cr_tensor *const *examples, cr_graph *graph) {
     if (find_sizes_from(subject, examples, graph, 0)) return true;
     if (cr_last_error()->code != CR_ERROR_UNSUPPORTED) return false;
@@ -376,7 +423,8 @@ static bool find_sizes(const cr_jit_subject *subject, cr_tensor *const *examples
 }
 
 /* ---------------------------------------------------------------- the whole */
-static bool complete(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *const *examples, const cr_jit_trace_options *options) {
+static bool complete(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *const *examples,
+                     const cr_jit_trace_options *options) {
     graph->input_names = make_names(graph, options->input_names, "input", graph->body.input_count);
     graph->output_names = make_names(graph, options->output_names, "output", graph->body.output_count);
     if (!graph->input_names || !graph->output_names || !name_dims(graph, options)) return false;
@@ -387,15 +435,17 @@ static bool complete(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *
 }
 
 static bool check_subject(const cr_jit_subject *subject, cr_tensor *const *examples) {
-    if (!subject->function || subject->input_count < 0 || subject->input_count > CR_MAX_INPUTS || subject->output_count < 0 ||
-        subject->output_count > CR_MAX_INPUTS || (subject->input_count && !examples))
-        return cr_fail(CR_ERROR_ARGUMENT, "jit_trace: NULL function or examples, or more than %d inputs or outputs", CR_MAX_INPUTS);
+    if (!subject->function || subject->input_count < 0 || subject->input_count > CR_MAX_INPUTS ||
+        subject->output_count < 0 || subject->output_count > CR_MAX_INPUTS || (subject->input_count && !examples))
+        return cr_fail(CR_ERROR_ARGUMENT, "jit_trace: NULL function or examples, or more than %d inputs or outputs",
+                       CR_MAX_INPUTS);
     for (int i = 0; i < subject->input_count; i++)
         if (!examples[i]) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_trace: example %d is NULL", i);
     return cr_thread_self()->tracer == NULL || cr_fail(CR_ERROR_STATE, "jit_trace: a trace is going on in this thread");
 }
 
-cr_graph *cr_jit_trace_subject(const cr_jit_subject *subject, cr_tensor *const *examples, cr_tensor **results, const cr_jit_trace_options *given) {
+cr_graph *cr_jit_trace_subject(const cr_jit_subject *subject, cr_tensor *const *examples, cr_tensor **results,
+                               const cr_jit_trace_options *given) {
     cr_jit_trace_options options = jit_trace_defaults;
     if (given) memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
     if (!check_subject(subject, examples)) return NULL;
@@ -407,18 +457,22 @@ cr_graph *cr_jit_trace_subject(const cr_jit_subject *subject, cr_tensor *const *
             cr_jit_free(graph);
             graph = NULL;
         }
-        for (int i = 0; graph && results && i < subject->output_count; i++) results[i] = cr_keep(own[i]);
+        for (int i = 0; graph && results && i < subject->output_count; i++)
+            results[i] = cr_keep(own[i]);
     }
     return graph;
 }
 
-cr_graph *cr_jit_trace_function_with(cr_jit_function function, void *context, cr_tensor *const *examples, int example_count, cr_tensor **results,
-                                     int result_count, cr_nn_module *const *modules, int module_count, const cr_jit_trace_options *options) {
+cr_graph *cr_jit_trace_function_with(cr_jit_function function, void *context, cr_tensor *const *examples,
+                                     int example_count, cr_tensor **results, int result_count,
+                                     cr_nn_module *const *modules, int module_count,
+                                     const cr_jit_trace_options *options) {
     const cr_jit_subject subject = {function, context, example_count, result_count, modules, module_count};
     return cr_jit_trace_subject(&subject, examples, results, options);
 }
 
-static bool run_module(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
+static bool run_module(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                       int output_count) {
     (void)input_count, (void)output_count;
     return (outputs[0] = cr_nn_forward(context, inputs[0])) != NULL;
 }
@@ -429,8 +483,6 @@ cr_graph *cr_jit_trace_with(cr_nn_module *module, cr_tensor *example, const cr_j
         if (cr_ok()) cr_record_error(CR_ERROR_ARGUMENT, "jit_trace: NULL module or example");
         return NULL;
     }
-    CR_NO_GRAD {
-        graph = cr_jit_trace_function_with(run_module, module, &example, 1, NULL, 1, &module, 1, options);
-    }
+    CR_NO_GRAD { graph = cr_jit_trace_function_with(run_module, module, &example, 1, NULL, 1, &module, 1, options); }
     return graph;
 }

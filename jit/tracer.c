@@ -39,7 +39,8 @@ static cr_traced_storage *find_storage(const cr_tracer *tracer, uint64_t serial)
 static void enter(cr_tracer *tracer, int index) {
     const uint32_t mask = (uint32_t)tracer->table_size - 1;
     uint32_t at = hash_serial(tracer->storages[index].serial) & mask;
-    while (tracer->table[at]) at = (at + 1) & mask;
+    while (tracer->table[at])
+        at = (at + 1) & mask;
     tracer->table[at] = index + 1;
 }
 
@@ -47,7 +48,8 @@ static bool make_room(cr_tracer *tracer) {
     if (2 * tracer->storage_count < tracer->table_size) return true;
     const int size = tracer->table_size ? 2 * tracer->table_size : 256;
     int *table = cr_calloc((size_t)size, sizeof *table);
-    cr_traced_storage *storages = table ? cr_realloc(tracer->storages, (size_t)size / 2 * sizeof *storages + sizeof *storages) : NULL;
+    cr_traced_storage *storages =
+        table ? cr_realloc(tracer->storages, (size_t)size / 2 * sizeof *storages + sizeof *storages) : NULL;
     if (!storages) {
         cr_free(table);
         return false;
@@ -56,7 +58,8 @@ static bool make_room(cr_tracer *tracer) {
     tracer->table = table;
     tracer->table_size = size;
     tracer->storages = storages;
-    for (int i = 0; i < tracer->storage_count; i++) enter(tracer, i);
+    for (int i = 0; i < tracer->storage_count; i++)
+        enter(tracer, i);
     return true;
 }
 
@@ -113,7 +116,8 @@ static const cr_traced_name *find_name(const cr_tracer *tracer, const cr_tensor 
     return NULL;
 }
 
-/* The whole memory that t looks into, of which other views may follow; t itself where it is all of that. NULL on failure. */
+/* The whole memory that t looks into, of which other views may follow; t itself where it is all of that. NULL on
+ * failure. */
 static cr_tensor *whole_of(cr_tensor *t) {
     const int64_t count = (int64_t)(t->storage->bytes / cr_dtype_size((cr_dtype)t->dtype));
     const cr_geometry g = geometry_of(t);
@@ -152,29 +156,34 @@ static const char *chain_text(cr_tracer *tracer) {
     text[0] = '\0';
     if (frame) frame = frame->outer; /* the op itself is the node's name */
     for (; frame && used + 1 < sizeof text; frame = frame->outer)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s%s", used ? " < " : "", frame->name, frame->detail ? " " : "",
-                                 frame->detail ? frame->detail : "");
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s%s", used ? " < " : "", frame->name,
+                                 frame->detail ? " " : "", frame->detail ? frame->detail : "");
     return used ? cr_graph_text_copy(tracer->graph, text) : NULL;
 }
 
-static cr_graph_node *add_node(cr_tracer *tracer, const cr_op *op, const void *attributes, cr_value *const *inputs, int input_count) {
+static cr_graph_node *add_node(cr_tracer *tracer, const cr_op *op, const void *attributes, cr_value *const *inputs,
+                               int input_count) {
     const int outputs = cr_graph_output_count(op, attributes, (void *const *)(uintptr_t)inputs, input_count);
-    cr_graph_node *node = cr_graph_add(tracer->graph, tracer->block, tracer->before, op, attributes, inputs, input_count, outputs);
+    cr_graph_node *node =
+        cr_graph_add(tracer->graph, tracer->block, tracer->before, op, attributes, inputs, input_count, outputs);
     if (node) node->source = chain_text(tracer);
     return node;
 }
 
-static cr_value *add_output(cr_tracer *tracer, cr_graph_node *node, int index, cr_dtype dtype, const cr_shape *shape, cr_device device) {
+static cr_value *add_output(cr_tracer *tracer, cr_graph_node *node, int index, cr_dtype dtype, const cr_shape *shape,
+                            cr_device device) {
     cr_value *value = cr_graph_value(tracer->graph, dtype, shape, device);
     if (!value) return NULL;
     cr_graph_set_output(node, index, value);
     value->is_constant = !(node->op->flags & CR_OP_RANDOM);
-    for (int i = 0; i < node->input_count; i++) value->is_constant &= !node->inputs[i] || node->inputs[i]->is_constant;
+    for (int i = 0; i < node->input_count; i++)
+        value->is_constant &= !node->inputs[i] || node->inputs[i]->is_constant;
     return value;
 }
 
 /* A node of one operand and one result. */
-static cr_value *derive(cr_tracer *tracer, const char *op, const char *attributes, cr_value *input, const cr_geometry *to) {
+static cr_value *derive(cr_tracer *tracer, const char *op, const char *attributes, cr_value *input,
+                        const cr_geometry *to) {
     _Alignas(16) char storage[1024];
     const cr_op *row = cr_op_find(op);
     if (!row || !input || !cr_attributes_parse(row, attributes, storage)) return NULL;
@@ -202,11 +211,12 @@ static cr_value *derive_view(cr_tracer *tracer, cr_traced_storage *storage, cons
         if (whole == part) return derive(tracer, "view", text, storage->value, g);
     }
     if (!is_dense(base) || g->offset < base->offset) {
-        cr_record_error(CR_ERROR_UNSUPPORTED, "trace: a view of memory that the function has seen only a part of; use cr_clone on it");
+        cr_record_error(CR_ERROR_UNSUPPORTED,
+                        "trace: a view of memory that the function has seen only a part of; use cr_clone on it");
         return NULL;
     }
-    snprintf(text, sizeof text, "shape=%s strides=%s offset=%lld", cr_shape_format(g->shape, shape), cr_shape_format(g->strides, strides),
-             (long long)(g->offset - base->offset));
+    snprintf(text, sizeof text, "shape=%s strides=%s offset=%lld", cr_shape_format(g->shape, shape),
+             cr_shape_format(g->strides, strides), (long long)(g->offset - base->offset));
     return derive(tracer, "as_strided", text, storage->value, g);
 }
 
@@ -246,7 +256,8 @@ static bool write_tensor(cr_tracer *tracer, cr_tensor *t, cr_value *value) {
     cr_traced_storage *storage = find_storage(tracer, t->storage->serial);
     const cr_geometry g = geometry_of(t);
     if (t->numel == 0) return true;
-    for (int i = 0; i < storage->view_count; i++) storage->views[i].value = NULL;
+    for (int i = 0; i < storage->view_count; i++)
+        storage->views[i].value = NULL;
     if (same_geometry(&g, &storage->geometry)) {
         storage->value = value;
         return true;
@@ -255,11 +266,14 @@ static bool write_tensor(cr_tracer *tracer, cr_tensor *t, cr_value *value) {
     char text[640], shape[192], strides[192];
     const cr_op *scatter = cr_op_find("as_strided_scatter");
     if (!is_dense(&storage->geometry))
-        return cr_fail(CR_ERROR_UNSUPPORTED, "trace: a write into a view of a tensor that is not contiguous; clone the tensor first");
-    snprintf(text, sizeof text, "shape=%s strides=%s offset=%lld", cr_shape_format(g.shape, shape), cr_shape_format(g.strides, strides),
-             (long long)(g.offset - storage->geometry.offset));
+        return cr_fail(CR_ERROR_UNSUPPORTED,
+                       "trace: a write into a view of a tensor that is not contiguous; clone the tensor first");
+    snprintf(text, sizeof text, "shape=%s strides=%s offset=%lld", cr_shape_format(g.shape, shape),
+             cr_shape_format(g.strides, strides), (long long)(g.offset - storage->geometry.offset));
     cr_value *operands[] = {storage->value, value};
-    cr_graph_node *node = scatter && cr_attributes_parse(scatter, text, attributes) ? add_node(tracer, scatter, attributes, operands, 2) : NULL;
+    cr_graph_node *node = scatter && cr_attributes_parse(scatter, text, attributes)
+                              ? add_node(tracer, scatter, attributes, operands, 2)
+                              : NULL;
     if (!node) return false;
     storage->value = add_output(tracer, node, 0, storage->geometry.dtype, &storage->geometry.shape, t->device);
     const int index = find_view(storage, &g);
@@ -270,7 +284,8 @@ static bool write_tensor(cr_tracer *tracer, cr_tensor *t, cr_value *value) {
 /* The result of an in-place call as its target holds it: cast and broadcast. */
 static cr_value *fit_to_target(cr_tracer *tracer, cr_value *value, const cr_tensor *target) {
     char text[256], shape[192];
-    const cr_geometry wide = {value->dtype, cr_tensor_shape(target), {0}, 0}, exact = {(cr_dtype)target->dtype, wide.shape, {0}, 0};
+    const cr_geometry wide = {value->dtype, cr_tensor_shape(target), {0}, 0},
+                      exact = {(cr_dtype)target->dtype, wide.shape, {0}, 0};
     snprintf(text, sizeof text, "shape=%s", cr_shape_format(wide.shape, shape));
     if (value && !cr_shape_equal(value->shape, wide.shape)) value = derive(tracer, "expand", text, value, &wide);
     snprintf(text, sizeof text, "dtype=%s", cr_dtype_name(exact.dtype));
@@ -303,7 +318,8 @@ static bool record_output(cr_tracer *tracer, cr_call *call, cr_graph_node *node,
     const cr_shape shape = cr_tensor_shape(t);
     cr_value *value = add_output(tracer, node, index, (cr_dtype)t->dtype, &shape, t->device);
     if (!value) return false;
-    if (!(call->op->flags & CR_OP_VIEW) || !cr_shares_storage(t, call->inputs[0])) return add_storage(tracer, t, value, -1) != NULL;
+    if (!(call->op->flags & CR_OP_VIEW) || !cr_shares_storage(t, call->inputs[0]))
+        return add_storage(tracer, t, value, -1) != NULL;
     cr_traced_storage *storage = find_storage(tracer, t->storage->serial);
     const cr_geometry g = geometry_of(t), from = geometry_of(call->inputs[0]);
     if (same_geometry(&g, &storage->geometry) || find_view(storage, &g) >= 0) return true; /* known; the node is dead */
@@ -321,7 +337,9 @@ static unsigned tracer_wants(const cr_call *call) {
 static bool tracer_before(cr_call *call) {
     cr_tracer *tracer = cr_thread_self()->tracer;
     for (int i = 0; i < call->input_count; i++)
-        if (call->inputs[i] && !find_storage(tracer, call->inputs[i]->storage->serial) && !capture(tracer, call->inputs[i])) return false;
+        if (call->inputs[i] && !find_storage(tracer, call->inputs[i]->storage->serial) &&
+            !capture(tracer, call->inputs[i]))
+            return false;
     cr_tensor *target = call->in_place ? call->outputs[0] : NULL;
     return !target || find_storage(tracer, target->storage->serial) || capture(tracer, target);
 }
@@ -352,8 +370,8 @@ static void on_read(const cr_tensor *t, const char *how) {
     if (!storage || storage->value->is_constant) return;
     char described[224];
     const cr_graph_node *node = storage->value->producer;
-    cr_graph_warn(tracer->graph, "cr_%s reads a traced value (%s, %s%s%s): what follows from it is frozen", how, cr_describe(t, described),
-                  node ? "from " : "an input or state", node ? node->op->name : "", "");
+    cr_graph_warn(tracer->graph, "cr_%s reads a traced value (%s, %s%s%s): what follows from it is frozen", how,
+                  cr_describe(t, described), node ? "from " : "an input or state", node ? node->op->name : "", "");
 }
 
 static void on_gradient_cleared(const cr_tensor *t) {
@@ -384,7 +402,11 @@ bool cr_tracer_begin(cr_tracer *tracer, cr_graph *graph, cr_block *block, bool d
     cr_tensor_on_gradient_cleared = on_gradient_cleared;
     cr_tensor *probe = cr_empty(CR_BOOL, CR_SHAPE_0D, CR_CPU);
     if (!probe) return false;
-    *tracer = (cr_tracer){.graph = graph, .block = block, .first_serial = probe->storage->serial, .outer = thread->tracer, .was_dry = thread->dry_run};
+    *tracer = (cr_tracer){.graph = graph,
+                          .block = block,
+                          .first_serial = probe->storage->serial,
+                          .outer = thread->tracer,
+                          .was_dry = thread->dry_run};
     cr_discard(probe);
     thread->tracer = tracer;
     thread->dry_run = dry;
@@ -403,7 +425,8 @@ void cr_tracer_end(cr_tracer *tracer) {
 
 void cr_tracer_forget_views(cr_tracer *tracer) {
     for (int i = 0; i < tracer->storage_count; i++)
-        for (int v = 0; v < tracer->storages[i].view_count; v++) tracer->storages[i].views[v].value = NULL;
+        for (int v = 0; v < tracer->storages[i].view_count; v++)
+            tracer->storages[i].views[v].value = NULL;
 }
 
 bool cr_tracer_finish_states(cr_tracer *tracer) {

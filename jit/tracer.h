@@ -1,8 +1,8 @@
 /* The tracer: listens to the dispatcher and writes a graph.
  *
- * What a tensor is in the graph follows from its storage: each storage has a base value, and views of it have values derived
- * from the base. A write in place gives the storage a new base value, from which its views are derived anew when they are read.
- * So the graph has no aliases and no writes, whatever the function does. */
+ * What a tensor is in the graph follows from its storage: each storage has a base value, and views of it have values
+ * derived from the base. A write in place gives the storage a new base value, from which its views are derived anew
+ * when they are read. So the graph has no aliases and no writes, whatever the function does. */
 #ifndef CRESSET_JIT_TRACER_H
 #define CRESSET_JIT_TRACER_H
 
@@ -48,7 +48,7 @@ typedef struct cr_tracer {
     cr_traced_name *names;
     int name_count;
     uint64_t first_serial; /* storages made since the trace began have this or a later one */
-    uint64_t *cleared; /* serials of leaves whose gradient was cleared */
+    uint64_t *cleared;     /* serials of leaves whose gradient was cleared */
     int cleared_count;
     bool refuses_captures; /* lowering: all operands are known */
     void *outer;           /* the thread's tracer before */
@@ -64,7 +64,8 @@ bool cr_tracer_bind(cr_tracer *tracer, const cr_tensor *t, cr_value *value);
 bool cr_tracer_name(cr_tracer *tracer, cr_tensor *t, const char *name, cr_state_kind kind);
 /* The value of a tensor at this moment. NULL and an error on failure. */
 cr_value *cr_tracer_value(cr_tracer *tracer, cr_tensor *t);
-/* The state that t's storage was captured as; CR_TRACER_COMPUTED where nodes made it, CR_TRACER_UNKNOWN where it was never seen. */
+/* The state that t's storage was captured as; CR_TRACER_COMPUTED where nodes made it, CR_TRACER_UNKNOWN where it was
+ * never seen. */
 enum { CR_TRACER_COMPUTED = -1, CR_TRACER_UNKNOWN = -2 };
 int cr_tracer_state_of(const cr_tracer *tracer, const cr_tensor *t);
 /* Whether the function cleared t's gradient. */

@@ -27,7 +27,9 @@ static bool check_operands(const cr_graph_node *node) {
         if (!is_visible(node->inputs[i])) return fail_node(node, "an operand is not defined before its use", i);
     }
     if (op->flags & CR_OP_BLOCKS && node->block_count < 1) return fail_node(node, "a block is missing", 0);
-    if (node->output_count != (op->flags & CR_OP_BLOCKS ? node->blocks[0]->output_count : 0) + cr_graph_output_count(op, node->attributes, (void *const *)node->inputs, node->input_count))
+    if (node->output_count !=
+        (op->flags & CR_OP_BLOCKS ? node->blocks[0]->output_count : 0) +
+            cr_graph_output_count(op, node->attributes, (void *const *)node->inputs, node->input_count))
         return fail_node(node, "a number of results that the op does not have", node->output_count);
     return true;
 }
@@ -37,9 +39,11 @@ static bool check_outputs(const cr_graph_node *node) {
         cr_value *output = node->outputs[i];
         if (!output) continue;
         if (is_visible(output)) return fail_node(node, "a result is defined twice", i);
-        if (output->producer != node || output->output != i) return fail_node(node, "a result that names another producer", i);
+        if (output->producer != node || output->output != i)
+            return fail_node(node, "a result that names another producer", i);
         const int from = i < node->op->output_total ? -1 : cr_graph_mutated_input(node, i);
-        if (from >= 0 && (output->dtype != node->inputs[from]->dtype || !cr_shape_equal(output->shape, node->inputs[from]->shape)))
+        if (from >= 0 &&
+            (output->dtype != node->inputs[from]->dtype || !cr_shape_equal(output->shape, node->inputs[from]->shape)))
             return fail_node(node, "a result that differs from the operand it overwrites", i);
         show(output);
     }
@@ -47,17 +51,20 @@ static bool check_outputs(const cr_graph_node *node) {
 }
 
 static void hide_all(const cr_block *block) {
-    for (int i = 0; i < block->input_count; i++) hide(block->inputs[i]);
+    for (int i = 0; i < block->input_count; i++)
+        hide(block->inputs[i]);
     for (const cr_graph_node *node = block->first; node; node = node->next) {
         for (int i = 0; i < node->output_count; i++)
             if (node->outputs[i]) hide(node->outputs[i]);
-        for (int b = 0; b < node->block_count; b++) hide_all(node->blocks[b]);
+        for (int b = 0; b < node->block_count; b++)
+            hide_all(node->blocks[b]);
     }
 }
 
 static bool check_block(const cr_block *block) {
     int index = 0;
-    for (int i = 0; i < block->input_count; i++) show(block->inputs[i]);
+    for (int i = 0; i < block->input_count; i++)
+        show(block->inputs[i]);
     for (cr_graph_node *node = block->first; node; node = node->next) {
         node->index = index++;
         if (!check_operands(node)) return false;
@@ -76,12 +83,16 @@ static bool check_states(const cr_graph *graph) {
     for (int i = 0; i < graph->state_count; i++) {
         const cr_state *state = &graph->states[i];
         for (int k = 0; k < i; k++)
-            if (!strcmp(state->name, graph->states[k].name)) return cr_fail(CR_ERROR_FORMAT, "graph: two states are called \"%.100s\"", state->name);
-        if (state->gradient_of >= graph->state_count) return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" is the gradient of no state", state->name);
+            if (!strcmp(state->name, graph->states[k].name))
+                return cr_fail(CR_ERROR_FORMAT, "graph: two states are called \"%.100s\"", state->name);
+        if (state->gradient_of >= graph->state_count)
+            return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" is the gradient of no state", state->name);
         if (!state->update) continue;
-        if (!is_visible(state->update)) return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" ends in a value that is not defined", state->name);
+        if (!is_visible(state->update))
+            return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" ends in a value that is not defined", state->name);
         if (state->update->dtype != state->value->dtype || !cr_shape_equal(state->update->shape, state->value->shape))
-            return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" ends in a value of another dtype or shape", state->name);
+            return cr_fail(CR_ERROR_FORMAT, "graph: state \"%.100s\" ends in a value of another dtype or shape",
+                           state->name);
     }
     for (int i = 0; i < graph->gradient_count; i++) {
         const cr_gradient *gradient = &graph->gradients[i];
@@ -98,8 +109,10 @@ static bool check_inputs(const cr_graph *graph) {
         const cr_value *input = graph->body.inputs[i];
         for (int d = 0; input->extents && d < input->shape.count; d++) {
             const cr_extent *extent = &input->extents[d];
-            if (extent->symbol_count > 1 || (extent->symbol_count && (extent->factor != 1 || extent->term || extent->divisor != 1)))
-                return cr_fail(CR_ERROR_FORMAT, "graph: dim %d of input %d is a formula; it must be a number or a symbol", d, i);
+            if (extent->symbol_count > 1 ||
+                (extent->symbol_count && (extent->factor != 1 || extent->term || extent->divisor != 1)))
+                return cr_fail(CR_ERROR_FORMAT,
+                               "graph: dim %d of input %d is a formula; it must be a number or a symbol", d, i);
         }
     }
     return true;
@@ -107,9 +120,11 @@ static bool check_inputs(const cr_graph *graph) {
 
 bool cr_graph_verify(const cr_graph *graph) {
     hide_all(&graph->body);
-    for (int i = 0; i < graph->state_count; i++) show(graph->states[i].value);
+    for (int i = 0; i < graph->state_count; i++)
+        show(graph->states[i].value);
     const bool good = check_inputs(graph) && check_block(&graph->body) && check_states(graph);
-    for (int i = 0; i < graph->state_count; i++) hide(graph->states[i].value);
+    for (int i = 0; i < graph->state_count; i++)
+        hide(graph->states[i].value);
     hide_all(&graph->body);
     return good;
 }

@@ -33,14 +33,17 @@ struct cr_jit_wrapped {
     char *reason;    /* why the last signature could not be traced, or NULL */
 };
 
-cr_jit_wrapped *cr_jit_wrap(cr_jit_function function, void *context, cr_nn_module *const *modules, int module_count, int capacity) {
+cr_jit_wrapped *cr_jit_wrap(cr_jit_function function, void *context, cr_nn_module *const *modules, int module_count,
+                            int capacity) {
     if (!function || capacity < 1 || module_count < 0 || (module_count && !modules)) {
-        cr_record_error(CR_ERROR_ARGUMENT, "jit_wrap: NULL function or modules, or a capacity of %d; it must be 1 or more", capacity);
+        cr_record_error(CR_ERROR_ARGUMENT,
+                        "jit_wrap: NULL function or modules, or a capacity of %d; it must be 1 or more", capacity);
         return NULL;
     }
     cr_jit_wrapped *wrapped = cr_calloc(1, sizeof *wrapped);
     if (!wrapped) return NULL;
-    *wrapped = (cr_jit_wrapped){.function = function, .context = context, .capacity = capacity, .module_count = module_count};
+    *wrapped =
+        (cr_jit_wrapped){.function = function, .context = context, .capacity = capacity, .module_count = module_count};
     wrapped->modules = cr_calloc((size_t)module_count + 1, sizeof *wrapped->modules);
     if (!wrapped->modules) {
         cr_free(wrapped);
@@ -73,7 +76,9 @@ void cr_jit_unwrap(cr_jit_wrapped *wrapped) {
 const char *cr_jit_wrap_reason(const cr_jit_wrapped *wrapped) { return wrapped ? wrapped->reason : NULL; }
 
 /* ---------------------------------------------------------------- signatures */
-static signature signature_of(const cr_tensor *t) { return (signature){(cr_dtype)t->dtype, t->device, cr_tensor_shape(t)}; }
+static signature signature_of(const cr_tensor *t) {
+    return (signature){(cr_dtype)t->dtype, t->device, cr_tensor_shape(t)};
+}
 
 static bool matches(const cached *entry, cr_tensor *const *inputs, int count) {
     if (entry->input_count != count || entry->grad_enabled != cr_grad_enabled()) return false;
@@ -90,7 +95,8 @@ static bool matches(const cached *entry, cr_tensor *const *inputs, int count) {
 static cached *find(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int count) {
     pthread_mutex_lock(&wrapped->lock);
     cached **at = &wrapped->entries;
-    while (*at && !matches(*at, inputs, count)) at = &(*at)->next;
+    while (*at && !matches(*at, inputs, count))
+        at = &(*at)->next;
     cached *entry = *at;
     if (entry) {
         *at = entry->next;
@@ -128,14 +134,15 @@ static cached *new_entry(cr_tensor *const *inputs, int count) {
     entry->inputs = cr_calloc((size_t)count + 1, sizeof *entry->inputs);
     entry->input_count = count;
     entry->grad_enabled = cr_grad_enabled();
-    for (int i = 0; entry->inputs && i < count; i++) entry->inputs[i] = signature_of(inputs[i]);
+    for (int i = 0; entry->inputs && i < count; i++)
+        entry->inputs[i] = signature_of(inputs[i]);
     if (entry->inputs) return entry;
     cr_free(entry);
     return NULL;
 }
 
-/* The graph, or NULL where its function must go on being called: a warning says that the next call may decide otherwise, or
- * there is no plan for it. */
+/* The graph, or NULL where its function must go on being called: a warning says that the next call may decide
+ * otherwise, or there is no plan for it. */
 static cr_graph *keep_if_sound(cr_jit_wrapped *wrapped, cr_graph *graph) {
     cr_jit_memory memory;
     const bool planned = graph->warning_count == 0 && cr_jit_memory_of(graph, NULL, 0, &memory);
@@ -151,8 +158,10 @@ static cr_graph *keep_if_sound(cr_jit_wrapped *wrapped, cr_graph *graph) {
 }
 
 /* The first call with a signature: it runs the function, and traces it. */
-static bool trace(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
-    const cr_jit_subject subject = {wrapped->function, wrapped->context, input_count, output_count, wrapped->modules, wrapped->module_count};
+static bool trace(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                  int output_count) {
+    const cr_jit_subject subject = {wrapped->function, wrapped->context, input_count,
+                                    output_count,      wrapped->modules, wrapped->module_count};
     cr_graph *graph = cr_jit_trace_subject(&subject, inputs, outputs, NULL);
     if (!graph) return false;
     cached *entry = new_entry(inputs, input_count);
@@ -165,17 +174,20 @@ static bool trace(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_c
     return true;
 }
 
-bool cr_jit_call(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
+bool cr_jit_call(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                 int output_count) {
     if (!wrapped || (input_count && !inputs) || (output_count && !outputs))
         return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_call: NULL function, inputs or outputs");
     for (int i = 0; i < input_count; i++)
-        if (!inputs[i] || !cr_tensor_check(inputs[i], "jit_call")) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_call: input %d is NULL", i);
+        if (!inputs[i] || !cr_tensor_check(inputs[i], "jit_call"))
+            return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_call: input %d is NULL", i);
     const char *wanted = getenv("CR_JIT");
     const bool plain = (wanted && !strcmp(wanted, "0")) || cr_thread_self()->tracer;
     cached *entry = plain ? NULL : find(wrapped, inputs, input_count);
     if (!plain && !entry) return trace(wrapped, inputs, input_count, outputs, output_count);
-    const bool done = entry && entry->graph ? cr_jit_run(entry->graph, inputs, input_count, outputs, output_count)
-                                            : wrapped->function(wrapped->context, inputs, input_count, outputs, output_count);
+    const bool done = entry && entry->graph
+                          ? cr_jit_run(entry->graph, inputs, input_count, outputs, output_count)
+                          : wrapped->function(wrapped->context, inputs, input_count, outputs, output_count);
     if (entry) {
         pthread_mutex_lock(&wrapped->lock);
         entry->users--;

@@ -13,8 +13,10 @@ static double square_sum(cr_nn_tensors parameters, bool *failed) {
         if (!gradient) continue;
         CR_SCOPE {
             cr_tensor *sum = cr_sum(cr_square(cr_cast(gradient, CR_F64)));
-            if (sum) total += cr_item(sum);
-            else *failed = true;
+            if (sum)
+                total += cr_item(sum);
+            else
+                *failed = true;
         }
     }
     return total;
@@ -26,7 +28,9 @@ double cr_nn_clip_grad_norm_(cr_nn_tensors parameters, double max_norm) {
     const double norm = sqrt(square_sum(parameters, &failed)), factor = max_norm / (norm + 1e-6);
     for (int i = 0; !failed && factor < 1 && i < parameters.count; i++) {
         cr_tensor *gradient = cr_grad_of(parameters.at[i]);
-        CR_SCOPE { failed = gradient && !cr_mul_scalar_(gradient, factor); }
+        CR_SCOPE {
+            failed = gradient && !cr_mul_scalar_(gradient, factor);
+        }
     }
     cr_grad_mode_leave(&mode);
     return failed ? NAN : norm;
@@ -37,7 +41,9 @@ bool cr_nn_clip_grad_value_(cr_nn_tensors parameters, double limit) {
     cr_grad_mode mode = cr_grad_mode_enter(false, false);
     for (int i = 0; done && i < parameters.count; i++) {
         cr_tensor *gradient = cr_grad_of(parameters.at[i]);
-        CR_SCOPE { done = !gradient || cr_clamp_(gradient, -limit, limit); }
+        CR_SCOPE {
+            done = !gradient || cr_clamp_(gradient, -limit, limit);
+        }
     }
     cr_grad_mode_leave(&mode);
     return done;

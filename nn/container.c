@@ -2,7 +2,8 @@
 #include "nn/module.h"
 
 static cr_tensor *sequential_forward(cr_nn_module *self, cr_tensor *x) {
-    for (int i = 0; i < self->child_count; i++) x = cr_nn_forward(self->children[i].module, x);
+    for (int i = 0; i < self->child_count; i++)
+        x = cr_nn_forward(self->children[i].module, x);
     return x;
 }
 
@@ -15,7 +16,8 @@ cr_nn_module *cr_nn_append(cr_nn_module *container, cr_nn_module *child) {
 cr_nn_module *cr_nn_sequential_of(cr_nn_module *const *children, int count) {
     cr_nn_module *self = cr_nn_module_new("sequential", 0, sequential_forward);
     bool complete = self != NULL;
-    for (int i = 0; i < count; i++) complete &= cr_nn_append(self, children[i]) != NULL; /* frees those that it cannot take */
+    for (int i = 0; i < count; i++)
+        complete &= cr_nn_append(self, children[i]) != NULL; /* frees those that it cannot take */
     return complete ? self : cr_nn_abandon(self);
 }
 
@@ -25,7 +27,9 @@ typedef struct function_module {
     cr_tensor *(*function)(cr_tensor *);
 } function_module;
 
-static cr_tensor *function_forward(cr_nn_module *self, cr_tensor *x) { return ((function_module *)self->self)->function(x); }
+static cr_tensor *function_forward(cr_nn_module *self, cr_tensor *x) {
+    return ((function_module *)self->self)->function(x);
+}
 
 cr_nn_module *cr_nn_function(const char *type, cr_tensor *(*function)(cr_tensor *)) {
     if (!function) {

@@ -32,10 +32,12 @@ static bool fans(const cr_tensor *t, double *fan_in, double *fan_out) {
     if (!cr_tensor_check(t, "nn_init")) return false;
     if (t->ndim < 2) {
         char text[224];
-        return cr_fail(CR_ERROR_SHAPE, "nn_init: fan-in and fan-out need at least 2 dims, got %s", cr_describe(t, text));
+        return cr_fail(CR_ERROR_SHAPE, "nn_init: fan-in and fan-out need at least 2 dims, got %s",
+                       cr_describe(t, text));
     }
     double field = 1;
-    for (int i = 2; i < t->ndim; i++) field *= (double)t->sizes[i];
+    for (int i = 2; i < t->ndim; i++)
+        field *= (double)t->sizes[i];
     *fan_in = (double)t->sizes[1] * field;
     *fan_out = (double)t->sizes[0] * field;
     return true;
@@ -53,7 +55,9 @@ cr_tensor *cr_nn_init_xavier_normal_(cr_tensor *t, double gain) {
     return fans(t, &in, &out) ? cr_nn_init_normal_(t, 0, gain * sqrt(2 / (in + out))) : NULL;
 }
 
-static double kaiming_std(double negative_slope, double fan) { return sqrt(2 / (1 + negative_slope * negative_slope)) / sqrt(fan); }
+static double kaiming_std(double negative_slope, double fan) {
+    return sqrt(2 / (1 + negative_slope * negative_slope)) / sqrt(fan);
+}
 
 cr_tensor *cr_nn_init_kaiming_uniform_(cr_tensor *t, double negative_slope) {
     double in, out;

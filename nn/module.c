@@ -27,7 +27,8 @@ cr_nn_module *cr_nn_module_new(const char *type, size_t bytes, cr_nn_forward_fun
 }
 
 static void free_list(cr_nn_list *list) {
-    for (int i = 0; i < list->count; i++) cr_free(list->names[i]);
+    for (int i = 0; i < list->count; i++)
+        cr_free(list->names[i]);
     cr_free(list->names);
     cr_free(list->at);
     *list = (cr_nn_list){0};
@@ -44,7 +45,8 @@ void cr_nn_free(cr_nn_module *module) {
         cr_release(module->tensors[i].tensor);
         cr_free(module->tensors[i].name);
     }
-    for (int i = 0; i < CR_NN_LIST_COUNT; i++) free_list(&module->lists[i]);
+    for (int i = 0; i < CR_NN_LIST_COUNT; i++)
+        free_list(&module->lists[i]);
     cr_free(module->children);
     cr_free(module->tensors);
     cr_free(module->hooks);
@@ -83,11 +85,14 @@ bool cr_nn_set_description(cr_nn_module *module, const char *format, ...) {
 /* ---------------------------------------------------------------- registering */
 static bool check_name(const cr_nn_module *module, const char *name) {
     if (!name || !*name || strchr(name, '.'))
-        return cr_fail(CR_ERROR_ARGUMENT, "nn.%s: \"%s\" cannot name a part; a name is not empty and has no dot", module->type, name ? name : "NULL");
+        return cr_fail(CR_ERROR_ARGUMENT, "nn.%s: \"%s\" cannot name a part; a name is not empty and has no dot",
+                       module->type, name ? name : "NULL");
     for (int i = 0; i < module->child_count; i++)
-        if (!strcmp(module->children[i].name, name)) return cr_fail(CR_ERROR_ARGUMENT, "nn.%s: the name \"%s\" is taken", module->type, name);
+        if (!strcmp(module->children[i].name, name))
+            return cr_fail(CR_ERROR_ARGUMENT, "nn.%s: the name \"%s\" is taken", module->type, name);
     for (int i = 0; i < module->tensor_count; i++)
-        if (!strcmp(module->tensors[i].name, name)) return cr_fail(CR_ERROR_ARGUMENT, "nn.%s: the name \"%s\" is taken", module->type, name);
+        if (!strcmp(module->tensors[i].name, name))
+            return cr_fail(CR_ERROR_ARGUMENT, "nn.%s: the name \"%s\" is taken", module->type, name);
     return true;
 }
 
@@ -103,7 +108,8 @@ cr_nn_module *cr_nn_register(cr_nn_module *parent, const char *name, cr_nn_modul
         return cr_nn_abandon(child);
     }
     if (child->parent || is_above(parent, child)) { /* somebody owns it: leave it alone */
-        cr_record_error(CR_ERROR_STATE, "nn_register: the nn.%s already has a parent; a module has one owner", child->type);
+        cr_record_error(CR_ERROR_STATE, "nn_register: the nn.%s already has a parent; a module has one owner",
+                        child->type);
         return NULL;
     }
     if (!check_name(parent, name)) return cr_nn_abandon(child);
@@ -117,7 +123,8 @@ cr_nn_module *cr_nn_register(cr_nn_module *parent, const char *name, cr_nn_modul
     return child;
 }
 
-static cr_tensor *register_tensor(cr_nn_module *module, const char *name, cr_tensor *t, bool is_parameter, bool is_persistent) {
+static cr_tensor *register_tensor(cr_nn_module *module, const char *name, cr_tensor *t, bool is_parameter,
+                                  bool is_persistent) {
     if (!module || !t) {
         if (cr_ok()) cr_record_error(CR_ERROR_ARGUMENT, "nn_register_parameter: NULL module or tensor");
         return NULL;
@@ -180,7 +187,8 @@ int cr_nn_register_forward_hook(cr_nn_module *module, cr_nn_hook hook, void *con
 bool cr_nn_remove_hook(cr_nn_module *module, int handle) {
     for (int i = 0; module && i < module->hook_count; i++) {
         if (module->hooks[i].handle != handle) continue;
-        memmove(&module->hooks[i], &module->hooks[i + 1], (size_t)(module->hook_count - i - 1) * sizeof module->hooks[0]);
+        memmove(&module->hooks[i], &module->hooks[i + 1],
+                (size_t)(module->hook_count - i - 1) * sizeof module->hooks[0]);
         module->hook_count--;
         return true;
     }
@@ -200,7 +208,8 @@ const char *cr_nn_child_name(const cr_nn_module *module, int index) {
 
 static cr_nn_module *child_named(const cr_nn_module *module, const char *name, size_t length) {
     for (int i = 0; i < module->child_count; i++)
-        if (strlen(module->children[i].name) == length && !memcmp(module->children[i].name, name, length)) return module->children[i].module;
+        if (strlen(module->children[i].name) == length && !memcmp(module->children[i].name, name, length))
+            return module->children[i].module;
     return NULL;
 }
 
@@ -214,7 +223,8 @@ cr_nn_module *cr_nn_find(cr_nn_module *module, const char *path) {
 }
 
 cr_tensor *cr_nn_tensor(cr_nn_module *module, const char *path) {
-    for (const char *dot; module && path && (dot = strchr(path, '.')); path = dot + 1) module = child_named(module, path, (size_t)(dot - path));
+    for (const char *dot; module && path && (dot = strchr(path, '.')); path = dot + 1)
+        module = child_named(module, path, (size_t)(dot - path));
     for (int i = 0; module && path && i < module->tensor_count; i++)
         if (!strcmp(module->tensors[i].name, path)) return module->tensors[i].tensor;
     return NULL;
@@ -225,14 +235,16 @@ static bool visit_tree(cr_nn_module *module, char *path, size_t used, size_t siz
     if (!visit(module, path, context)) return false;
     for (int i = 0; i < module->child_count; i++) {
         const int written = snprintf(path + used, size - used, "%s%s", used ? "." : "", module->children[i].name);
-        if (written < 0 || (size_t)written >= size - used) return cr_fail(CR_ERROR_ARGUMENT, "nn: a module's path is longer than %zu bytes", size);
+        if (written < 0 || (size_t)written >= size - used)
+            return cr_fail(CR_ERROR_ARGUMENT, "nn: a module's path is longer than %zu bytes", size);
         if (!visit_tree(module->children[i].module, path, used + (size_t)written, size, visit, context)) return false;
         path[used] = '\0';
     }
     return true;
 }
 
-bool cr_nn_apply(cr_nn_module *module, bool (*visit)(cr_nn_module *module, const char *path, void *context), void *context) {
+bool cr_nn_apply(cr_nn_module *module, bool (*visit)(cr_nn_module *module, const char *path, void *context),
+                 void *context) {
     char path[1024] = "";
     if (!module || !visit) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "nn_apply: NULL module or function");
     return visit_tree(module, path, 0, sizeof path, visit, context);
@@ -297,7 +309,8 @@ cr_nn_tensors cr_nn_state(cr_nn_module *module) { return list_tensors(module, CR
 int64_t cr_nn_parameter_count(cr_nn_module *module) {
     const cr_nn_tensors parameters = cr_nn_parameters(module);
     int64_t total = 0;
-    for (int i = 0; i < parameters.count; i++) total += cr_numel(parameters.at[i]);
+    for (int i = 0; i < parameters.count; i++)
+        total += cr_numel(parameters.at[i]);
     return total;
 }
 
@@ -323,5 +336,6 @@ bool cr_nn_requires_grad_(cr_nn_module *module, bool requires_grad) {
 
 void cr_nn_zero_grad(cr_nn_module *module) {
     const cr_nn_tensors parameters = cr_nn_parameters(module);
-    for (int i = 0; i < parameters.count; i++) cr_set_grad(parameters.at[i], NULL);
+    for (int i = 0; i < parameters.count; i++)
+        cr_set_grad(parameters.at[i], NULL);
 }

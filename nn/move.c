@@ -4,7 +4,8 @@
 #include <cresset/autograd.h>
 
 /* The new values of every tensor of the module, made first: a failure half-way leaves the module as it was. */
-static bool replace_all(cr_nn_module *module, cr_tensor *(*convert)(cr_tensor *t, const void *target), const void *target) {
+static bool replace_all(cr_nn_module *module, cr_tensor *(*convert)(cr_tensor *t, const void *target),
+                        const void *target) {
     bool done = true;
     cr_grad_mode mode = cr_grad_mode_enter(false, false);
     for (int pass = 0; done && pass < 2; pass++) {
@@ -12,7 +13,8 @@ static bool replace_all(cr_nn_module *module, cr_tensor *(*convert)(cr_tensor *t
         CR_SCOPE {
             cr_tensor **made = cr_calloc((size_t)list.count + 1, sizeof *made);
             done = made != NULL;
-            for (int i = 0; done && i < list.count; i++) done = (made[i] = convert(cr_detach(list.at[i]), target)) != NULL;
+            for (int i = 0; done && i < list.count; i++)
+                done = (made[i] = convert(cr_detach(list.at[i]), target)) != NULL;
             for (int i = 0; done && i < list.count; i++) {
                 cr_set_grad(list.at[i], NULL); /* of the old dtype or device */
                 cr_tensor_set_data(list.at[i], made[i]);
@@ -32,7 +34,8 @@ static cr_tensor *to_dtype(cr_tensor *t, const void *target) {
 bool cr_nn_to(cr_nn_module *module, cr_device device) { return module && replace_all(module, to_device, &device); }
 
 bool cr_nn_to_dtype(cr_nn_module *module, cr_dtype dtype) {
-    if (!cr_dtype_is_floating(dtype)) return cr_fail(CR_ERROR_DTYPE, "nn_to_dtype: %s is not a floating dtype", cr_dtype_name(dtype));
+    if (!cr_dtype_is_floating(dtype))
+        return cr_fail(CR_ERROR_DTYPE, "nn_to_dtype: %s is not a floating dtype", cr_dtype_name(dtype));
     return module && replace_all(module, to_dtype, &dtype);
 }
 
@@ -43,7 +46,8 @@ bool cr_nn_copy_state(cr_nn_module *to, cr_nn_module *from) {
         return cr_fail(CR_ERROR_SHAPE, "nn_copy_state: %d tensors of state into %d", source.count, target.count);
     bool done = true;
     cr_grad_mode mode = cr_grad_mode_enter(false, false);
-    for (int i = 0; done && i < target.count; i++) done = cr_copy_(target.at[i], source.at[i]) != NULL;
+    for (int i = 0; done && i < target.count; i++)
+        done = cr_copy_(target.at[i], source.at[i]) != NULL;
     cr_grad_mode_leave(&mode);
     return done;
 }

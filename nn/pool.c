@@ -25,13 +25,17 @@ static cr_nn_module *pool_new(const char *type, int64_t kernel, const cr_nn_pool
     if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
     cr_nn_module *self = cr_nn_module_new(type, sizeof(pool_module), pool_forward);
     if (!self) return NULL;
-    *(pool_module *)self->self = (pool_module){
-        .kernel = kernel,
-        .options = {.size = sizeof(cr_pool_options), .stride = o.stride, .padding = o.padding, .dilation = o.dilation, .ceil_mode = o.ceil_mode,
-                    .count_include_pad = o.count_include_pad},
-        .function = function};
+    *(pool_module *)self->self = (pool_module){.kernel = kernel,
+                                               .options = {.size = sizeof(cr_pool_options),
+                                                           .stride = o.stride,
+                                                           .padding = o.padding,
+                                                           .dilation = o.dilation,
+                                                           .ceil_mode = o.ceil_mode,
+                                                           .count_include_pad = o.count_include_pad},
+                                               .function = function};
     const int64_t stride = o.stride ? o.stride : kernel;
-    return cr_nn_set_description(self, "kernel_size=%lld, stride=%lld, padding=%lld", (long long)kernel, (long long)stride, (long long)o.padding)
+    return cr_nn_set_description(self, "kernel_size=%lld, stride=%lld, padding=%lld", (long long)kernel,
+                                 (long long)stride, (long long)o.padding)
                ? self
                : cr_nn_abandon(self);
 }
@@ -52,8 +56,12 @@ typedef struct sizes_module {
     cr_shape sizes;
 } sizes_module;
 
-static cr_tensor *adaptive_avg_forward(cr_nn_module *self, cr_tensor *x) { return cr_adaptive_avg_pool(x, ((const sizes_module *)self->self)->sizes); }
-static cr_tensor *adaptive_max_forward(cr_nn_module *self, cr_tensor *x) { return cr_adaptive_max_pool(x, ((const sizes_module *)self->self)->sizes); }
+static cr_tensor *adaptive_avg_forward(cr_nn_module *self, cr_tensor *x) {
+    return cr_adaptive_avg_pool(x, ((const sizes_module *)self->self)->sizes);
+}
+static cr_tensor *adaptive_max_forward(cr_nn_module *self, cr_tensor *x) {
+    return cr_adaptive_max_pool(x, ((const sizes_module *)self->self)->sizes);
+}
 static cr_tensor *unflatten_forward(cr_nn_module *self, cr_tensor *x) {
     const sizes_module *own = self->self;
     return cr_unflatten(x, own->dim, own->sizes);
@@ -79,8 +87,12 @@ typedef struct dropout_module {
     double p;
 } dropout_module;
 
-static cr_tensor *dropout_forward(cr_nn_module *self, cr_tensor *x) { return cr_dropout(x, ((const dropout_module *)self->self)->p, self->is_training); }
-static cr_tensor *dropout2d_forward(cr_nn_module *self, cr_tensor *x) { return cr_dropout2d(x, ((const dropout_module *)self->self)->p, self->is_training); }
+static cr_tensor *dropout_forward(cr_nn_module *self, cr_tensor *x) {
+    return cr_dropout(x, ((const dropout_module *)self->self)->p, self->is_training);
+}
+static cr_tensor *dropout2d_forward(cr_nn_module *self, cr_tensor *x) {
+    return cr_dropout2d(x, ((const dropout_module *)self->self)->p, self->is_training);
+}
 
 static cr_nn_module *dropout_new(const char *type, cr_nn_forward_function forward, double p) {
     if (!(p >= 0 && p <= 1)) {

@@ -28,7 +28,7 @@ typedef struct table {
     struct {
         cr_nn_module *module;
         int handle;
-    } *hooks;
+    } * hooks;
 } table;
 
 static int64_t own_parameters(const cr_nn_module *module) {
@@ -54,7 +54,8 @@ static cr_tensor *print_row(cr_nn_module *module, cr_tensor *input, cr_tensor *o
     (void)input;
     path_of(module, path, sizeof path);
     snprintf(name, sizeof name, "%s (%s)", *path ? path : "all", module->type);
-    fprintf(t->out, "  %-40s %-22s %12lld\n", name, cr_shape_format(cr_shape_of(output), shape), (long long)own_parameters(module));
+    fprintf(t->out, "  %-40s %-22s %12lld\n", name, cr_shape_format(cr_shape_of(output), shape),
+            (long long)own_parameters(module));
     return output;
 }
 
@@ -90,7 +91,8 @@ bool cr_nn_summary(FILE *out, cr_nn_module *module, cr_shape input_shape) {
         cr_grad_mode_leave(&mode);
     }
     if (training) cr_nn_train(module, true);
-    for (int i = 0; i < t.hook_count; i++) cr_nn_remove_hook(t.hooks[i].module, t.hooks[i].handle);
+    for (int i = 0; i < t.hook_count; i++)
+        cr_nn_remove_hook(t.hooks[i].module, t.hooks[i].handle);
     cr_free(t.hooks);
     fprintf(out, "  %-40s %-22s %12lld\n", "in all", "", (long long)cr_nn_parameter_count(module));
     return done;

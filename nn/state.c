@@ -10,7 +10,8 @@ bool cr_nn_save(cr_nn_module *module, const char *path) {
     const cr_nn_tensors state = cr_nn_state(module);
     cr_named_tensor *rows = cr_calloc((size_t)state.count + 1, sizeof *rows);
     if (!rows) return false;
-    for (int i = 0; i < state.count; i++) rows[i] = (cr_named_tensor){state.names[i], state.at[i]};
+    for (int i = 0; i < state.count; i++)
+        rows[i] = (cr_named_tensor){state.names[i], state.at[i]};
     const cr_text_pair metadata = {"format", "pt"}; /* what other readers expect of PyTorch's names and layouts */
     const bool saved = cr_safetensors_save(path, rows, state.count, &metadata, 1);
     cr_free(rows);
@@ -37,10 +38,11 @@ static bool check_names(const cr_nn_tensors *state, cr_safetensors *file, const 
     for (int i = 0; i < state->count; i++)
         if (!cr_safetensors_has(file, state->names[i])) list_name(missing, sizeof missing, state->names[i]);
     for (int i = 0; i < cr_safetensors_count(file); i++)
-        if (!state_has(state, cr_safetensors_name(file, i))) list_name(unexpected, sizeof unexpected, cr_safetensors_name(file, i));
+        if (!state_has(state, cr_safetensors_name(file, i)))
+            list_name(unexpected, sizeof unexpected, cr_safetensors_name(file, i));
     if (!*missing && !*unexpected) return true;
-    return cr_fail(CR_ERROR_FORMAT, "nn_load: %s does not fit the module%s%s%s%s", path, *missing ? "; missing: " : "", missing,
-                   *unexpected ? "; unexpected: " : "", unexpected);
+    return cr_fail(CR_ERROR_FORMAT, "nn_load: %s does not fit the module%s%s%s%s", path, *missing ? "; missing: " : "",
+                   missing, *unexpected ? "; unexpected: " : "", unexpected);
 }
 
 /* All shapes fit: nothing has been written yet. */

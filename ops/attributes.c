@@ -19,10 +19,12 @@ const char *cr_intern(const char *text) {
     static interned *buckets[256]; /* few and small: equations, modes */
     if (!text) return NULL;
     const size_t length = strlen(text);
-    interned **bucket = &buckets[(length * 31 + (uint8_t)text[0] + (length ? (uint8_t)text[length - 1] * 7u : 0)) % 256];
+    interned **bucket =
+        &buckets[(length * 31 + (uint8_t)text[0] + (length ? (uint8_t)text[length - 1] * 7u : 0)) % 256];
     pthread_mutex_lock(&lock);
     interned *found = *bucket;
-    while (found && strcmp(found->text, text) != 0) found = found->next;
+    while (found && strcmp(found->text, text) != 0)
+        found = found->next;
     if (!found && (found = malloc(sizeof *found + length + 1))) {
         memcpy(found->text, text, length + 1);
         found->next = *bucket;
@@ -35,7 +37,8 @@ const char *cr_intern(const char *text) {
 
 /* ---------------------------------------------------------------- parsing */
 static const char *skip_spaces(const char *text) {
-    while (isspace((unsigned char)*text)) text++;
+    while (isspace((unsigned char)*text))
+        text++;
     return text;
 }
 
@@ -97,7 +100,8 @@ static const char *parse_value(const cr_attribute *attribute, const char *text, 
 
 static const cr_attribute *find_attribute(const cr_op *op, const char *name, size_t length) {
     for (int i = 0; i < op->attribute_count; i++)
-        if (strlen(op->attributes[i].name) == length && !memcmp(op->attributes[i].name, name, length)) return &op->attributes[i];
+        if (strlen(op->attributes[i].name) == length && !memcmp(op->attributes[i].name, name, length))
+            return &op->attributes[i];
     return NULL;
 }
 
@@ -105,13 +109,16 @@ bool cr_attributes_parse(const cr_op *op, const char *text, void *attributes) {
     if (op->attribute_bytes) memcpy(attributes, op->defaults, op->attribute_bytes);
     for (text = skip_spaces(text ? text : ""); *text; text = skip_spaces(text)) {
         const size_t length = strcspn(text, "= ");
-        if (text[length] != '=') return cr_fail(CR_ERROR_ARGUMENT, "%s: attributes are name=value, got \"%.40s\"", op->name, text);
+        if (text[length] != '=')
+            return cr_fail(CR_ERROR_ARGUMENT, "%s: attributes are name=value, got \"%.40s\"", op->name, text);
         const cr_attribute *attribute = find_attribute(op, text, length);
         if (!attribute)
-            return cr_fail(CR_ERROR_ARGUMENT, "%s has no attribute \"%.*s\"", op->name, (int)(length < 40 ? length : 40), text);
+            return cr_fail(CR_ERROR_ARGUMENT, "%s has no attribute \"%.*s\"", op->name,
+                           (int)(length < 40 ? length : 40), text);
         const char *value = text + length + 1;
         text = parse_value(attribute, value, (char *)attributes + attribute->offset);
-        if (!text) return cr_fail(CR_ERROR_ARGUMENT, "%s: cannot read \"%.40s\" as %s", op->name, value, attribute->name);
+        if (!text)
+            return cr_fail(CR_ERROR_ARGUMENT, "%s: cannot read \"%.40s\" as %s", op->name, value, attribute->name);
     }
     return true;
 }
@@ -124,10 +131,13 @@ static int print_value(char *text, size_t size, const cr_attribute *attribute, c
     case CR_ATTRIBUTE_FLOAT: return snprintf(text, size, "%.17g", *(const double *)field);
     case CR_ATTRIBUTE_BOOL: return snprintf(text, size, "%s", *(const bool *)field ? "true" : "false");
     case CR_ATTRIBUTE_DTYPE:
-        return snprintf(text, size, "%s", *(const cr_dtype *)field == CR_DTYPE_DEFAULT ? "default" : cr_dtype_name(*(const cr_dtype *)field));
+        return snprintf(text, size, "%s",
+                        *(const cr_dtype *)field == CR_DTYPE_DEFAULT ? "default"
+                                                                     : cr_dtype_name(*(const cr_dtype *)field));
     case CR_ATTRIBUTE_DEVICE: return snprintf(text, size, "%s", cr_device_name(*(const cr_device *)field, name));
     case CR_ATTRIBUTE_DIMS: return snprintf(text, size, "%s", cr_shape_format(*(const cr_dims *)field, name));
-    case CR_ATTRIBUTE_TEXT: return snprintf(text, size, "'%s'", *(const char *const *)field ? *(const char *const *)field : "");
+    case CR_ATTRIBUTE_TEXT:
+        return snprintf(text, size, "'%s'", *(const char *const *)field ? *(const char *const *)field : "");
     case CR_ATTRIBUTE_GENERATOR: return 0;
     }
     return 0;
@@ -142,7 +152,8 @@ char *cr_attributes_print(const cr_op *op, const void *attributes) {
         const cr_attribute *attribute = &op->attributes[i];
         if (attribute->kind == CR_ATTRIBUTE_GENERATOR) continue;
         used += (size_t)snprintf(text + used, size - used, "%s%s=", used ? " " : "", attribute->name);
-        const int written = print_value(text + used, size - used, attribute, (const char *)attributes + attribute->offset);
+        const int written =
+            print_value(text + used, size - used, attribute, (const char *)attributes + attribute->offset);
         used += (size_t)written < size - used ? (size_t)written : size - used - 1;
     }
     return text;
@@ -150,16 +161,17 @@ char *cr_attributes_print(const cr_op *op, const void *attributes) {
 
 bool cr_attributes_equal(const cr_op *op, const void *a, const void *b) {
     static const size_t sizes[] = {
-        [CR_ATTRIBUTE_INT] = sizeof(int64_t),         [CR_ATTRIBUTE_FLOAT] = sizeof(double),
-        [CR_ATTRIBUTE_BOOL] = sizeof(bool),           [CR_ATTRIBUTE_DTYPE] = sizeof(cr_dtype),
-        [CR_ATTRIBUTE_DEVICE] = sizeof(cr_device),    [CR_ATTRIBUTE_DIMS] = 0,
-        [CR_ATTRIBUTE_TEXT] = sizeof(char *),         [CR_ATTRIBUTE_GENERATOR] = sizeof(void *),
+        [CR_ATTRIBUTE_INT] = sizeof(int64_t),      [CR_ATTRIBUTE_FLOAT] = sizeof(double),
+        [CR_ATTRIBUTE_BOOL] = sizeof(bool),        [CR_ATTRIBUTE_DTYPE] = sizeof(cr_dtype),
+        [CR_ATTRIBUTE_DEVICE] = sizeof(cr_device), [CR_ATTRIBUTE_DIMS] = 0,
+        [CR_ATTRIBUTE_TEXT] = sizeof(char *),      [CR_ATTRIBUTE_GENERATOR] = sizeof(void *),
     };
     for (int i = 0; i < op->attribute_count; i++) {
         const cr_attribute *attribute = &op->attributes[i];
         const char *x = (const char *)a + attribute->offset, *y = (const char *)b + attribute->offset;
-        const bool equal = attribute->kind == CR_ATTRIBUTE_DIMS ? cr_shape_equal(*(const cr_dims *)(const void *)x, *(const cr_dims *)(const void *)y)
-                                                                : !memcmp(x, y, sizes[attribute->kind]);
+        const bool equal = attribute->kind == CR_ATTRIBUTE_DIMS
+                               ? cr_shape_equal(*(const cr_dims *)(const void *)x, *(const cr_dims *)(const void *)y)
+                               : !memcmp(x, y, sizes[attribute->kind]);
         if (!equal) return false;
     }
     return true;
@@ -168,14 +180,15 @@ bool cr_attributes_equal(const cr_op *op, const void *a, const void *b) {
 /* ---------------------------------------------------------------- calls by name */
 enum { ATTRIBUTE_BYTES = 4096 };
 
-bool cr_op_call(const char *name, cr_tensor *const *inputs, int input_count, const char *attributes, cr_tensor **outputs,
-                int output_count) {
+bool cr_op_call(const char *name, cr_tensor *const *inputs, int input_count, const char *attributes,
+                cr_tensor **outputs, int output_count) {
     if (!name || (!inputs && input_count) || (!outputs && output_count) || input_count < 0 || output_count < 0)
         return cr_fail(CR_ERROR_ARGUMENT, "op_call: NULL or negative argument");
     cr_op *op = cr_op_find(name);
     if (!op) return cr_fail(CR_ERROR_ARGUMENT, "there is no op \"%.60s\"", name);
     _Alignas(16) char storage[ATTRIBUTE_BYTES];
-    if (op->attribute_bytes > sizeof storage) return cr_fail(CR_ERROR_UNSUPPORTED, "%s: attributes of %zu bytes", name, op->attribute_bytes);
+    if (op->attribute_bytes > sizeof storage)
+        return cr_fail(CR_ERROR_UNSUPPORTED, "%s: attributes of %zu bytes", name, op->attribute_bytes);
     if (op->attribute_bytes && !cr_attributes_parse(op, attributes, storage)) return false;
     return cr_run_all(op, inputs, input_count, op->attribute_bytes ? storage : NULL, outputs, output_count);
 }

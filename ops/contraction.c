@@ -7,9 +7,11 @@
 static bool infer_matmul(cr_call *call) {
     const cr_tensor *a = call->inputs[0], *b = call->inputs[1];
     cr_shape batch_a = cr_tensor_shape(a), batch_b = cr_tensor_shape(b), shape;
-    if (a->ndim < 2 || b->ndim < 2) return cr_fail_call(call, CR_ERROR_SHAPE, "operands need at least 2 dims here; cr_matmul takes vectors too");
+    if (a->ndim < 2 || b->ndim < 2)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "operands need at least 2 dims here; cr_matmul takes vectors too");
     if (a->sizes[a->ndim - 1] != b->sizes[b->ndim - 2])
-        return cr_fail_call(call, CR_ERROR_SHAPE, "inner sizes differ: a's last size %lld must equal b's second to last %lld",
+        return cr_fail_call(call, CR_ERROR_SHAPE,
+                            "inner sizes differ: a's last size %lld must equal b's second to last %lld",
                             (long long)a->sizes[a->ndim - 1], (long long)b->sizes[b->ndim - 2]);
     const cr_dtype dtype = cr_dtype_promote((cr_dtype)a->dtype, (cr_dtype)b->dtype);
     if (dtype == CR_BOOL) return cr_fail_call(call, CR_ERROR_DTYPE, "does not take bool; cast the operands");
@@ -55,7 +57,8 @@ static bool infer_linear(cr_call *call) {
     const cr_tensor *x = call->inputs[0], *weight = call->inputs[1], *bias = call->inputs[2];
     if (weight->ndim != 2 || x->ndim < 1 || x->sizes[x->ndim - 1] != weight->sizes[1])
         return cr_fail_call(call, CR_ERROR_SHAPE, "the input is [*, in] and the weight [out, in]");
-    if (bias && (bias->ndim != 1 || bias->sizes[0] != weight->sizes[0])) return cr_fail_call(call, CR_ERROR_SHAPE, "the bias is [out]");
+    if (bias && (bias->ndim != 1 || bias->sizes[0] != weight->sizes[0]))
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the bias is [out]");
     if (x->dtype != weight->dtype || (bias && bias->dtype != x->dtype) || !cr_dtype_is_floating((cr_dtype)x->dtype))
         return cr_fail_call(call, CR_ERROR_DTYPE, "input, weight and bias have one floating dtype");
     cr_shape shape = cr_tensor_shape(x);
@@ -86,7 +89,8 @@ cr_tensor *cr_linear(cr_tensor *x, cr_tensor *weight, cr_tensor *bias) { return 
 static cr_tensor *exactly(const char *name, cr_tensor *a, int dims_a, cr_tensor *b, int dims_b) {
     if (a && b && (a->ndim != dims_a || b->ndim != dims_b)) {
         char x[224], y[224];
-        cr_record_error(CR_ERROR_SHAPE, "%s: takes operands of %d and %d dims, got %s and %s", name, dims_a, dims_b, cr_describe(a, x), cr_describe(b, y));
+        cr_record_error(CR_ERROR_SHAPE, "%s: takes operands of %d and %d dims, got %s and %s", name, dims_a, dims_b,
+                        cr_describe(a, x), cr_describe(b, y));
         return NULL;
     }
     return cr_matmul(a, b);

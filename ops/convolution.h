@@ -7,8 +7,8 @@
 enum { CR_SPATIAL_DIMS = 3 };
 
 /* y = x * w, with x [batch, groups·channels, in…], w [groups·features, channels, kernel…] and
- * y [batch, groups·features, out…]. A transposed convolution is the same problem with its input as y and its output as x.
- * Fewer than three spatial dims: ones in front. */
+ * y [batch, groups·features, out…]. A transposed convolution is the same problem with its input as y and its output as
+ * x. Fewer than three spatial dims: ones in front. */
 typedef struct cr_convolution {
     int64_t batch, groups, channels, features;
     int64_t in[CR_SPATIAL_DIMS], out[CR_SPATIAL_DIMS], kernel[CR_SPATIAL_DIMS];

@@ -80,8 +80,8 @@ static bool decompose_full(cr_call *call) {
     return call->outputs[0] != NULL;
 }
 
-CR_OP(full, .inputs = "", CR_ROW_ATTRIBUTES(full), .flags = CR_OP_NO_GRADIENT, .infer = infer_full, .decompose = decompose_full,
-      .doc = "A tensor filled with one value.")
+CR_OP(full, .inputs = "", CR_ROW_ATTRIBUTES(full), .flags = CR_OP_NO_GRADIENT, .infer = infer_full,
+      .decompose = decompose_full, .doc = "A tensor filled with one value.")
 
 cr_tensor *cr_full(cr_dtype dtype, cr_shape shape, double value, cr_device device) {
     const cr_full_options options = {sizeof options, dtype, shape, value, device};

@@ -27,7 +27,8 @@ bool cr_listener_add(const cr_listener *listener) {
 /* The index-th word of a signature without its mark. */
 static int name_of_input(const cr_op *op, int index, char name[32]) {
     const char *word = op->inputs;
-    for (int i = 0; i < index && strchr(word, ' '); i++) word = strchr(word, ' ') + 1;
+    for (int i = 0; i < index && strchr(word, ' '); i++)
+        word = strchr(word, ' ') + 1;
     const int length = (int)strcspn(word, " ?*");
     return snprintf(name, 32, "%.*s", length < 31 ? length : 31, word);
 }
@@ -65,7 +66,8 @@ static bool check_inputs(cr_call *call) {
             return cr_fail(CR_ERROR_ARGUMENT, "operand %s is NULL", name);
         }
         if (__builtin_expect(t->magic != CR_TENSOR_ALIVE, 0)) return cr_tensor_check(t, op->name);
-        if (t->ndim == 0 && t->device.type == CR_DEVICE_CPU && placed) continue; /* a number may stand beside any device */
+        if (t->ndim == 0 && t->device.type == CR_DEVICE_CPU && placed)
+            continue; /* a number may stand beside any device */
         if (placed && !cr_device_equal(t->device, device)) {
             for (int k = 0; k < i; k++) /* was it a number that placed us? */
                 if (call->inputs[k] && !(call->inputs[k]->ndim == 0 && call->inputs[k]->device.type == CR_DEVICE_CPU))
@@ -87,7 +89,8 @@ static bool check_in_place(const cr_call *call) {
         if (!cr_shape_broadcast(spec->shape, shape, &joined) || !cr_shape_equal(joined, shape)) {
             char text[192];
             cr_clear_error();
-            return cr_fail_call(call, CR_ERROR_SHAPE, "the result has shape %s, which the tensor written in place cannot hold",
+            return cr_fail_call(call, CR_ERROR_SHAPE,
+                                "the result has shape %s, which the tensor written in place cannot hold",
                                 cr_shape_format(spec->shape, text));
         }
     }
@@ -97,11 +100,13 @@ static bool check_in_place(const cr_call *call) {
         return cr_fail_call(call, CR_ERROR_DTYPE, "the result is %s, which cannot be written in place to %s",
                             cr_dtype_name(spec->dtype), cr_dtype_name((cr_dtype)target->dtype));
     if (cr_tensor_self_overlaps(target))
-        return cr_fail_call(call, CR_ERROR_STATE, "the tensor written in place is an expanded view, whose elements share memory; "
-                                                  "clone it first");
+        return cr_fail_call(call, CR_ERROR_STATE,
+                            "the tensor written in place is an expanded view, whose elements share memory; "
+                            "clone it first");
     for (int i = 0; i < call->input_count; i++)
         if (call->inputs[i] && cr_tensor_partly_overlaps(target, call->inputs[i]))
-            return cr_fail_call(call, CR_ERROR_STATE, "operand %d shares memory with the tensor written in place; clone it first", i);
+            return cr_fail_call(call, CR_ERROR_STATE,
+                                "operand %d shares memory with the tensor written in place; clone it first", i);
     return true;
 }
 
@@ -127,7 +132,8 @@ static bool run_dry(cr_call *call) {
         const cr_spec *spec = &call->specs[i];
         cr_shape strides;
         if (spec->channels_last) cr_channels_last_strides(spec->shape, &strides);
-        call->outputs[i] = cr_empty_hollow(spec->dtype, spec->shape, spec->channels_last ? &strides : NULL, call->device);
+        call->outputs[i] =
+            cr_empty_hollow(spec->dtype, spec->shape, spec->channels_last ? &strides : NULL, call->device);
         if (!call->outputs[i]) return false;
     }
     return true;
@@ -158,7 +164,8 @@ static bool run_decomposition(cr_call *call, bool quiet) {
     bool done = call->op->decompose(call);
     if (done && target) done = cr_copy_(target, call->outputs[0]) != NULL;
     if (target) call->outputs[0] = target;
-    for (int i = 0; done && i < call->output_count; i++) cr_keep(call->outputs[i]);
+    for (int i = 0; done && i < call->output_count; i++)
+        cr_keep(call->outputs[i]);
     cr_scope_close(&scope);
     thread->listeners_paused = paused;
     if (!done && !target) memset(call->outputs, 0, (size_t)call->output_count * sizeof call->outputs[0]);
@@ -203,7 +210,8 @@ static bool execute(cr_call *call, unsigned wants, unsigned *active) {
     if (op->view) return op->view(call);
     if (kernel) return run_kernel(call, kernel);
     char device[16];
-    return cr_fail(CR_ERROR_UNSUPPORTED, "has no kernel and no decomposition for %s", cr_device_name(call->device, device));
+    return cr_fail(CR_ERROR_UNSUPPORTED, "has no kernel and no decomposition for %s",
+                   cr_device_name(call->device, device));
 }
 
 static bool dispatch_checked(cr_call *call, cr_thread *thread) {
@@ -251,8 +259,10 @@ bool cr_run_all(cr_op *op, cr_tensor *const *inputs, int input_count, const void
                     .attributes = attributes ? attributes : op->defaults,
                     .specs = specs};
     const bool done = dispatch(&call);
-    for (int i = 0; i < output_count; i++) outputs[i] = done && i < call.output_count ? made[i] : NULL;
-    for (int i = output_count; done && i < call.output_count; i++) cr_discard(made[i]);
+    for (int i = 0; i < output_count; i++)
+        outputs[i] = done && i < call.output_count ? made[i] : NULL;
+    for (int i = output_count; done && i < call.output_count; i++)
+        cr_discard(made[i]);
     return done;
 }
 
@@ -262,7 +272,8 @@ cr_tensor *cr_run(cr_op *op, cr_tensor *const *inputs, int input_count, const vo
     return output;
 }
 
-cr_tensor *cr_run_in_place(cr_op *op, cr_tensor *target, cr_tensor *const *inputs, int input_count, const void *attributes) {
+cr_tensor *cr_run_in_place(cr_op *op, cr_tensor *target, cr_tensor *const *inputs, int input_count,
+                           const void *attributes) {
     cr_spec specs[CR_MAX_OUTPUTS];
     cr_tensor *outputs[1] = {target};
     if (!target) {

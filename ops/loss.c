@@ -18,13 +18,19 @@ static bool finish(cr_call *call, cr_tensor *terms, cr_tensor *weight) {
     if (!check_reduction(call)) return false;
     if (weight) terms = cr_mul(terms, weight);
     const int64_t reduction = settings(call)->reduction;
-    call->outputs[0] = reduction == CR_REDUCTION_MEAN ? cr_mean(terms) : reduction == CR_REDUCTION_SUM ? cr_sum(terms) : terms;
+    call->outputs[0] = reduction == CR_REDUCTION_MEAN  ? cr_mean(terms)
+                       : reduction == CR_REDUCTION_SUM ? cr_sum(terms)
+                                                       : terms;
     return call->outputs[0] != NULL;
 }
 
 /* ---------------------------------------------------------------- differences */
-static bool decompose_mse_loss(cr_call *call) { return finish(call, cr_square(cr_sub(call->inputs[0], call->inputs[1])), NULL); }
-static bool decompose_l1_loss(cr_call *call) { return finish(call, cr_abs(cr_sub(call->inputs[0], call->inputs[1])), NULL); }
+static bool decompose_mse_loss(cr_call *call) {
+    return finish(call, cr_square(cr_sub(call->inputs[0], call->inputs[1])), NULL);
+}
+static bool decompose_l1_loss(cr_call *call) {
+    return finish(call, cr_abs(cr_sub(call->inputs[0], call->inputs[1])), NULL);
+}
 static bool decompose_smooth_l1_loss(cr_call *call) {
     const double beta = settings(call)->beta;
     cr_tensor *difference = cr_sub(call->inputs[0], call->inputs[1]);
@@ -32,7 +38,8 @@ static bool decompose_smooth_l1_loss(cr_call *call) {
     return finish(call, beta == 0 ? cr_abs(difference) : cr_smooth_l1_terms(difference, beta), NULL);
 }
 static bool decompose_huber_loss(cr_call *call) {
-    if (!(settings(call)->beta > 0)) return cr_fail(CR_ERROR_ARGUMENT, "beta is %g; it must be above 0", settings(call)->beta);
+    if (!(settings(call)->beta > 0))
+        return cr_fail(CR_ERROR_ARGUMENT, "beta is %g; it must be above 0", settings(call)->beta);
     return finish(call, cr_huber_terms(cr_sub(call->inputs[0], call->inputs[1]), settings(call)->beta), NULL);
 }
 
@@ -53,7 +60,9 @@ static bool decompose_bce_with_logits(cr_call *call) {
     cr_tensor *terms = cr_sub(cr_sub(x, cr_mul(x, y)), cr_mul(share, cr_log_sigmoid(x)));
     return finish(call, terms, call->inputs[2]);
 }
-static bool decompose_kl_div(cr_call *call) { return finish(call, cr_kl_terms(call->inputs[0], call->inputs[1]), NULL); }
+static bool decompose_kl_div(cr_call *call) {
+    return finish(call, cr_kl_terms(call->inputs[0], call->inputs[1]), NULL);
+}
 
 /* ---------------------------------------------------------------- classes */
 /* x [N, C, …] and target [N, …]: the class dim is 1, or 0 where x is [C]. */
@@ -64,8 +73,10 @@ static bool check_classes(const cr_call *call, int *dim) {
     for (int i = 0, k = 0; fits && i < x->ndim; i++)
         if (i != *dim) fits = target->sizes[k++] == x->sizes[i];
     if (!fits) return cr_fail_call(call, CR_ERROR_SHAPE, "the input is [N, C, …] and the target [N, …]");
-    if (target->dtype != CR_I64 && target->dtype != CR_I32) return cr_fail_call(call, CR_ERROR_DTYPE, "classes are i64 or i32");
-    if (weight && (weight->ndim != 1 || weight->sizes[0] != x->sizes[*dim])) return cr_fail_call(call, CR_ERROR_SHAPE, "the weight is [C]");
+    if (target->dtype != CR_I64 && target->dtype != CR_I32)
+        return cr_fail_call(call, CR_ERROR_DTYPE, "classes are i64 or i32");
+    if (weight && (weight->ndim != 1 || weight->sizes[0] != x->sizes[*dim]))
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the weight is [C]");
     return true;
 }
 
@@ -96,7 +107,8 @@ static cr_tensor *picked(cr_tensor *x, cr_tensor *classes, int dim) {
 static bool decompose_nll_loss(cr_call *call) {
     int dim;
     cr_tensor *classes, *share;
-    return check_classes(call, &dim) && read_target(call, &classes, &share) && finish_weighted(call, picked(call->inputs[0], classes, dim), share);
+    return check_classes(call, &dim) && read_target(call, &classes, &share) &&
+           finish_weighted(call, picked(call->inputs[0], classes, dim), share);
 }
 
 /* Targets that are probabilities: -Σ_c w_c y_c log p_c, mean over places. */
@@ -110,7 +122,8 @@ static bool with_probabilities(cr_call *call) {
     cr_tensor *terms = cr_neg(cr_mul(target, cr_log_softmax(x, dim)));
     if (weight) {
         cr_shape shape = {.count = cr_ndim(x)};
-        for (int i = 0; i < shape.count; i++) shape.at[i] = i == dim ? cr_size(x, dim) : 1;
+        for (int i = 0; i < shape.count; i++)
+            shape.at[i] = i == dim ? cr_size(x, dim) : 1;
         terms = cr_mul(terms, cr_reshape(weight, shape));
     }
     terms = cr_sum(terms, .dims = CR_DIMS(dim));
@@ -121,20 +134,24 @@ static bool decompose_cross_entropy(cr_call *call) {
     cr_tensor *x = call->inputs[0], *weight = call->inputs[2], *classes, *share;
     const double smoothing = settings(call)->label_smoothing;
     int dim;
-    if (!(smoothing >= 0 && smoothing <= 1)) return cr_fail(CR_ERROR_ARGUMENT, "label smoothing of %g; it lies in 0 … 1", smoothing);
+    if (!(smoothing >= 0 && smoothing <= 1))
+        return cr_fail(CR_ERROR_ARGUMENT, "label smoothing of %g; it lies in 0 … 1", smoothing);
     if (cr_dtype_is_floating(cr_dtype_of(call->inputs[1]))) return with_probabilities(call);
     if (!check_classes(call, &dim) || !read_target(call, &classes, &share)) return false;
     cr_tensor *log_p = cr_log_softmax(x, dim), *terms = picked(log_p, classes, dim);
     if (smoothing == 0) return finish_weighted(call, terms, share);
     /* (1 - s) · nll + s / C · Σ_c w_c (-log p_c), both divided by the weights of the true classes */
-    cr_tensor *all = cr_neg(log_p), *counts = cr_cast(cr_ne_scalar(call->inputs[1], (double)settings(call)->ignore_index), cr_dtype_of(x));
+    cr_tensor *all = cr_neg(log_p),
+              *counts = cr_cast(cr_ne_scalar(call->inputs[1], (double)settings(call)->ignore_index), cr_dtype_of(x));
     if (weight) {
         cr_shape shape = {.count = cr_ndim(x)};
-        for (int i = 0; i < shape.count; i++) shape.at[i] = i == dim ? cr_size(x, dim) : 1;
+        for (int i = 0; i < shape.count; i++)
+            shape.at[i] = i == dim ? cr_size(x, dim) : 1;
         all = cr_mul(all, cr_reshape(weight, shape));
     }
     cr_tensor *spread = cr_mul(cr_sum(all, .dims = CR_DIMS(dim)), counts);
-    cr_tensor *mixed = cr_add(cr_mul_scalar(cr_mul(terms, share), 1 - smoothing), cr_mul_scalar(spread, smoothing / (double)cr_size(x, dim)));
+    cr_tensor *mixed = cr_add(cr_mul_scalar(cr_mul(terms, share), 1 - smoothing),
+                              cr_mul_scalar(spread, smoothing / (double)cr_size(x, dim)));
     if (settings(call)->reduction != CR_REDUCTION_MEAN) return finish(call, mixed, NULL);
     return check_reduction(call) && (call->outputs[0] = cr_div(cr_sum(mixed), cr_sum(share)));
 }

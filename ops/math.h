@@ -1,6 +1,6 @@
-/* The words of pointwise expressions, for three compute types: f32, f64, i64. Before an expression, CR_T names the type's
- * suffix and T is the type. Plain C that also compiles as C++ and CUDA; branch-free where loops should vectorise.
- * Polynomials for f32 follow Cephes (Moshier, "Methods and Programs for Mathematical Functions", 1989). */
+/* The words of pointwise expressions, for three compute types: f32, f64, i64. Before an expression, CR_T names the
+ * type's suffix and T is the type. Plain C that also compiles as C++ and CUDA; branch-free where loops should
+ * vectorise. Polynomials for f32 follow Cephes (Moshier, "Methods and Programs for Mathematical Functions", 1989). */
 #ifndef CRESSET_OPS_MATH_H
 #define CRESSET_OPS_MATH_H
 
@@ -16,51 +16,51 @@
 
 /* ---------------------------------------------------------------- the words */
 #define CR_WORD_(function, suffix) cr_##function##_##suffix
-#define CR_WORD(function, suffix) CR_WORD_(function, suffix)
-#define NUMBER(value) ((T)(value))
-#define ATTRIBUTE(x) CR_WORD(attribute, CR_T)(x)
-#define SELECT(condition, x, y) ((condition) ? (x) : (y))
-#define ISNAN(x) CR_WORD(isnan, CR_T)(x)
-#define ISINF(x) CR_WORD(isinf, CR_T)(x)
-#define ABS(x) CR_WORD(abs, CR_T)(x)
-#define FLOOR(x) CR_WORD(floor, CR_T)(x)
-#define CEIL(x) CR_WORD(ceil, CR_T)(x)
-#define ROUND(x) CR_WORD(round, CR_T)(x)
-#define TRUNC(x) CR_WORD(trunc, CR_T)(x)
-#define FLOOR_DIVIDE(x, y) CR_WORD(floor_divide, CR_T)(x, y)
-#define TRUNC_DIVIDE(x, y) CR_WORD(trunc_divide, CR_T)(x, y)
-#define REMAINDER(x, y) CR_WORD(remainder, CR_T)(x, y)
-#define FMOD(x, y) CR_WORD(fmod, CR_T)(x, y)
-#define POW(x, y) CR_WORD(pow, CR_T)(x, y)
-#define SQRT(x) CR_WORD(sqrt, CR_T)(x)
-#define EXP(x) CR_WORD(exp, CR_T)(x)
-#define EXP2(x) CR_WORD(exp2, CR_T)(x)
-#define EXPM1(x) CR_WORD(expm1, CR_T)(x)
-#define LOG(x) CR_WORD(log, CR_T)(x)
-#define LOG2(x) CR_WORD(log2, CR_T)(x)
-#define LOG10(x) CR_WORD(log10, CR_T)(x)
-#define LOG1P(x) CR_WORD(log1p, CR_T)(x)
-#define SIN(x) CR_WORD(sin, CR_T)(x)
-#define COS(x) CR_WORD(cos, CR_T)(x)
-#define TAN(x) CR_WORD(tan, CR_T)(x)
-#define ASIN(x) CR_WORD(asin, CR_T)(x)
-#define ACOS(x) CR_WORD(acos, CR_T)(x)
-#define ATAN(x) CR_WORD(atan, CR_T)(x)
-#define ATAN2(x, y) CR_WORD(atan2, CR_T)(x, y)
-#define HYPOT(x, y) CR_WORD(hypot, CR_T)(x, y)
-#define SINH(x) CR_WORD(sinh, CR_T)(x)
-#define COSH(x) CR_WORD(cosh, CR_T)(x)
-#define TANH(x) CR_WORD(tanh, CR_T)(x)
-#define ASINH(x) CR_WORD(asinh, CR_T)(x)
-#define ACOSH(x) CR_WORD(acosh, CR_T)(x)
-#define ATANH(x) CR_WORD(atanh, CR_T)(x)
-#define SIGMOID(x) CR_WORD(sigmoid, CR_T)(x)
-#define ERF(x) CR_WORD(erf, CR_T)(x)
-#define ERFC(x) CR_WORD(erfc, CR_T)(x)
-#define ERFINV(x) CR_WORD(erfinv, CR_T)(x)
-#define BITWISE_NOT(x) (~(x))
-#define SHIFT_LEFT(x, y) CR_WORD(shift_left, CR_T)(x, y)
-#define SHIFT_RIGHT(x, y) CR_WORD(shift_right, CR_T)(x, y)
+#define CR_WORD(function, suffix)  CR_WORD_(function, suffix)
+#define NUMBER(value)              ((T)(value))
+#define ATTRIBUTE(x)               CR_WORD(attribute, CR_T)(x)
+#define SELECT(condition, x, y)    ((condition) ? (x) : (y))
+#define ISNAN(x)                   CR_WORD(isnan, CR_T)(x)
+#define ISINF(x)                   CR_WORD(isinf, CR_T)(x)
+#define ABS(x)                     CR_WORD(abs, CR_T)(x)
+#define FLOOR(x)                   CR_WORD(floor, CR_T)(x)
+#define CEIL(x)                    CR_WORD(ceil, CR_T)(x)
+#define ROUND(x)                   CR_WORD(round, CR_T)(x)
+#define TRUNC(x)                   CR_WORD(trunc, CR_T)(x)
+#define FLOOR_DIVIDE(x, y)         CR_WORD(floor_divide, CR_T)(x, y)
+#define TRUNC_DIVIDE(x, y)         CR_WORD(trunc_divide, CR_T)(x, y)
+#define REMAINDER(x, y)            CR_WORD(remainder, CR_T)(x, y)
+#define FMOD(x, y)                 CR_WORD(fmod, CR_T)(x, y)
+#define POW(x, y)                  CR_WORD(pow, CR_T)(x, y)
+#define SQRT(x)                    CR_WORD(sqrt, CR_T)(x)
+#define EXP(x)                     CR_WORD(exp, CR_T)(x)
+#define EXP2(x)                    CR_WORD(exp2, CR_T)(x)
+#define EXPM1(x)                   CR_WORD(expm1, CR_T)(x)
+#define LOG(x)                     CR_WORD(log, CR_T)(x)
+#define LOG2(x)                    CR_WORD(log2, CR_T)(x)
+#define LOG10(x)                   CR_WORD(log10, CR_T)(x)
+#define LOG1P(x)                   CR_WORD(log1p, CR_T)(x)
+#define SIN(x)                     CR_WORD(sin, CR_T)(x)
+#define COS(x)                     CR_WORD(cos, CR_T)(x)
+#define TAN(x)                     CR_WORD(tan, CR_T)(x)
+#define ASIN(x)                    CR_WORD(asin, CR_T)(x)
+#define ACOS(x)                    CR_WORD(acos, CR_T)(x)
+#define ATAN(x)                    CR_WORD(atan, CR_T)(x)
+#define ATAN2(x, y)                CR_WORD(atan2, CR_T)(x, y)
+#define HYPOT(x, y)                CR_WORD(hypot, CR_T)(x, y)
+#define SINH(x)                    CR_WORD(sinh, CR_T)(x)
+#define COSH(x)                    CR_WORD(cosh, CR_T)(x)
+#define TANH(x)                    CR_WORD(tanh, CR_T)(x)
+#define ASINH(x)                   CR_WORD(asinh, CR_T)(x)
+#define ACOSH(x)                   CR_WORD(acosh, CR_T)(x)
+#define ATANH(x)                   CR_WORD(atanh, CR_T)(x)
+#define SIGMOID(x)                 CR_WORD(sigmoid, CR_T)(x)
+#define ERF(x)                     CR_WORD(erf, CR_T)(x)
+#define ERFC(x)                    CR_WORD(erfc, CR_T)(x)
+#define ERFINV(x)                  CR_WORD(erfinv, CR_T)(x)
+#define BITWISE_NOT(x)             (~(x))
+#define SHIFT_LEFT(x, y)           CR_WORD(shift_left, CR_T)(x, y)
+#define SHIFT_RIGHT(x, y)          CR_WORD(shift_right, CR_T)(x, y)
 
 /* ---------------------------------------------------------------- bits */
 CR_MATH float cr_bits_to_f32(uint32_t bits) {
@@ -94,7 +94,9 @@ CR_MATH float cr_fma_f32(float a, float b, float c) {
 /* The nearest whole number, for |x| < 2^22: beside 1.5 · 2^23 a float has no room for a fraction. */
 CR_MATH float cr_nearest_f32(float x) { return (x + 12582912.0f) - 12582912.0f; }
 /* x - n · ln2, with ln2 in two parts of which the first has few bits. */
-CR_MATH float cr_exp_rest_f32(float x, float n) { return cr_fma_f32(n, 2.12194440e-4f, cr_fma_f32(n, -0.693359375f, x)); }
+CR_MATH float cr_exp_rest_f32(float x, float n) {
+    return cr_fma_f32(n, 2.12194440e-4f, cr_fma_f32(n, -0.693359375f, x));
+}
 /* e^r - 1 for |r| <= ln2 / 2. */
 CR_MATH float cr_exp_part_f32(float r) {
     float p = 1.9875691500e-4f;
@@ -106,8 +108,8 @@ CR_MATH float cr_exp_part_f32(float r) {
     return cr_fma_f32(p, r * r, r);
 }
 
-/* e^x 2^shift = 2^(n + shift) · e^r with |r| <= ln2 / 2; the power of 2 in two factors, so that results below 2^-126 and near
- * 2^128 come out right. */
+/* e^x 2^shift = 2^(n + shift) · e^r with |r| <= ln2 / 2; the power of 2 in two factors, so that results below 2^-126
+ * and near 2^128 come out right. */
 CR_MATH float cr_exp_shifted_f32(float x, int32_t shift) {
     const float bounded = x > 90.0f ? 90.0f : x < -104.0f ? -104.0f : x;
     const float n = cr_nearest_f32(bounded * 1.44269504088896341f);
@@ -232,8 +234,8 @@ CR_MATH double cr_sigmoid_f64(double x) {
     return (x < 0.0 ? e : 1.0) / (1.0 + e);
 }
 
-/* erf: an odd polynomial below 475/512, 1 - e^(a polynomial) above (coefficients: N. Juffa, "a faster, less inaccurate erff",
- * 2016). */
+/* erf: an odd polynomial below 475/512, 1 - e^(a polynomial) above (coefficients: N. Juffa, "a faster, less inaccurate
+ * erff", 2016). */
 CR_MATH float cr_erf_f32(float x) {
     const float t = fabsf(x), z = x * x;
     float r = cr_fma_f32(-1.72853470e-5f, t, 3.83197126e-4f);
@@ -254,8 +256,8 @@ CR_MATH float cr_erf_f32(float x) {
 CR_MATH double cr_erf_f64(double x) { return erf(x); }
 
 /* ---------------------------------------------------------------- f32: sine, cosine, tangent */
-/* x - n π/2 for the nearest n, in f64 with π/2 in two parts, the first of 25 bits, so that n times it is exact (Cody, Waite,
- * "Software Manual for the Elementary Functions", 1980). For |x| up to CR_TURNS_LIMIT. */
+/* x - n π/2 for the nearest n, in f64 with π/2 in two parts, the first of 25 bits, so that n times it is exact (Cody,
+ * Waite, "Software Manual for the Elementary Functions", 1980). For |x| up to CR_TURNS_LIMIT. */
 #define CR_TURNS_LIMIT 268435456.0f
 CR_MATH double cr_quarter_turns_f32(float x, int32_t *n) {
     const double turns = ((double)x * 0.63661977236758134308 + 6755399441055744.0) - 6755399441055744.0;
@@ -305,7 +307,9 @@ CR_MATH float cr_bounded_tan_f32(float x) {
 }
 /* Any x: beyond the limit libm reduces with as many bits of π as it takes (Payne, Hanek, 1983). */
 #define CR_PERIODIC(word)                                                                                              \
-    CR_MATH float cr_##word##_f32(float x) { return fabsf(x) <= CR_TURNS_LIMIT ? cr_bounded_##word##_f32(x) : word##f(x); } \
+    CR_MATH float cr_##word##_f32(float x) {                                                                           \
+        return fabsf(x) <= CR_TURNS_LIMIT ? cr_bounded_##word##_f32(x) : word##f(x);                                   \
+    }                                                                                                                  \
     CR_MATH double cr_##word##_f64(double x) { return word(x); }
 CR_PERIODIC(sin)
 CR_PERIODIC(cos)

@@ -30,9 +30,9 @@ typedef struct cr_attribute {
     size_t offset; /* in the op's attribute struct, which begins with size_t size */
 } cr_attribute;
 
-/* `CR_ATTRIBUTES(reduce, CR_REDUCE_ATTRIBUTES)` makes `reduce_attributes` and `reduce_defaults` of struct cr_reduce_options,
- * from the list CR_REDUCE_ATTRIBUTES(A, op) of A(op, KIND, name, default) in include/cresset/ops/; a row takes them with
- * CR_ROW_ATTRIBUTES(reduce). Several rows may share one list. */
+/* `CR_ATTRIBUTES(reduce, CR_REDUCE_ATTRIBUTES)` makes `reduce_attributes` and `reduce_defaults` of struct
+ * cr_reduce_options, from the list CR_REDUCE_ATTRIBUTES(A, op) of A(op, KIND, name, default) in include/cresset/ops/; a
+ * row takes them with CR_ROW_ATTRIBUTES(reduce). Several rows may share one list. */
 #define CR_ATTRIBUTE_ROW_(op, kind, field, ...) {#field, CR_ATTRIBUTE_##kind, offsetof(cr_##op##_options, field)},
 #define CR_ATTRIBUTES(op, LIST)                                                                                        \
     static const cr_attribute op##_attributes[] = {LIST(CR_ATTRIBUTE_ROW_, op)};                                       \
@@ -68,8 +68,8 @@ typedef struct cr_call {
     int output_count;
     const void *attributes; /* the op's attribute struct, complete */
     cr_device device;
-    bool in_place;    /* outputs[0] is the tensor that is overwritten */
-    cr_spec *specs;   /* infer's answer, one for each output */
+    bool in_place;  /* outputs[0] is the tensor that is overwritten */
+    cr_spec *specs; /* infer's answer, one for each output */
 } cr_call;
 
 /* The vector-Jacobian product of one recorded call: results[i] = grads · d outputs / d inputs[i], written with ops.
@@ -93,17 +93,17 @@ static inline bool cr_vjp_set(cr_vjp *v, int index, cr_tensor *gradient) {
 }
 
 /* ---------------------------------------------------------------- the row */
-#define CR_SAVE_INPUT(i) (1u << (i))
-#define CR_SAVE_OUTPUT(i) (1u << (16 + (i)))
+#define CR_SAVE_INPUT(i)   (1u << (i))
+#define CR_SAVE_OUTPUT(i)  (1u << (16 + (i)))
 #define CR_SAVE_ALL_INPUTS 0xffffu
 
 enum {
-    CR_OP_VIEW = 1,            /* outputs look into inputs[0]'s storage; `view` makes them */
-    CR_OP_RANDOM = 2,          /* draws from a generator: never folded or merged */
-    CR_OP_POINTWISE = 4,       /* a row of pointwise.def; `pointwise` describes it */
-    CR_OP_NO_GRADIENT = 8,     /* outputs never require gradients, whatever their dtype */
-    CR_OP_READS_HOST = 16,     /* output sizes depend on values (nonzero, masked_select) */
-    CR_OP_BLOCKS = 32          /* only in graphs: its results are those of its node's first block */
+    CR_OP_VIEW = 1,        /* outputs look into inputs[0]'s storage; `view` makes them */
+    CR_OP_RANDOM = 2,      /* draws from a generator: never folded or merged */
+    CR_OP_POINTWISE = 4,   /* a row of pointwise.def; `pointwise` describes it */
+    CR_OP_NO_GRADIENT = 8, /* outputs never require gradients, whatever their dtype */
+    CR_OP_READS_HOST = 16, /* output sizes depend on values (nonzero, masked_select) */
+    CR_OP_BLOCKS = 32      /* only in graphs: its results are those of its node's first block */
 };
 
 typedef struct cr_pointwise_info cr_pointwise_info;
@@ -117,13 +117,13 @@ typedef struct cr_op {
     const void *defaults; /* a complete attribute struct */
     size_t attribute_bytes;
     unsigned flags;
-    unsigned saves;   /* CR_SAVE_*: what the gradient rule reads */
+    unsigned saves;            /* CR_SAVE_*: what the gradient rule reads */
     unsigned constant_outputs; /* bit i: outputs[i] carries no gradient (statistics kept for backward) */
-    unsigned mutates; /* bit i: inputs[i] is written in place (running statistics, optimizer updates) … */
-    size_t mutates_where; /* … where the bool attribute at this offset is true; 0: always */
+    unsigned mutates;          /* bit i: inputs[i] is written in place (running statistics, optimizer updates) … */
+    size_t mutates_where;      /* … where the bool attribute at this offset is true; 0: always */
 
-    bool (*infer)(cr_call *call); /* checks the call, fills specs; for view ops may be NULL */
-    bool (*view)(cr_call *call);  /* sets outputs (cr_view_raw) */
+    bool (*infer)(cr_call *call);     /* checks the call, fills specs; for view ops may be NULL */
+    bool (*view)(cr_call *call);      /* sets outputs (cr_view_raw) */
     bool (*decompose)(cr_call *call); /* sets outputs, with smaller ops */
     bool (*vjp)(cr_vjp *v);
     const cr_pointwise_info *pointwise;
@@ -151,9 +151,11 @@ void cr_op_install_kernels(cr_device_type type, const cr_kernel_row *kernels, in
 /* Runs an op; attributes NULL: the defaults. Returns the first output, owned by the innermost scope. */
 cr_tensor *cr_run(cr_op *op, cr_tensor *const *inputs, int input_count, const void *attributes);
 /* The same, filling all outputs. */
-bool cr_run_all(cr_op *op, cr_tensor *const *inputs, int input_count, const void *attributes, cr_tensor **outputs, int output_count);
+bool cr_run_all(cr_op *op, cr_tensor *const *inputs, int input_count, const void *attributes, cr_tensor **outputs,
+                int output_count);
 /* In place: the first output overwrites `target`, which is also returned. */
-cr_tensor *cr_run_in_place(cr_op *op, cr_tensor *target, cr_tensor *const *inputs, int input_count, const void *attributes);
+cr_tensor *cr_run_in_place(cr_op *op, cr_tensor *target, cr_tensor *const *inputs, int input_count,
+                           const void *attributes);
 /* The caller's struct (of its own age and size) over the defaults: for `_with` functions. */
 const void *cr_options_complete(const cr_op *op, const void *options, void *storage);
 

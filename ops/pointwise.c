@@ -88,13 +88,13 @@ static cr_tensor *gelu_tanh_curvature(cr_tensor *x) {
 }
 
 #define S_
-#define S_A cr_tensor *const a = v->inputs[0];
-#define S_B cr_tensor *const b = v->inputs[1];
-#define S_C cr_tensor *const c = v->inputs[2];
-#define S_Y cr_tensor *const y = v->outputs[0];
-#define S_AB S_A S_B
-#define S_BC S_B S_C
-#define S_AY S_A S_Y
+#define S_A   cr_tensor *const a = v->inputs[0];
+#define S_B   cr_tensor *const b = v->inputs[1];
+#define S_C   cr_tensor *const c = v->inputs[2];
+#define S_Y   cr_tensor *const y = v->outputs[0];
+#define S_AB  S_A S_B
+#define S_BC  S_B S_C
+#define S_AY  S_A S_Y
 #define S_ABC S_A S_B S_C
 #define S_ABY S_A S_B S_Y
 /* A result left NULL is zero. */
@@ -111,20 +111,22 @@ static cr_tensor *const zero_gradient = NULL;
         declare saves results return cr_ok();                                                                          \
     }
 #define ATTRIBUTE_1(p) const double p = value_of[0];
-#define ATTRIBUTE_2(p, q) const double p = value_of[0], q = value_of[1]; (void)p, (void)q;
+#define ATTRIBUTE_2(p, q)                                                                                              \
+    const double p = value_of[0], q = value_of[1];                                                                     \
+    (void)p, (void)q;
 
-#define CR_POINTWISE_1(name, class, saves, ga, ...) RULE(name, saves, , RESULT(0, ga))
-#define CR_POINTWISE_1_P(name, p, pd, class, saves, ga, ...) RULE(name, saves, ATTRIBUTE_1(p) (void)p;, RESULT(0, ga))
+#define CR_POINTWISE_1(name, class, saves, ga, ...)                  RULE(name, saves, , RESULT(0, ga))
+#define CR_POINTWISE_1_P(name, p, pd, class, saves, ga, ...)         RULE(name, saves, ATTRIBUTE_1(p)(void) p;, RESULT(0, ga))
 #define CR_POINTWISE_1_PQ(name, p, pd, q, qd, class, saves, ga, ...) RULE(name, saves, ATTRIBUTE_2(p, q), RESULT(0, ga))
-#define CR_POINTWISE_2(name, class, saves, ga, gb, ...) RULE(name, saves, , RESULT(0, ga) RESULT(1, gb))
+#define CR_POINTWISE_2(name, class, saves, ga, gb, ...)              RULE(name, saves, , RESULT(0, ga) RESULT(1, gb))
 #define CR_POINTWISE_2_P(name, p, pd, class, saves, ga, gb, ...)                                                       \
-    RULE(name, saves, ATTRIBUTE_1(p) (void)p;, RESULT(0, ga) RESULT(1, gb))
+    RULE(name, saves, ATTRIBUTE_1(p)(void) p;, RESULT(0, ga) RESULT(1, gb))
 #define CR_POINTWISE_2_PQ(name, p, pd, q, qd, class, saves, ga, gb, ...)                                               \
     RULE(name, saves, ATTRIBUTE_2(p, q), RESULT(0, ga) RESULT(1, gb))
 #define CR_POINTWISE_3(name, class, saves, ga, gb, gc, ...)                                                            \
     RULE(name, saves, , RESULT(0, ga) RESULT(1, gb) RESULT(2, gc))
 #define CR_POINTWISE_3_P(name, p, pd, class, saves, ga, gb, gc, ...)                                                   \
-    RULE(name, saves, ATTRIBUTE_1(p) (void)p;, RESULT(0, ga) RESULT(1, gb) RESULT(2, gc))
+    RULE(name, saves, ATTRIBUTE_1(p)(void) p;, RESULT(0, ga) RESULT(1, gb) RESULT(2, gc))
 #include <cresset/pointwise.def>
 #include <cresset/pointwise_undef.h>
 
@@ -139,14 +141,14 @@ static cr_tensor *const zero_gradient = NULL;
 #undef S_AY
 #undef S_ABC
 #undef S_ABY
-#define MASK_S_ 0
-#define MASK_S_A CR_SAVE_INPUT(0)
-#define MASK_S_B CR_SAVE_INPUT(1)
-#define MASK_S_C CR_SAVE_INPUT(2)
-#define MASK_S_Y CR_SAVE_OUTPUT(0)
-#define MASK_S_AB (MASK_S_A | MASK_S_B)
-#define MASK_S_BC (MASK_S_B | MASK_S_C)
-#define MASK_S_AY (MASK_S_A | MASK_S_Y)
+#define MASK_S_    0
+#define MASK_S_A   CR_SAVE_INPUT(0)
+#define MASK_S_B   CR_SAVE_INPUT(1)
+#define MASK_S_C   CR_SAVE_INPUT(2)
+#define MASK_S_Y   CR_SAVE_OUTPUT(0)
+#define MASK_S_AB  (MASK_S_A | MASK_S_B)
+#define MASK_S_BC  (MASK_S_B | MASK_S_C)
+#define MASK_S_AY  (MASK_S_A | MASK_S_Y)
 #define MASK_S_ABC (MASK_S_AB | MASK_S_C)
 #define MASK_S_ABY (MASK_S_AB | MASK_S_Y)
 
@@ -171,24 +173,24 @@ static const cr_pointwise_attributes no_attributes = {sizeof(cr_pointwise_attrib
 
 #define INFO(name, class_, saves, operands_, expression_)                                                              \
     static const cr_pointwise_info info_##name = {CR_POINTWISE_INDEX_##name, CR_CLASS_##class_, operands_, expression_};
-#define TEXT(...) #__VA_ARGS__
-#define CR_POINTWISE_1(name, class, saves, ga, ...) INFO(name, class, saves, 1, TEXT(__VA_ARGS__))
-#define CR_POINTWISE_1_P(name, p, pd, ...) CR_POINTWISE_1(name, __VA_ARGS__)
-#define CR_POINTWISE_1_PQ(name, p, pd, q, qd, ...) CR_POINTWISE_1(name, __VA_ARGS__)
-#define CR_POINTWISE_2(name, class, saves, ga, gb, ...) INFO(name, class, saves, 2, TEXT(__VA_ARGS__))
-#define CR_POINTWISE_2_P(name, p, pd, ...) CR_POINTWISE_2(name, __VA_ARGS__)
-#define CR_POINTWISE_2_PQ(name, p, pd, q, qd, ...) CR_POINTWISE_2(name, __VA_ARGS__)
+#define TEXT(...)                                           #__VA_ARGS__
+#define CR_POINTWISE_1(name, class, saves, ga, ...)         INFO(name, class, saves, 1, TEXT(__VA_ARGS__))
+#define CR_POINTWISE_1_P(name, p, pd, ...)                  CR_POINTWISE_1(name, __VA_ARGS__)
+#define CR_POINTWISE_1_PQ(name, p, pd, q, qd, ...)          CR_POINTWISE_1(name, __VA_ARGS__)
+#define CR_POINTWISE_2(name, class, saves, ga, gb, ...)     INFO(name, class, saves, 2, TEXT(__VA_ARGS__))
+#define CR_POINTWISE_2_P(name, p, pd, ...)                  CR_POINTWISE_2(name, __VA_ARGS__)
+#define CR_POINTWISE_2_PQ(name, p, pd, q, qd, ...)          CR_POINTWISE_2(name, __VA_ARGS__)
 #define CR_POINTWISE_3(name, class, saves, ga, gb, gc, ...) INFO(name, class, saves, 3, TEXT(__VA_ARGS__))
-#define CR_POINTWISE_3_P(name, p, pd, ...) CR_POINTWISE_3(name, __VA_ARGS__)
+#define CR_POINTWISE_3_P(name, p, pd, ...)                  CR_POINTWISE_3(name, __VA_ARGS__)
 #include <cresset/pointwise.def>
 #include <cresset/pointwise_undef.h>
 
 /* A row that `class` COMPARE and INTEGER never differentiates. */
-#define NO_GRADIENT_ANY 0
-#define NO_GRADIENT_REAL 0
-#define NO_GRADIENT_SIGNED 0
-#define NO_GRADIENT_MASK_A 0
-#define NO_GRADIENT_MASK_B 0
+#define NO_GRADIENT_ANY     0
+#define NO_GRADIENT_REAL    0
+#define NO_GRADIENT_SIGNED  0
+#define NO_GRADIENT_MASK_A  0
+#define NO_GRADIENT_MASK_B  0
 #define NO_GRADIENT_COMPARE CR_OP_NO_GRADIENT
 #define NO_GRADIENT_INTEGER CR_OP_NO_GRADIENT
 
@@ -202,16 +204,17 @@ static const cr_pointwise_attributes no_attributes = {sizeof(cr_pointwise_attrib
                                       .vjp = vjp_##op_name,                                                            \
                                       .pointwise = &info_##op_name,                                                    \
                                       __VA_ARGS__},
-#define WITH(op_name, count) .attributes = attributes_##op_name, .attribute_count = count, .defaults = &defaults_##op_name
-#define WITHOUT .defaults = &no_attributes
-#define CR_POINTWISE_1(name, class, saves, ...) ROW(name, class, saves, "a", WITHOUT)
-#define CR_POINTWISE_1_P(name, p, pd, class, saves, ...) ROW(name, class, saves, "a", WITH(name, 1))
+#define WITH(op_name, count)                                                                                           \
+    .attributes = attributes_##op_name, .attribute_count = count, .defaults = &defaults_##op_name
+#define WITHOUT                                                  .defaults = &no_attributes
+#define CR_POINTWISE_1(name, class, saves, ...)                  ROW(name, class, saves, "a", WITHOUT)
+#define CR_POINTWISE_1_P(name, p, pd, class, saves, ...)         ROW(name, class, saves, "a", WITH(name, 1))
 #define CR_POINTWISE_1_PQ(name, p, pd, q, qd, class, saves, ...) ROW(name, class, saves, "a", WITH(name, 2))
-#define CR_POINTWISE_2(name, class, saves, ...) ROW(name, class, saves, "a b", WITHOUT)
-#define CR_POINTWISE_2_P(name, p, pd, class, saves, ...) ROW(name, class, saves, "a b", WITH(name, 1))
+#define CR_POINTWISE_2(name, class, saves, ...)                  ROW(name, class, saves, "a b", WITHOUT)
+#define CR_POINTWISE_2_P(name, p, pd, class, saves, ...)         ROW(name, class, saves, "a b", WITH(name, 1))
 #define CR_POINTWISE_2_PQ(name, p, pd, q, qd, class, saves, ...) ROW(name, class, saves, "a b", WITH(name, 2))
-#define CR_POINTWISE_3(name, class, saves, ...) ROW(name, class, saves, "a b c", WITHOUT)
-#define CR_POINTWISE_3_P(name, p, pd, class, saves, ...) ROW(name, class, saves, "a b c", WITH(name, 1))
+#define CR_POINTWISE_3(name, class, saves, ...)                  ROW(name, class, saves, "a b c", WITHOUT)
+#define CR_POINTWISE_3_P(name, p, pd, class, saves, ...)         ROW(name, class, saves, "a b c", WITH(name, 1))
 cr_op cr_pointwise_ops[CR_POINTWISE_COUNT] = {
 #include <cresset/pointwise.def>
 };
@@ -229,8 +232,8 @@ static cr_tensor *scalar_beside(const cr_tensor *a, double value) {
     return cr_scalar(value, dtype);
 }
 
-#define OP(name) (&cr_pointwise_ops[CR_POINTWISE_INDEX_##name])
-#define NUMBERS(...) (&(const cr_pointwise_attributes){sizeof(cr_pointwise_attributes), {__VA_ARGS__}})
+#define OP(name)                       (&cr_pointwise_ops[CR_POINTWISE_INDEX_##name])
+#define NUMBERS(...)                   (&(const cr_pointwise_attributes){sizeof(cr_pointwise_attributes), {__VA_ARGS__}})
 #define RUN(name, count, numbers, ...) return cr_run(OP(name), (cr_tensor *const[]){__VA_ARGS__}, count, numbers)
 #define RUN_(name, count, numbers, ...)                                                                                \
     return cr_run_in_place(OP(name), a, (cr_tensor *const[]){__VA_ARGS__}, count, numbers)
@@ -247,7 +250,7 @@ static cr_tensor *scalar_beside(const cr_tensor *a, double value) {
 #define CR_POINTWISE_2(name, ...)                                                                                      \
     cr_tensor *cr_##name(cr_tensor *a, cr_tensor *b) { RUN(name, 2, NULL, a, b); }                                     \
     cr_tensor *cr_##name##_(cr_tensor *a, cr_tensor *b) { RUN_(name, 2, NULL, a, b); }                                 \
-    cr_tensor *cr_##name##_scalar(cr_tensor *a, double b) { return cr_run_scalar(OP(name), a, b, false); }              \
+    cr_tensor *cr_##name##_scalar(cr_tensor *a, double b) { return cr_run_scalar(OP(name), a, b, false); }             \
     cr_tensor *cr_##name##_scalar_(cr_tensor *a, double b) { return cr_run_scalar(OP(name), a, b, true); }
 #define CR_POINTWISE_2_P(name, p, ...)                                                                                 \
     cr_tensor *cr_##name(cr_tensor *a, cr_tensor *b, double p) { RUN(name, 2, NUMBERS(p), a, b); }                     \

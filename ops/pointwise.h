@@ -30,13 +30,13 @@ typedef struct cr_pointwise_attributes {
 /* CR_POINTWISE_INDEX_add, … in the order of the file. */
 enum {
 #define CR_POINTWISE_1(name, ...) CR_POINTWISE_INDEX_##name,
-#define CR_POINTWISE_1_P CR_POINTWISE_1
-#define CR_POINTWISE_1_PQ CR_POINTWISE_1
-#define CR_POINTWISE_2 CR_POINTWISE_1
-#define CR_POINTWISE_2_P CR_POINTWISE_1
-#define CR_POINTWISE_2_PQ CR_POINTWISE_1
-#define CR_POINTWISE_3 CR_POINTWISE_1
-#define CR_POINTWISE_3_P CR_POINTWISE_1
+#define CR_POINTWISE_1_P          CR_POINTWISE_1
+#define CR_POINTWISE_1_PQ         CR_POINTWISE_1
+#define CR_POINTWISE_2            CR_POINTWISE_1
+#define CR_POINTWISE_2_P          CR_POINTWISE_1
+#define CR_POINTWISE_2_PQ         CR_POINTWISE_1
+#define CR_POINTWISE_3            CR_POINTWISE_1
+#define CR_POINTWISE_3_P          CR_POINTWISE_1
 #include <cresset/pointwise.def>
 #include <cresset/pointwise_undef.h>
     CR_POINTWISE_COUNT

@@ -61,7 +61,8 @@ CR_OP(sum, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_sum, .vjp =
 static bool infer_mean(cr_call *call) {
     const cr_sum_options *o = call->attributes;
     const cr_dtype own = o->dtype != CR_DTYPE_DEFAULT ? o->dtype : (cr_dtype)call->inputs[0]->dtype;
-    if (!cr_dtype_is_floating(own)) return cr_fail_call(call, CR_ERROR_DTYPE, "a mean is floating; cast the operand, or give .dtype = CR_F32");
+    if (!cr_dtype_is_floating(own))
+        return cr_fail_call(call, CR_ERROR_DTYPE, "a mean is floating; cast the operand, or give .dtype = CR_F32");
     return infer_reduced(call, o->dims, o->keepdim, own);
 }
 static bool decompose_mean(cr_call *call) {
@@ -74,8 +75,8 @@ static bool vjp_mean(cr_vjp *v) {
     const double count = (double)reduced_count(v->input_specs[0].shape, dims);
     return cr_vjp_set(v, 0, like_input(v, cr_div_scalar(v->grads[0], count), dims));
 }
-CR_OP(mean, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_mean, .decompose = decompose_mean, .vjp = vjp_mean,
-      .doc = "The mean over dims.")
+CR_OP(mean, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_mean, .decompose = decompose_mean,
+      .vjp = vjp_mean, .doc = "The mean over dims.")
 
 /* With zeros among the elements prod / x is no use: the product of all others, by products from both ends. */
 static cr_tensor *product_of_others(cr_tensor *x, int dim) {
@@ -101,7 +102,8 @@ static bool vjp_prod(cr_vjp *v) {
     for (int i = 0; i < shape.count; i++)
         if (mask >> i & 1) order.at[order.count++] = i;
     cr_dims back = {.count = shape.count};
-    for (int i = 0; i < shape.count; i++) back.at[order.at[i]] = i;
+    for (int i = 0; i < shape.count; i++)
+        back.at[order.at[i]] = i;
     cr_tensor *rows = cr_permute(x, order);
     const cr_shape permuted = cr_shape_of(rows);
     cr_tensor *others = product_of_others(cr_flatten(rows, kept, -1), kept);
@@ -117,7 +119,8 @@ static bool infer_extreme(cr_call *call) {
 }
 static bool vjp_extreme(cr_vjp *v) {
     const cr_dims dims = ((const cr_reduce_options *)v->attributes)->dims;
-    cr_tensor *equal = cr_cast(cr_eq(v->inputs[0], restore_dims(v->outputs[0], v->input_specs[0].shape, dims)), v->input_specs[0].dtype);
+    cr_tensor *equal = cr_cast(cr_eq(v->inputs[0], restore_dims(v->outputs[0], v->input_specs[0].shape, dims)),
+                               v->input_specs[0].dtype);
     cr_tensor *count = cr_sum(equal, .dims = dims, .keepdim = true);
     return cr_vjp_set(v, 0, cr_div(cr_mul(equal, restore_dims(v->grads[0], v->input_specs[0].shape, dims)), count));
 }
@@ -141,15 +144,16 @@ static bool decompose_all(cr_call *call) {
     cr_tensor *count = cr_sum(cr_eq_scalar(call->inputs[0], 0), .dims = o->dims, .keepdim = o->keepdim);
     return (call->outputs[0] = cr_eq_scalar(count, 0)) != NULL;
 }
-CR_OP(any, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .flags = CR_OP_NO_GRADIENT, .infer = infer_logical, .decompose = decompose_any,
-      .doc = "Whether any element over dims is other than 0.")
-CR_OP(all, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .flags = CR_OP_NO_GRADIENT, .infer = infer_logical, .decompose = decompose_all,
-      .doc = "Whether all elements over dims are other than 0.")
+CR_OP(any, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .flags = CR_OP_NO_GRADIENT, .infer = infer_logical,
+      .decompose = decompose_any, .doc = "Whether any element over dims is other than 0.")
+CR_OP(all, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .flags = CR_OP_NO_GRADIENT, .infer = infer_logical,
+      .decompose = decompose_all, .doc = "Whether all elements over dims are other than 0.")
 
 /* ---------------------------------------------------------------- logsumexp, var, std, norm */
 static bool infer_logsumexp(cr_call *call) {
     const cr_reduce_options *o = call->attributes;
-    return needs_floating(call) && infer_reduced(call, o->dims, o->keepdim, (cr_dtype)call->inputs[0]->dtype) && needs_elements(call, o->dims);
+    return needs_floating(call) && infer_reduced(call, o->dims, o->keepdim, (cr_dtype)call->inputs[0]->dtype) &&
+           needs_elements(call, o->dims);
 }
 static bool decompose_logsumexp(cr_call *call) {
     const cr_reduce_options *o = call->attributes;
@@ -165,8 +169,9 @@ static bool vjp_logsumexp(cr_vjp *v) {
     cr_tensor *share = cr_exp(cr_sub(v->inputs[0], restore_dims(v->outputs[0], full, dims)));
     return cr_vjp_set(v, 0, cr_mul(share, restore_dims(v->grads[0], full, dims)));
 }
-CR_OP(logsumexp, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .infer = infer_logsumexp, .decompose = decompose_logsumexp,
-      .vjp = vjp_logsumexp, .saves = CR_SAVE_INPUT(0) | CR_SAVE_OUTPUT(0), .doc = "log of the sum of exponentials over dims.")
+CR_OP(logsumexp, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .infer = infer_logsumexp,
+      .decompose = decompose_logsumexp, .vjp = vjp_logsumexp, .saves = CR_SAVE_INPUT(0) | CR_SAVE_OUTPUT(0),
+      .doc = "log of the sum of exponentials over dims.")
 
 static bool infer_var(cr_call *call) {
     const cr_var_options *o = call->attributes;
@@ -183,11 +188,12 @@ static bool vjp_var(cr_vjp *v) {
     const cr_var_options *o = v->attributes;
     cr_tensor *x = v->inputs[0], *centered = cr_sub(x, cr_mean(x, .dims = o->dims, .keepdim = true));
     const double divisor = (double)(reduced_count(v->input_specs[0].shape, o->dims) - o->correction);
-    cr_tensor *scaled = cr_mul_scalar(restore_dims(v->grads[0], v->input_specs[0].shape, o->dims), 2 / (divisor > 0 ? divisor : 0));
+    cr_tensor *scaled =
+        cr_mul_scalar(restore_dims(v->grads[0], v->input_specs[0].shape, o->dims), 2 / (divisor > 0 ? divisor : 0));
     return cr_vjp_set(v, 0, cr_mul(centered, scaled));
 }
-CR_OP(var, .inputs = "input", CR_ROW_ATTRIBUTES(var), .infer = infer_var, .decompose = decompose_var, .vjp = vjp_var, .saves = CR_SAVE_INPUT(0),
-      .doc = "The variance over dims.")
+CR_OP(var, .inputs = "input", CR_ROW_ATTRIBUTES(var), .infer = infer_var, .decompose = decompose_var, .vjp = vjp_var,
+      .saves = CR_SAVE_INPUT(0), .doc = "The variance over dims.")
 
 static bool infer_norm(cr_call *call) {
     const cr_norm_options *o = call->attributes;
@@ -197,19 +203,26 @@ static bool infer_norm(cr_call *call) {
 static bool decompose_norm(cr_call *call) {
     const cr_norm_options *o = call->attributes;
     cr_tensor *size = cr_abs(call->inputs[0]);
-    if (o->p == INFINITY) size = cr_amax(size, .dims = o->dims, .keepdim = o->keepdim);
-    else if (o->p == -INFINITY) size = cr_amin(size, .dims = o->dims, .keepdim = o->keepdim);
-    else if (o->p == 0) size = cr_sum(cr_cast(cr_ne_scalar(size, 0), cr_dtype_of(size)), .dims = o->dims, .keepdim = o->keepdim);
-    else if (o->p == 1) size = cr_sum(size, .dims = o->dims, .keepdim = o->keepdim);
-    else if (o->p == 2) size = cr_sqrt(cr_sum(cr_square(size), .dims = o->dims, .keepdim = o->keepdim));
-    else size = cr_pow_scalar(cr_sum(cr_pow_scalar(size, o->p), .dims = o->dims, .keepdim = o->keepdim), 1 / o->p);
+    if (o->p == INFINITY)
+        size = cr_amax(size, .dims = o->dims, .keepdim = o->keepdim);
+    else if (o->p == -INFINITY)
+        size = cr_amin(size, .dims = o->dims, .keepdim = o->keepdim);
+    else if (o->p == 0)
+        size = cr_sum(cr_cast(cr_ne_scalar(size, 0), cr_dtype_of(size)), .dims = o->dims, .keepdim = o->keepdim);
+    else if (o->p == 1)
+        size = cr_sum(size, .dims = o->dims, .keepdim = o->keepdim);
+    else if (o->p == 2)
+        size = cr_sqrt(cr_sum(cr_square(size), .dims = o->dims, .keepdim = o->keepdim));
+    else
+        size = cr_pow_scalar(cr_sum(cr_pow_scalar(size, o->p), .dims = o->dims, .keepdim = o->keepdim), 1 / o->p);
     return (call->outputs[0] = size) != NULL;
 }
 /* x |x|^(p-2) / norm^(p-1), and 0 where the norm is 0. */
 static bool vjp_norm(cr_vjp *v) {
     const cr_norm_options *o = v->attributes;
     const cr_shape full = v->input_specs[0].shape;
-    cr_tensor *x = v->inputs[0], *norm = restore_dims(v->outputs[0], full, o->dims), *g = restore_dims(v->grads[0], full, o->dims);
+    cr_tensor *x = v->inputs[0], *norm = restore_dims(v->outputs[0], full, o->dims),
+              *g = restore_dims(v->grads[0], full, o->dims);
     if (o->p == 0) return true;
     if (o->p == 1) return cr_vjp_set(v, 0, cr_mul(cr_sign(x), g));
     if (isinf(o->p)) {
@@ -218,13 +231,15 @@ static bool vjp_norm(cr_vjp *v) {
         return cr_vjp_set(v, 0, cr_mul(cr_mul(cr_sign(x), equal), share));
     }
     cr_tensor *is_zero = cr_eq_scalar(norm, 0), *safe = cr_masked_fill(norm, is_zero, 1);
-    cr_tensor *slope = o->p == 2 ? cr_div(x, safe) : cr_mul(cr_sign(x), cr_pow_scalar(cr_div(cr_abs(x), safe), o->p - 1));
+    cr_tensor *slope =
+        o->p == 2 ? cr_div(x, safe) : cr_mul(cr_sign(x), cr_pow_scalar(cr_div(cr_abs(x), safe), o->p - 1));
     return cr_vjp_set(v, 0, cr_mul(cr_masked_fill(slope, is_zero, 0), g));
 }
-CR_OP(norm, .inputs = "input", CR_ROW_ATTRIBUTES(norm), .infer = infer_norm, .decompose = decompose_norm, .vjp = vjp_norm,
-      .saves = CR_SAVE_INPUT(0) | CR_SAVE_OUTPUT(0), .doc = "The p-norm over dims.")
+CR_OP(norm, .inputs = "input", CR_ROW_ATTRIBUTES(norm), .infer = infer_norm, .decompose = decompose_norm,
+      .vjp = vjp_norm, .saves = CR_SAVE_INPUT(0) | CR_SAVE_OUTPUT(0), .doc = "The p-norm over dims.")
 
-/* ---------------------------------------------------------------- argmax, argmin: one dim, or all (the flattened tensor) */
+/* ---------------------------------------------------------------- argmax, argmin: one dim, or all (the flattened
+ * tensor) */
 #define ARG_ATTRIBUTES(A, op) A(op, INT, dim, 0) A(op, BOOL, keepdim, false)
 CR_OPTIONS(arg, ARG_ATTRIBUTES)
 CR_ATTRIBUTES(arg, ARG_ATTRIBUTES)
@@ -234,8 +249,10 @@ static bool infer_arg(cr_call *call) {
     const cr_dims dims = CR_DIMS(o->dim);
     return infer_reduced(call, dims, o->keepdim, CR_I64) && needs_elements(call, dims);
 }
-CR_OP(argmax, .inputs = "input", CR_ROW_ATTRIBUTES(arg), .flags = CR_OP_NO_GRADIENT, .infer = infer_arg, .doc = "Where the largest element along a dim is.")
-CR_OP(argmin, .inputs = "input", CR_ROW_ATTRIBUTES(arg), .flags = CR_OP_NO_GRADIENT, .infer = infer_arg, .doc = "Where the smallest element along a dim is.")
+CR_OP(argmax, .inputs = "input", CR_ROW_ATTRIBUTES(arg), .flags = CR_OP_NO_GRADIENT, .infer = infer_arg,
+      .doc = "Where the largest element along a dim is.")
+CR_OP(argmin, .inputs = "input", CR_ROW_ATTRIBUTES(arg), .flags = CR_OP_NO_GRADIENT, .infer = infer_arg,
+      .doc = "Where the smallest element along a dim is.")
 
 static cr_tensor *run_arg(cr_op *op, cr_tensor *x, int dim, bool keepdim) {
     if (!x || !cr_tensor_check(x, op->name)) return NULL;
@@ -246,7 +263,8 @@ static cr_tensor *run_arg(cr_op *op, cr_tensor *x, int dim, bool keepdim) {
     const cr_arg_options options = {sizeof options, 0, false};
     cr_tensor *flat = cr_flatten(x, 0, -1), *result = flat ? cr_run(op, &flat, 1, &options) : NULL;
     cr_shape ones = {.count = keepdim ? x->ndim : 0};
-    for (int i = 0; i < ones.count; i++) ones.at[i] = 1;
+    for (int i = 0; i < ones.count; i++)
+        ones.at[i] = 1;
     return cr_reshape(result, ones);
 }
 cr_tensor *cr_argmax(cr_tensor *x, int dim, bool keepdim) { return run_arg(&cr_op_argmax, x, dim, keepdim); }
@@ -264,8 +282,12 @@ static cr_tensor *run_extreme(cr_op *op, cr_tensor *x, int dim, bool keepdim, cr
     if (indices) *indices = keepdim ? where : cr_squeeze(where, CR_DIMS(dim));
     return keepdim ? values : cr_squeeze(values, CR_DIMS(dim));
 }
-cr_tensor *cr_max(cr_tensor *x, int dim, bool keepdim, cr_tensor **indices) { return run_extreme(&cr_op_argmax, x, dim, keepdim, indices); }
-cr_tensor *cr_min(cr_tensor *x, int dim, bool keepdim, cr_tensor **indices) { return run_extreme(&cr_op_argmin, x, dim, keepdim, indices); }
+cr_tensor *cr_max(cr_tensor *x, int dim, bool keepdim, cr_tensor **indices) {
+    return run_extreme(&cr_op_argmax, x, dim, keepdim, indices);
+}
+cr_tensor *cr_min(cr_tensor *x, int dim, bool keepdim, cr_tensor **indices) {
+    return run_extreme(&cr_op_argmin, x, dim, keepdim, indices);
+}
 
 /* ---------------------------------------------------------------- running sums and products */
 #define SCAN_ATTRIBUTES(A, op) A(op, INT, dim, 0)
@@ -285,7 +307,9 @@ static cr_tensor *sum_backwards(cr_tensor *t, int dim) {
     const cr_dims dims = CR_DIMS(dim);
     return cr_flip(cr_cumsum(cr_flip(t, dims), dim), dims);
 }
-static bool vjp_cumsum(cr_vjp *v) { return cr_vjp_set(v, 0, sum_backwards(v->grads[0], (int)((const cr_scan_options *)v->attributes)->dim)); }
+static bool vjp_cumsum(cr_vjp *v) {
+    return cr_vjp_set(v, 0, sum_backwards(v->grads[0], (int)((const cr_scan_options *)v->attributes)->dim));
+}
 /* Σ_{j≥i} g_j y_j / x_i where no element is 0; in general by the product rule, element by element. */
 static bool vjp_cumprod(cr_vjp *v) {
     const int dim = (int)((const cr_scan_options *)v->attributes)->dim;
@@ -298,16 +322,18 @@ static bool vjp_cumprod(cr_vjp *v) {
         return cr_vjp_set(v, 0, total);
     }
     for (int64_t i = 0; i < size; i++) { /* d y_j / d x_i for j >= i: the products with x_i left out */
-        cr_tensor *head = i ? cr_prod(cr_narrow(x, dim, 0, i), .dims = CR_DIMS(dim), .keepdim = true) : cr_ones_like(cr_narrow(x, dim, 0, 1));
+        cr_tensor *head = i ? cr_prod(cr_narrow(x, dim, 0, i), .dims = CR_DIMS(dim), .keepdim = true)
+                            : cr_ones_like(cr_narrow(x, dim, 0, 1));
         cr_tensor *tail[] = {cr_ones_like(cr_narrow(x, dim, 0, 1)), cr_narrow(x, dim, i + 1, size - i - 1)};
         cr_tensor *products = cr_mul(head, cr_cumprod(cr_cat(tail, 2, dim), dim));
         parts[i] = cr_sum(cr_mul(cr_narrow(g, dim, i, size - i), products), .dims = CR_DIMS(dim), .keepdim = true);
     }
     return cr_vjp_set(v, 0, size ? cr_cat(parts, (int)size, dim) : g);
 }
-CR_OP(cumsum, .inputs = "input", CR_ROW_ATTRIBUTES(scan), .infer = infer_scan, .vjp = vjp_cumsum, .doc = "Running sums along a dim.")
-CR_OP(cumprod, .inputs = "input", CR_ROW_ATTRIBUTES(scan), .infer = infer_scan, .vjp = vjp_cumprod, .saves = CR_SAVE_INPUT(0),
-      .doc = "Running products along a dim.")
+CR_OP(cumsum, .inputs = "input", CR_ROW_ATTRIBUTES(scan), .infer = infer_scan, .vjp = vjp_cumsum,
+      .doc = "Running sums along a dim.")
+CR_OP(cumprod, .inputs = "input", CR_ROW_ATTRIBUTES(scan), .infer = infer_scan, .vjp = vjp_cumprod,
+      .saves = CR_SAVE_INPUT(0), .doc = "Running products along a dim.")
 cr_tensor *cr_cumsum(cr_tensor *x, int dim) {
     const cr_scan_options options = {sizeof options, dim};
     return CR_RUN(cumsum, &options, x);

@@ -21,8 +21,10 @@ static inline bool cr_reduced_dims(const cr_dims *dims, int ndim, unsigned *mask
 static inline cr_shape cr_reduced_shape(cr_shape shape, unsigned mask, bool keepdim) {
     cr_shape result = {.count = 0};
     for (int i = 0; i < shape.count; i++) {
-        if (!(mask >> i & 1)) result.at[result.count++] = shape.at[i];
-        else if (keepdim) result.at[result.count++] = 1;
+        if (!(mask >> i & 1))
+            result.at[result.count++] = shape.at[i];
+        else if (keepdim)
+            result.at[result.count++] = 1;
     }
     return result;
 }

@@ -28,12 +28,15 @@ static bool infer_cat(cr_call *call) {
             if (!cr_normalize_dim(((const cr_cat_options *)call->attributes)->dim, shape.count, &dim)) return false;
         }
         bool fits = own.count == shape.count;
-        for (int d = 0; fits && d < shape.count; d++) fits = d == dim || own.at[d] == shape.at[d];
+        for (int d = 0; fits && d < shape.count; d++)
+            fits = d == dim || own.at[d] == shape.at[d];
         if (!fits) return cr_fail_call(call, CR_ERROR_SHAPE, "all sizes but that of dim %d must be equal", dim);
         total += own.at[dim];
     }
-    if (shape.count < 0) shape = CR_SHAPE(0);
-    else shape.at[dim] = total;
+    if (shape.count < 0)
+        shape = CR_SHAPE(0);
+    else
+        shape.at[dim] = total;
     cr_spec_set(call, 0, dtype, shape);
     call->specs[0].channels_last = channels_last && (shape.count == 4 || shape.count == 5);
     return true;
@@ -84,7 +87,8 @@ cr_tensor *cr_cat(cr_tensor *const *tensors, int count, int dim) {
     int group_count = 0;
     const int each = (count + CR_MAX_INPUTS - 1) / CR_MAX_INPUTS;
     for (int first = 0; first < count; first += each)
-        if (!(groups[group_count++] = cr_cat(tensors + first, count - first < each ? count - first : each, dim))) return NULL;
+        if (!(groups[group_count++] = cr_cat(tensors + first, count - first < each ? count - first : each, dim)))
+            return NULL;
     return cr_run(&cr_op_cat, groups, group_count, &options);
 }
 
@@ -99,8 +103,8 @@ cr_tensor *cr_stack(cr_tensor *const *tensors, int count, int dim) {
         fits = (rows[i] = cr_unsqueeze(tensors[i], dim)) != NULL;
         if (fits && !cr_shape_equal(cr_tensor_shape(tensors[i]), cr_tensor_shape(tensors[0]))) {
             char a[224], b[224];
-            fits = cr_fail(CR_ERROR_SHAPE, "stack: all shapes must be equal; tensor 0 is %s, tensor %d is %s", cr_describe(tensors[0], a), i,
-                           cr_describe(tensors[i], b));
+            fits = cr_fail(CR_ERROR_SHAPE, "stack: all shapes must be equal; tensor 0 is %s, tensor %d is %s",
+                           cr_describe(tensors[0], a), i, cr_describe(tensors[i], b));
         }
     }
     if (fits) result = cr_cat(rows, count, dim < 0 ? dim + rows[0]->ndim : dim);
@@ -114,7 +118,8 @@ int cr_split(cr_tensor *t, int64_t size, int dim, cr_tensor **parts, int capacit
     if (!t || !cr_tensor_check(t, "split") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
     const int64_t whole = t->ndim ? t->sizes[at] : 1, count = size > 0 ? (whole + size - 1) / size : 0;
     if (size < 1 || !parts || count > capacity || t->ndim == 0) {
-        cr_record_error(CR_ERROR_ARGUMENT, "split: %lld parts of %lld from a dim of %lld into room for %d", (long long)count, (long long)size, (long long)whole, capacity);
+        cr_record_error(CR_ERROR_ARGUMENT, "split: %lld parts of %lld from a dim of %lld into room for %d",
+                        (long long)count, (long long)size, (long long)whole, capacity);
         return -1;
     }
     for (int64_t i = 0; i < count; i++)
@@ -128,10 +133,12 @@ int cr_split_sizes(cr_tensor *t, cr_dims sizes, int dim, cr_tensor **parts) {
     const int64_t whole = t->ndim ? t->sizes[at] : 1;
     int64_t sum = 0;
     bool fits = t->ndim > 0 && parts;
-    for (int i = 0; i < sizes.count && fits; i++) fits = sizes.at[i] >= 0 && !__builtin_add_overflow(sum, sizes.at[i], &sum);
+    for (int i = 0; i < sizes.count && fits; i++)
+        fits = sizes.at[i] >= 0 && !__builtin_add_overflow(sum, sizes.at[i], &sum);
     if (!fits || sum != whole) {
         char text[192];
-        cr_record_error(CR_ERROR_ARGUMENT, "split_sizes: sizes %s of a dim of %lld; they must add up to it", cr_shape_format(sizes, text), (long long)whole);
+        cr_record_error(CR_ERROR_ARGUMENT, "split_sizes: sizes %s of a dim of %lld; they must add up to it",
+                        cr_shape_format(sizes, text), (long long)whole);
         return -1;
     }
     sum = 0;
@@ -155,7 +162,8 @@ int cr_unbind(cr_tensor *t, int dim, cr_tensor **parts, int capacity) {
     int at;
     if (!t || !cr_tensor_check(t, "unbind") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
     if (t->ndim == 0 || t->sizes[at] > capacity || !parts) {
-        cr_record_error(CR_ERROR_ARGUMENT, "unbind: room for %d parts, %lld are needed", capacity, t->ndim ? (long long)t->sizes[at] : 0LL);
+        cr_record_error(CR_ERROR_ARGUMENT, "unbind: room for %d parts, %lld are needed", capacity,
+                        t->ndim ? (long long)t->sizes[at] : 0LL);
         return -1;
     }
     for (int64_t i = 0; i < t->sizes[at]; i++)
@@ -167,25 +175,31 @@ int cr_unbind(cr_tensor *t, int dim, cr_tensor **parts, int capacity) {
 cr_tensor *cr_repeat(cr_tensor *t, cr_shape times) {
     if (!t || !cr_tensor_check(t, "repeat")) return NULL;
     if (times.count < t->ndim || times.count > CR_MAX_DIMS) {
-        cr_record_error(CR_ERROR_SHAPE, "repeat: %d numbers for a tensor of %d dims (at least as many, at most %d)", times.count, t->ndim, CR_MAX_DIMS);
+        cr_record_error(CR_ERROR_SHAPE, "repeat: %d numbers for a tensor of %d dims (at least as many, at most %d)",
+                        times.count, t->ndim, CR_MAX_DIMS);
         return NULL;
     }
     const int added = times.count - t->ndim;
     cr_shape full = {.count = times.count};
-    for (int i = 0; i < times.count; i++) full.at[i] = i < added ? 1 : t->sizes[i - added];
+    for (int i = 0; i < times.count; i++)
+        full.at[i] = i < added ? 1 : t->sizes[i - added];
     cr_tensor *result = cr_reshape(t, full);
-    for (int i = times.count - 1; result && i >= 0; i--) { /* one dim at a time: at most one dim more than the result has */
+    for (int i = times.count - 1; result && i >= 0;
+         i--) { /* one dim at a time: at most one dim more than the result has */
         if (times.at[i] < 0) {
             cr_record_error(CR_ERROR_ARGUMENT, "repeat: %lld times", (long long)times.at[i]);
             return NULL;
         }
         if (times.at[i] == 1) continue;
         int64_t outer = 1, inner = 1;
-        for (int d = 0; d < i; d++) outer *= result->sizes[d];
-        for (int d = i; d < times.count; d++) inner *= result->sizes[d];
+        for (int d = 0; d < i; d++)
+            outer *= result->sizes[d];
+        for (int d = i; d < times.count; d++)
+            inner *= result->sizes[d];
         cr_shape target = cr_tensor_shape(result);
         target.at[i] *= times.at[i];
-        result = cr_reshape(cr_expand(cr_reshape(result, CR_SHAPE(outer, 1, inner)), CR_SHAPE(outer, times.at[i], inner)), target);
+        result = cr_reshape(
+            cr_expand(cr_reshape(result, CR_SHAPE(outer, 1, inner)), CR_SHAPE(outer, times.at[i], inner)), target);
     }
     return result;
 }
@@ -195,8 +209,10 @@ cr_tensor *cr_repeat_interleave(cr_tensor *t, int64_t times, int dim) {
     if (!t || !cr_tensor_check(t, "repeat_interleave") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
     cr_shape shape = t->ndim ? cr_tensor_shape(t) : CR_SHAPE(1);
     int64_t outer = 1, inner = 1;
-    for (int d = 0; d <= at && d < t->ndim; d++) outer *= t->sizes[d];
-    for (int d = at + 1; d < t->ndim; d++) inner *= t->sizes[d];
+    for (int d = 0; d <= at && d < t->ndim; d++)
+        outer *= t->sizes[d];
+    for (int d = at + 1; d < t->ndim; d++)
+        inner *= t->sizes[d];
     if (times < 0 || __builtin_mul_overflow(shape.at[at], times, &shape.at[at])) {
         cr_record_error(CR_ERROR_ARGUMENT, "repeat_interleave: %lld times", (long long)times);
         return NULL;
@@ -211,12 +227,15 @@ bool cr_meshgrid(cr_tensor *const *tensors, int count, cr_tensor **grids) {
     for (int i = 0; i < count; i++) {
         if (!tensors[i] || !cr_tensor_check(tensors[i], "meshgrid")) return false;
         char text[224];
-        if (tensors[i]->ndim > 1) return cr_fail(CR_ERROR_SHAPE, "meshgrid: tensor %d is %s; it must have one dim", i, cr_describe(tensors[i], text));
+        if (tensors[i]->ndim > 1)
+            return cr_fail(CR_ERROR_SHAPE, "meshgrid: tensor %d is %s; it must have one dim", i,
+                           cr_describe(tensors[i], text));
         shape.at[i] = tensors[i]->numel;
     }
     for (int i = 0; i < count; i++) {
         cr_shape own = {.count = count};
-        for (int d = 0; d < count; d++) own.at[d] = d == i ? shape.at[i] : 1;
+        for (int d = 0; d < count; d++)
+            own.at[d] = d == i ? shape.at[i] : 1;
         if (!(grids[i] = cr_expand(cr_reshape(tensors[i], own), shape))) return false;
     }
     return true;
@@ -236,7 +255,9 @@ static bool infer_flip(cr_call *call) {
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, cr_tensor_shape(call->inputs[0]));
     return true;
 }
-static bool vjp_flip(cr_vjp *v) { return cr_vjp_set(v, 0, cr_flip(v->grads[0], ((const cr_flip_options *)v->attributes)->dims)); }
+static bool vjp_flip(cr_vjp *v) {
+    return cr_vjp_set(v, 0, cr_flip(v->grads[0], ((const cr_flip_options *)v->attributes)->dims));
+}
 
 /* One dim after the other, by its positions from the last down. */
 static bool decompose_flip(cr_call *call) {
@@ -249,8 +270,8 @@ static bool decompose_flip(cr_call *call) {
     call->outputs[0] = t == call->inputs[0] ? cr_clone(t) : t;
     return call->outputs[0] != NULL;
 }
-CR_OP(flip, .inputs = "input", CR_ROW_ATTRIBUTES(flip), .infer = infer_flip, .decompose = decompose_flip, .vjp = vjp_flip,
-      .doc = "The elements of some dims in the other order.")
+CR_OP(flip, .inputs = "input", CR_ROW_ATTRIBUTES(flip), .infer = infer_flip, .decompose = decompose_flip,
+      .vjp = vjp_flip, .doc = "The elements of some dims in the other order.")
 
 cr_tensor *cr_flip(cr_tensor *t, cr_dims dims) {
     const cr_flip_options options = {sizeof options, dims};
@@ -278,7 +299,8 @@ static bool infer_triangle(cr_call *call) {
 /* column - row of each element of a matrix like t's last two dims, [rows, columns] of i64. */
 static cr_tensor *offsets_from_diagonal(const cr_tensor *t) {
     const int64_t rows = t->sizes[t->ndim - 2], columns = t->sizes[t->ndim - 1];
-    cr_tensor *row = cr_arange(CR_I64, 0, (double)rows, 1, t->device), *column = cr_arange(CR_I64, 0, (double)columns, 1, t->device);
+    cr_tensor *row = cr_arange(CR_I64, 0, (double)rows, 1, t->device),
+              *column = cr_arange(CR_I64, 0, (double)columns, 1, t->device);
     return cr_sub(column, cr_unsqueeze(row, 1));
 }
 static bool decompose_tril(cr_call *call) {
@@ -291,12 +313,16 @@ static bool decompose_triu(cr_call *call) {
     cr_tensor *outside = cr_lt_scalar(offsets_from_diagonal(call->inputs[0]), diagonal);
     return (call->outputs[0] = cr_masked_fill(call->inputs[0], outside, 0)) != NULL;
 }
-static bool vjp_tril(cr_vjp *v) { return cr_vjp_set(v, 0, cr_tril(v->grads[0], ((const cr_triangle_options *)v->attributes)->diagonal)); }
-static bool vjp_triu(cr_vjp *v) { return cr_vjp_set(v, 0, cr_triu(v->grads[0], ((const cr_triangle_options *)v->attributes)->diagonal)); }
-CR_OP(tril, .inputs = "input", CR_ROW_ATTRIBUTES(triangle), .infer = infer_triangle, .decompose = decompose_tril, .vjp = vjp_tril,
-      .doc = "The lower triangle of the last two dims; zero above.")
-CR_OP(triu, .inputs = "input", CR_ROW_ATTRIBUTES(triangle), .infer = infer_triangle, .decompose = decompose_triu, .vjp = vjp_triu,
-      .doc = "The upper triangle of the last two dims; zero below.")
+static bool vjp_tril(cr_vjp *v) {
+    return cr_vjp_set(v, 0, cr_tril(v->grads[0], ((const cr_triangle_options *)v->attributes)->diagonal));
+}
+static bool vjp_triu(cr_vjp *v) {
+    return cr_vjp_set(v, 0, cr_triu(v->grads[0], ((const cr_triangle_options *)v->attributes)->diagonal));
+}
+CR_OP(tril, .inputs = "input", CR_ROW_ATTRIBUTES(triangle), .infer = infer_triangle, .decompose = decompose_tril,
+      .vjp = vjp_tril, .doc = "The lower triangle of the last two dims; zero above.")
+CR_OP(triu, .inputs = "input", CR_ROW_ATTRIBUTES(triangle), .infer = infer_triangle, .decompose = decompose_triu,
+      .vjp = vjp_triu, .doc = "The upper triangle of the last two dims; zero below.")
 
 cr_tensor *cr_tril(cr_tensor *t, int64_t diagonal) {
     const cr_triangle_options options = {sizeof options, diagonal};

@@ -20,7 +20,8 @@ static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static uint32_t hash_of(const char *name) { /* FNV-1a */
     uint32_t hash = 2166136261u;
-    for (; *name; name++) hash = (hash ^ (uint8_t)*name) * 16777619u;
+    for (; *name; name++)
+        hash = (hash ^ (uint8_t)*name) * 16777619u;
     return hash;
 }
 
@@ -41,7 +42,8 @@ static void read_signature(cr_op *op) {
     op->input_maximum = count;
     if (op->input_minimum > op->input_maximum) op->input_minimum = op->input_maximum;
     op->output_total = !op->outputs || *op->outputs ? 1 : 0;
-    for (const char *c = op->outputs; c && *c; c++) op->output_total += *c == ' ';
+    for (const char *c = op->outputs; c && *c; c++)
+        op->output_total += *c == ' ';
 }
 
 static bool add_row(cr_op *op) {
@@ -63,7 +65,8 @@ static cr_op *find_row(const char *name) {
 }
 
 static void build_table(void) {
-    for (int i = 0; i < CR_POINTWISE_COUNT; i++) add_row(&cr_pointwise_ops[i]);
+    for (int i = 0; i < CR_POINTWISE_COUNT; i++)
+        add_row(&cr_pointwise_ops[i]);
 #define CR_OP_ROW(name) add_row(&cr_op_##name);
 #include "op_list.inc"
 #undef CR_OP_ROW

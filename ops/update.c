@@ -9,7 +9,8 @@ CR_ATTRIBUTES(rmsprop_update, CR_RMSPROP_UPDATE_ATTRIBUTES)
 static bool infer_update(cr_call *call) {
     const cr_tensor *parameter = call->inputs[0];
     const int numbers = call->input_count - 2;
-    if (!cr_dtype_is_floating((cr_dtype)parameter->dtype)) return cr_fail_call(call, CR_ERROR_DTYPE, "updates floating parameters");
+    if (!cr_dtype_is_floating((cr_dtype)parameter->dtype))
+        return cr_fail_call(call, CR_ERROR_DTYPE, "updates floating parameters");
     for (int i = 1; i < numbers; i++) {
         const cr_tensor *t = call->inputs[i];
         if (t && (!cr_shape_equal(cr_tensor_shape(t), cr_tensor_shape(parameter)) || t->dtype != parameter->dtype))
@@ -39,7 +40,8 @@ static cr_tensor *bias_correction(double beta, cr_tensor *step) {
 
 static bool decompose_adam(cr_call *call) {
     const cr_adam_update_options *o = call->attributes;
-    cr_tensor *parameter = call->inputs[0], *average = call->inputs[2], *square = call->inputs[3], *maximum = call->inputs[4];
+    cr_tensor *parameter = call->inputs[0], *average = call->inputs[2], *square = call->inputs[3],
+              *maximum = call->inputs[4];
     cr_tensor *step = cr_add_scalar_(call->inputs[5], 1), *lr = call->inputs[6];
     cr_tensor *g = effective_gradient(call->inputs[1], parameter, o->decoupled ? 0 : o->weight_decay, o->maximize);
     if (o->decoupled) cr_sub_(parameter, cr_mul(parameter, cr_mul_scalar(lr, o->weight_decay)));
@@ -56,7 +58,7 @@ static bool decompose_sgd(cr_call *call) {
     cr_tensor *parameter = call->inputs[0], *buffer = call->inputs[2], *lr = call->inputs[4];
     cr_tensor *step = cr_add_scalar_(call->inputs[3], 1);
     cr_tensor *g = effective_gradient(call->inputs[1], parameter, o->weight_decay, o->maximize);
-    if (buffer) { /* the first step takes the gradient whole */
+    if (buffer) {                                 /* the first step takes the gradient whole */
         cr_tensor *count = cr_cast(step, CR_F64); /* a number: it leaves the gradient's dtype alone */
         cr_tensor *share = cr_where(cr_le_scalar(count, 1), cr_ones_like(count), cr_full_like(count, 1 - o->dampening));
         cr_add_(cr_mul_scalar_(buffer, o->momentum), cr_mul(g, share));
@@ -67,7 +69,8 @@ static bool decompose_sgd(cr_call *call) {
 
 static bool decompose_rmsprop(cr_call *call) {
     const cr_rmsprop_update_options *o = call->attributes;
-    cr_tensor *parameter = call->inputs[0], *square = call->inputs[2], *mean = call->inputs[3], *buffer = call->inputs[4];
+    cr_tensor *parameter = call->inputs[0], *square = call->inputs[2], *mean = call->inputs[3],
+              *buffer = call->inputs[4];
     cr_add_scalar_(call->inputs[5], 1);
     cr_tensor *g = effective_gradient(call->inputs[1], parameter, o->weight_decay, o->maximize);
     decay_into(square, o->alpha, cr_square(g));
@@ -78,27 +81,29 @@ static bool decompose_rmsprop(cr_call *call) {
 }
 
 #define WRITES(...) .flags = CR_OP_NO_GRADIENT, .outputs = "", .infer = infer_update, __VA_ARGS__
-CR_OP(adam_update, .inputs = "parameter gradient average square_average maximum? step lr", CR_ROW_ATTRIBUTES(adam_update),
-      WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_adam), .doc = "One step of Adam or AdamW, in place.")
+CR_OP(adam_update, .inputs = "parameter gradient average square_average maximum? step lr",
+      CR_ROW_ATTRIBUTES(adam_update), WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_adam),
+      .doc = "One step of Adam or AdamW, in place.")
 CR_OP(sgd_update, .inputs = "parameter gradient buffer? step lr", CR_ROW_ATTRIBUTES(sgd_update),
       WRITES(.mutates = 1 | 4 | 8, .decompose = decompose_sgd), .doc = "One step of SGD with momentum, in place.")
-CR_OP(rmsprop_update, .inputs = "parameter gradient square_average mean? buffer? step lr", CR_ROW_ATTRIBUTES(rmsprop_update),
-      WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_rmsprop), .doc = "One step of RMSprop, in place.")
+CR_OP(rmsprop_update, .inputs = "parameter gradient square_average mean? buffer? step lr",
+      CR_ROW_ATTRIBUTES(rmsprop_update), WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_rmsprop),
+      .doc = "One step of RMSprop, in place.")
 
 #define UPDATE(name, count, ...)                                                                                       \
     cr_##name##_options storage;                                                                                       \
     return cr_run_all(&cr_op_##name, (cr_tensor *const[]){__VA_ARGS__}, count,                                         \
                       cr_options_complete(&cr_op_##name, options, &storage), NULL, 0)
 
-bool cr_adam_update(cr_tensor *parameter, cr_tensor *gradient, cr_tensor *average, cr_tensor *square_average, cr_tensor *maximum,
-                    cr_tensor *step, cr_tensor *lr, const cr_adam_update_options *options) {
+bool cr_adam_update(cr_tensor *parameter, cr_tensor *gradient, cr_tensor *average, cr_tensor *square_average,
+                    cr_tensor *maximum, cr_tensor *step, cr_tensor *lr, const cr_adam_update_options *options) {
     UPDATE(adam_update, 7, parameter, gradient, average, square_average, maximum, step, lr);
 }
 bool cr_sgd_update(cr_tensor *parameter, cr_tensor *gradient, cr_tensor *buffer, cr_tensor *step, cr_tensor *lr,
                    const cr_sgd_update_options *options) {
     UPDATE(sgd_update, 5, parameter, gradient, buffer, step, lr);
 }
-bool cr_rmsprop_update(cr_tensor *parameter, cr_tensor *gradient, cr_tensor *square_average, cr_tensor *mean, cr_tensor *buffer,
-                       cr_tensor *step, cr_tensor *lr, const cr_rmsprop_update_options *options) {
+bool cr_rmsprop_update(cr_tensor *parameter, cr_tensor *gradient, cr_tensor *square_average, cr_tensor *mean,
+                       cr_tensor *buffer, cr_tensor *step, cr_tensor *lr, const cr_rmsprop_update_options *options) {
     UPDATE(rmsprop_update, 7, parameter, gradient, square_average, mean, buffer, step, lr);
 }

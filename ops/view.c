@@ -34,15 +34,19 @@ static bool complete_shape(const cr_tensor *t, cr_shape *shape) {
             continue;
         }
         if (shape->at[i] < 0 || __builtin_mul_overflow(known, shape->at[i], &known))
-            return cr_fail(CR_ERROR_SHAPE, "cannot make %s into %s: sizes are 0 or more, and one may be -1", cr_describe(t, text), cr_shape_format(*shape, wanted));
+            return cr_fail(CR_ERROR_SHAPE, "cannot make %s into %s: sizes are 0 or more, and one may be -1",
+                           cr_describe(t, text), cr_shape_format(*shape, wanted));
     }
-    if (open >= 0 && known > 0 && t->numel % known == 0) shape->at[open] = t->numel / known;
+    if (open >= 0 && known > 0 && t->numel % known == 0)
+        shape->at[open] = t->numel / known;
     else if (open >= 0 || known != t->numel)
-        return cr_fail(CR_ERROR_SHAPE, "cannot make %s (%lld elements) into %s", cr_describe(t, text), (long long)t->numel, cr_shape_format(*shape, wanted));
+        return cr_fail(CR_ERROR_SHAPE, "cannot make %s (%lld elements) into %s", cr_describe(t, text),
+                       (long long)t->numel, cr_shape_format(*shape, wanted));
     return true;
 }
 
-/* Strides of `shape` over t's memory: each run of t's dims that lies like one dim is cut anew. False where that cannot be. */
+/* Strides of `shape` over t's memory: each run of t's dims that lies like one dim is cut anew. False where that cannot
+ * be. */
 static bool strides_of_view(const cr_tensor *t, const cr_shape *shape, cr_shape *strides) {
     if (t->numel == 0) {
         cr_contiguous_strides(*shape, strides);
@@ -65,7 +69,8 @@ static bool strides_of_view(const cr_tensor *t, const cr_shape *shape, cr_shape 
             run = taken = 1;
         }
     }
-    for (; to >= 0; to--) strides->at[to] = 1; /* what is left has size 1 */
+    for (; to >= 0; to--)
+        strides->at[to] = 1; /* what is left has size 1 */
     return true;
 }
 
@@ -73,7 +78,8 @@ static bool view_view(cr_call *call) {
     cr_shape shape = ((const cr_view_options *)call->attributes)->shape, strides;
     if (!complete_shape(call->inputs[0], &shape)) return false;
     if (!strides_of_view(call->inputs[0], &shape, &strides))
-        return cr_fail_call(call, CR_ERROR_SHAPE, "the elements do not lie as this view needs; use cr_reshape, which copies where it must");
+        return cr_fail_call(call, CR_ERROR_SHAPE,
+                            "the elements do not lie as this view needs; use cr_reshape, which copies where it must");
     return set_view(call, shape, strides, call->inputs[0]->offset);
 }
 static bool vjp_view(cr_vjp *v) { return cr_vjp_set(v, 0, cr_reshape(v->grads[0], v->input_specs[0].shape)); }
@@ -94,7 +100,9 @@ cr_tensor *cr_reshape(cr_tensor *t, cr_shape shape) {
 
 cr_tensor *cr_flatten(cr_tensor *t, int start_dim, int end_dim) {
     int start, end;
-    if (!t || !cr_tensor_check(t, "flatten") || !cr_normalize_dim(start_dim, t->ndim, &start) || !cr_normalize_dim(end_dim, t->ndim, &end)) return NULL;
+    if (!t || !cr_tensor_check(t, "flatten") || !cr_normalize_dim(start_dim, t->ndim, &start) ||
+        !cr_normalize_dim(end_dim, t->ndim, &end))
+        return NULL;
     if (start > end) {
         cr_record_error(CR_ERROR_ARGUMENT, "flatten: start_dim %d comes after end_dim %d", start_dim, end_dim);
         return NULL;
@@ -102,8 +110,10 @@ cr_tensor *cr_flatten(cr_tensor *t, int start_dim, int end_dim) {
     cr_shape shape = {.count = 0};
     int64_t joined = 1;
     for (int i = 0; i < t->ndim; i++) {
-        if (i < start || i > end) shape.at[shape.count++] = t->sizes[i];
-        else joined *= t->sizes[i];
+        if (i < start || i > end)
+            shape.at[shape.count++] = t->sizes[i];
+        else
+            joined *= t->sizes[i];
         if (i == end) shape.at[shape.count++] = joined;
     }
     if (t->ndim == 0) shape = CR_SHAPE(1);
@@ -114,15 +124,18 @@ cr_tensor *cr_unflatten(cr_tensor *t, int dim, cr_shape sizes) {
     int at;
     if (!t || !cr_tensor_check(t, "unflatten") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
     if (t->ndim - 1 + sizes.count > CR_MAX_DIMS || sizes.count < 1 || t->ndim == 0) {
-        cr_record_error(CR_ERROR_SHAPE, "unflatten: %d dims out of one of %d; 1 to %d in all can be had", sizes.count, t->ndim, CR_MAX_DIMS);
+        cr_record_error(CR_ERROR_SHAPE, "unflatten: %d dims out of one of %d; 1 to %d in all can be had", sizes.count,
+                        t->ndim, CR_MAX_DIMS);
         return NULL;
     }
     int64_t known = 1;
-    for (int i = 0; i < sizes.count; i++) known *= sizes.at[i] > 0 ? sizes.at[i] : 1;
+    for (int i = 0; i < sizes.count; i++)
+        known *= sizes.at[i] > 0 ? sizes.at[i] : 1;
     cr_shape shape = {.count = 0};
     for (int i = 0; i < t->ndim; i++) {
         if (i != at) shape.at[shape.count++] = t->sizes[i];
-        for (int k = 0; i == at && k < sizes.count; k++) shape.at[shape.count++] = sizes.at[k] == -1 ? t->sizes[at] / known : sizes.at[k];
+        for (int k = 0; i == at && k < sizes.count; k++)
+            shape.at[shape.count++] = sizes.at[k] == -1 ? t->sizes[at] / known : sizes.at[k];
     }
     return cr_reshape(t, shape);
 }
@@ -133,7 +146,8 @@ static bool view_permute(cr_call *call) {
     const cr_dims order = ((const cr_permute_options *)call->attributes)->dims;
     cr_shape shape = {.count = t->ndim}, strides = {.count = t->ndim};
     unsigned seen = 0;
-    if (order.count != t->ndim) return cr_fail_call(call, CR_ERROR_SHAPE, "%d dims are named, the tensor has %d", order.count, t->ndim);
+    if (order.count != t->ndim)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "%d dims are named, the tensor has %d", order.count, t->ndim);
     for (int i = 0; i < t->ndim; i++) {
         int dim;
         if (!cr_normalize_dim(order.at[i], t->ndim, &dim)) return false;
@@ -147,11 +161,12 @@ static bool view_permute(cr_call *call) {
 static bool vjp_permute(cr_vjp *v) {
     const cr_dims order = ((const cr_permute_options *)v->attributes)->dims;
     cr_dims back = {.count = order.count};
-    for (int i = 0; i < order.count; i++) back.at[order.at[i] < 0 ? order.at[i] + order.count : order.at[i]] = i;
+    for (int i = 0; i < order.count; i++)
+        back.at[order.at[i] < 0 ? order.at[i] + order.count : order.at[i]] = i;
     return cr_vjp_set(v, 0, cr_permute(v->grads[0], back));
 }
-CR_OP(permute, .inputs = "input", CR_ROW_ATTRIBUTES(permute), .flags = CR_OP_VIEW, .view = view_permute, .vjp = vjp_permute,
-      .doc = "The dims in another order.")
+CR_OP(permute, .inputs = "input", CR_ROW_ATTRIBUTES(permute), .flags = CR_OP_VIEW, .view = view_permute,
+      .vjp = vjp_permute, .doc = "The dims in another order.")
 
 cr_tensor *cr_permute(cr_tensor *t, cr_dims order) {
     const cr_permute_options options = {sizeof options, order};
@@ -160,9 +175,12 @@ cr_tensor *cr_permute(cr_tensor *t, cr_dims order) {
 
 cr_tensor *cr_transpose(cr_tensor *t, int dim0, int dim1) {
     int a, b;
-    if (!t || !cr_tensor_check(t, "transpose") || !cr_normalize_dim(dim0, t->ndim, &a) || !cr_normalize_dim(dim1, t->ndim, &b)) return NULL;
+    if (!t || !cr_tensor_check(t, "transpose") || !cr_normalize_dim(dim0, t->ndim, &a) ||
+        !cr_normalize_dim(dim1, t->ndim, &b))
+        return NULL;
     cr_dims order = {.count = t->ndim};
-    for (int i = 0; i < t->ndim; i++) order.at[i] = i == a ? b : i == b ? a : i;
+    for (int i = 0; i < t->ndim; i++)
+        order.at[i] = i == a ? b : i == b ? a : i;
     return cr_permute(t, order);
 }
 
@@ -178,7 +196,9 @@ cr_tensor *cr_t(cr_tensor *t) {
 
 cr_tensor *cr_movedim(cr_tensor *t, int source, int destination) {
     int from, to;
-    if (!t || !cr_tensor_check(t, "movedim") || !cr_normalize_dim(source, t->ndim, &from) || !cr_normalize_dim(destination, t->ndim, &to)) return NULL;
+    if (!t || !cr_tensor_check(t, "movedim") || !cr_normalize_dim(source, t->ndim, &from) ||
+        !cr_normalize_dim(destination, t->ndim, &to))
+        return NULL;
     cr_dims order = {.count = t->ndim};
     for (int i = 0, next = 0; i < t->ndim; i++) {
         if (i == to) {
@@ -210,11 +230,13 @@ cr_tensor *cr_unsqueeze(cr_tensor *t, int dim) {
     if (!t || !cr_tensor_check(t, "unsqueeze")) return NULL;
     const int at = dim < 0 ? dim + t->ndim + 1 : dim;
     if (at < 0 || at > t->ndim || t->ndim == CR_MAX_DIMS) {
-        cr_record_error(CR_ERROR_INDEX, "unsqueeze: a dim at %d of a tensor of %d dims (at most %d)", dim, t->ndim, CR_MAX_DIMS);
+        cr_record_error(CR_ERROR_INDEX, "unsqueeze: a dim at %d of a tensor of %d dims (at most %d)", dim, t->ndim,
+                        CR_MAX_DIMS);
         return NULL;
     }
     cr_shape shape = {.count = t->ndim + 1};
-    for (int i = 0; i < shape.count; i++) shape.at[i] = i < at ? t->sizes[i] : i == at ? 1 : t->sizes[i - 1];
+    for (int i = 0; i < shape.count; i++)
+        shape.at[i] = i < at ? t->sizes[i] : i == at ? 1 : t->sizes[i - 1];
     return cr_view(t, shape);
 }
 
@@ -231,7 +253,10 @@ static bool view_expand(cr_call *call) {
         fits = shape.at[i] >= 0 && (size == 1 || size == shape.at[i]);
         strides.at[i] = i < added || size == 1 ? 0 : t->strides[i - added];
     }
-    if (!fits) return cr_fail_call(call, CR_ERROR_SHAPE, "cannot expand to %s: only dims of size 1 stretch, and new ones come in front", cr_shape_format(shape, text));
+    if (!fits)
+        return cr_fail_call(call, CR_ERROR_SHAPE,
+                            "cannot expand to %s: only dims of size 1 stretch, and new ones come in front",
+                            cr_shape_format(shape, text));
     return set_view(call, shape, strides, t->offset);
 }
 static bool vjp_expand(cr_vjp *v) { return cr_vjp_set(v, 0, v->grads[0]); } /* the driver sums */
@@ -261,7 +286,8 @@ static bool view_slice(cr_call *call) {
     int64_t start, length;
     if (t->ndim == 0) return cr_fail_call(call, CR_ERROR_SHAPE, "a 0-d tensor has nothing to slice");
     if (!cr_normalize_dim(options->dim, t->ndim, &dim)) return false;
-    if (options->step < 1) return cr_fail(CR_ERROR_ARGUMENT, "a step of %lld; it must be 1 or more", (long long)options->step);
+    if (options->step < 1)
+        return cr_fail(CR_ERROR_ARGUMENT, "a step of %lld; it must be 1 or more", (long long)options->step);
     clip_slice(options, t->sizes[dim], &start, &length);
     cr_shape shape = cr_tensor_shape(t), strides = cr_strides_of(t);
     shape.at[dim] = length;
@@ -301,7 +327,8 @@ cr_tensor *cr_narrow(cr_tensor *t, int dim, int64_t start, int64_t length) {
     const int64_t size = t->ndim ? t->sizes[at] : 0, first = start < 0 ? start + size : start;
     if (t->ndim == 0 || first < 0 || length < 0 || first > size || length > size - first) {
         char text[224];
-        cr_record_error(CR_ERROR_INDEX, "narrow: elements %lld to %lld of dim %d of %s", (long long)start, (long long)(start + length), dim, cr_describe(t, text));
+        cr_record_error(CR_ERROR_INDEX, "narrow: elements %lld to %lld of dim %d of %s", (long long)start,
+                        (long long)(start + length), dim, cr_describe(t, text));
         return NULL;
     }
     return cr_slice(t, at, first, first + length, 1);
@@ -315,7 +342,8 @@ static bool view_select(cr_call *call) {
     if (!cr_normalize_dim(options->dim, t->ndim, &dim)) return false;
     const int64_t index = options->index < 0 ? options->index + t->sizes[dim] : options->index;
     if (index < 0 || index >= t->sizes[dim])
-        return cr_fail_call(call, CR_ERROR_INDEX, "index %lld of dim %d, which has %lld", (long long)options->index, dim, (long long)t->sizes[dim]);
+        return cr_fail_call(call, CR_ERROR_INDEX, "index %lld of dim %d, which has %lld", (long long)options->index,
+                            dim, (long long)t->sizes[dim]);
     cr_shape shape = {.count = 0}, strides = {.count = 0};
     for (int i = 0; i < t->ndim; i++) {
         if (i == dim) continue;
@@ -347,9 +375,11 @@ cr_tensor *cr_select(cr_tensor *t, int dim, int64_t index) {
 }
 
 /* ---------------------------------------------------------------- diagonal */
-static bool place_diagonal(const cr_diagonal_options *options, cr_shape full, cr_shape full_strides, cr_shape *shape, cr_shape *strides, int64_t *offset) {
+static bool place_diagonal(const cr_diagonal_options *options, cr_shape full, cr_shape full_strides, cr_shape *shape,
+                           cr_shape *strides, int64_t *offset) {
     int first, second;
-    if (!cr_normalize_dim(options->dim1, full.count, &first) || !cr_normalize_dim(options->dim2, full.count, &second)) return false;
+    if (!cr_normalize_dim(options->dim1, full.count, &first) || !cr_normalize_dim(options->dim2, full.count, &second))
+        return false;
     if (full.count < 2 || first == second) return cr_fail(CR_ERROR_ARGUMENT, "a diagonal lies in two different dims");
     const int64_t rows = full.at[first] + (options->offset < 0 ? options->offset : 0);
     const int64_t columns = full.at[second] - (options->offset > 0 ? options->offset : 0);
@@ -362,7 +392,9 @@ static bool place_diagonal(const cr_diagonal_options *options, cr_shape full, cr
     }
     shape->at[shape->count++] = length > 0 ? length : 0;
     strides->at[strides->count++] = full_strides.at[first] + full_strides.at[second];
-    *offset = length <= 0 ? 0 : options->offset > 0 ? options->offset * full_strides.at[second] : -options->offset * full_strides.at[first];
+    *offset = length <= 0           ? 0
+              : options->offset > 0 ? options->offset * full_strides.at[second]
+                                    : -options->offset * full_strides.at[first];
     return true;
 }
 
@@ -380,8 +412,8 @@ static bool vjp_diagonal(cr_vjp *v) {
     return place_diagonal(v->attributes, v->input_specs[0].shape, full_strides, &shape, &strides, &offset) &&
            cr_vjp_set(v, 0, into_zeros(v, shape, strides, offset));
 }
-CR_OP(diagonal, .inputs = "input", CR_ROW_ATTRIBUTES(diagonal), .flags = CR_OP_VIEW, .view = view_diagonal, .vjp = vjp_diagonal,
-      .doc = "The diagonal of two dims.")
+CR_OP(diagonal, .inputs = "input", CR_ROW_ATTRIBUTES(diagonal), .flags = CR_OP_VIEW, .view = view_diagonal,
+      .vjp = vjp_diagonal, .doc = "The diagonal of two dims.")
 
 cr_tensor *cr_diagonal(cr_tensor *t, int64_t offset, int dim1, int dim2) {
     const cr_diagonal_options options = {sizeof options, offset, dim1, dim2};
@@ -397,11 +429,12 @@ static bool view_unfold(cr_call *call) {
     const cr_unfold_options *o = call->attributes;
     const cr_tensor *t = call->inputs[0];
     int dim;
-    if (t->ndim == 0 || t->ndim == CR_MAX_DIMS) return cr_fail_call(call, CR_ERROR_SHAPE, "needs 1 to %d dims", CR_MAX_DIMS - 1);
+    if (t->ndim == 0 || t->ndim == CR_MAX_DIMS)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "needs 1 to %d dims", CR_MAX_DIMS - 1);
     if (!cr_normalize_dim(o->dim, t->ndim, &dim)) return false;
     if (o->step < 1 || o->window < 0 || o->window > t->sizes[dim])
-        return cr_fail_call(call, CR_ERROR_ARGUMENT, "windows of %lld at every %lld-th of %lld positions", (long long)o->window, (long long)o->step,
-                            (long long)t->sizes[dim]);
+        return cr_fail_call(call, CR_ERROR_ARGUMENT, "windows of %lld at every %lld-th of %lld positions",
+                            (long long)o->window, (long long)o->step, (long long)t->sizes[dim]);
     cr_shape shape = cr_tensor_shape(t), strides = cr_strides_of(t);
     shape.at[shape.count++] = o->window;
     strides.at[strides.count++] = strides.at[dim];
@@ -410,7 +443,8 @@ static bool view_unfold(cr_call *call) {
     return set_view(call, shape, strides, t->offset);
 }
 
-/* Every position adds up the windows that show it: [.., windows, .., size] as [.., windows · size, ..], added by position. */
+/* Every position adds up the windows that show it: [.., windows, .., size] as [.., windows · size, ..], added by
+ * position. */
 static bool vjp_unfold(cr_vjp *v) {
     const cr_unfold_options *o = v->attributes;
     const cr_shape full = v->input_specs[0].shape;
@@ -435,15 +469,18 @@ cr_tensor *cr_unfold(cr_tensor *t, int dim, int64_t size, int64_t step) {
 /* The window must lie inside `available` elements. */
 static bool check_window(const cr_as_strided_options *o, int64_t available) {
     int64_t last = o->offset, numel;
-    if (o->shape.count != o->strides.count) return cr_fail(CR_ERROR_SHAPE, "%d sizes and %d strides", o->shape.count, o->strides.count);
+    if (o->shape.count != o->strides.count)
+        return cr_fail(CR_ERROR_SHAPE, "%d sizes and %d strides", o->shape.count, o->strides.count);
     if (!cr_shape_numel(o->shape, &numel)) return false;
     bool fits = o->offset >= 0;
     for (int i = 0; i < o->shape.count && numel > 0 && fits; i++) {
         int64_t reach;
-        fits = o->strides.at[i] >= 0 && !__builtin_mul_overflow(o->shape.at[i] - 1, o->strides.at[i], &reach) && !__builtin_add_overflow(last, reach, &last);
+        fits = o->strides.at[i] >= 0 && !__builtin_mul_overflow(o->shape.at[i] - 1, o->strides.at[i], &reach) &&
+               !__builtin_add_overflow(last, reach, &last);
     }
     if (fits && (numel == 0 || last < available)) return true;
-    return cr_fail(CR_ERROR_INDEX, "the window reaches element %lld; the storage has %lld from the tensor's first on", (long long)last, (long long)available);
+    return cr_fail(CR_ERROR_INDEX, "the window reaches element %lld; the storage has %lld from the tensor's first on",
+                   (long long)last, (long long)available);
 }
 
 static bool view_as_strided(cr_call *call) {
@@ -457,8 +494,8 @@ static bool vjp_as_strided(cr_vjp *v) {
     const cr_as_strided_options *o = v->attributes;
     return cr_vjp_set(v, 0, into_zeros(v, o->shape, o->strides, o->offset));
 }
-CR_OP(as_strided, .inputs = "input", CR_ROW_ATTRIBUTES(as_strided), .flags = CR_OP_VIEW, .view = view_as_strided, .vjp = vjp_as_strided,
-      .doc = "Any window onto the storage.")
+CR_OP(as_strided, .inputs = "input", CR_ROW_ATTRIBUTES(as_strided), .flags = CR_OP_VIEW, .view = view_as_strided,
+      .vjp = vjp_as_strided, .doc = "Any window onto the storage.")
 
 cr_tensor *cr_as_strided(cr_tensor *t, cr_shape shape, cr_shape strides, int64_t offset) {
     const cr_as_strided_options options = {sizeof options, shape, strides, offset};
@@ -471,7 +508,8 @@ static bool infer_scatter(cr_call *call) {
     cr_shape joined;
     cr_spec_set(call, 0, (cr_dtype)t->dtype, cr_tensor_shape(t));
     call->specs[0].channels_last = cr_is_channels_last(t) && !cr_is_contiguous(t);
-    if (!check_window(o, t->numel) || !cr_shape_broadcast(o->shape, cr_tensor_shape(call->inputs[1]), &joined)) return false;
+    if (!check_window(o, t->numel) || !cr_shape_broadcast(o->shape, cr_tensor_shape(call->inputs[1]), &joined))
+        return false;
     return cr_shape_equal(joined, o->shape) || cr_fail_call(call, CR_ERROR_SHAPE, "the source does not fit the window");
 }
 static bool decompose_scatter(cr_call *call) {
@@ -483,12 +521,14 @@ static bool decompose_scatter(cr_call *call) {
 static bool vjp_scatter(cr_vjp *v) {
     const cr_as_strided_options *o = v->attributes;
     cr_tensor *g = v->input_specs[0].channels_last ? cr_channels_last(v->grads[0]) : cr_contiguous(v->grads[0]);
-    cr_tensor *nothing = v->needs[0] ? cr_zeros(v->input_specs[1].dtype, v->input_specs[1].shape, cr_device_of(g)) : NULL;
-    if (v->needs[0] && !cr_vjp_set(v, 0, cr_as_strided_scatter(g, nothing, o->shape, o->strides, o->offset))) return false;
+    cr_tensor *nothing =
+        v->needs[0] ? cr_zeros(v->input_specs[1].dtype, v->input_specs[1].shape, cr_device_of(g)) : NULL;
+    if (v->needs[0] && !cr_vjp_set(v, 0, cr_as_strided_scatter(g, nothing, o->shape, o->strides, o->offset)))
+        return false;
     return !v->needs[1] || cr_vjp_set(v, 1, cr_as_strided(g, o->shape, o->strides, o->offset));
 }
-CR_OP(as_strided_scatter, .inputs = "input source", CR_ROW_ATTRIBUTES(as_strided), .infer = infer_scatter, .decompose = decompose_scatter,
-      .vjp = vjp_scatter, .doc = "A copy with a window of it replaced.")
+CR_OP(as_strided_scatter, .inputs = "input source", CR_ROW_ATTRIBUTES(as_strided), .infer = infer_scatter,
+      .decompose = decompose_scatter, .vjp = vjp_scatter, .doc = "A copy with a window of it replaced.")
 
 cr_tensor *cr_as_strided_scatter(cr_tensor *t, cr_tensor *source, cr_shape shape, cr_shape strides, int64_t offset) {
     const cr_as_strided_options options = {sizeof options, shape, strides, offset};
@@ -499,7 +539,8 @@ cr_tensor *cr_as_strided_scatter(cr_tensor *t, cr_tensor *source, cr_shape shape
 /* The window that `part`, a view of `whole` (dense), shows, replaced in a copy. */
 static cr_tensor *scatter_view(cr_tensor *whole, cr_tensor *source, const cr_tensor *part) {
     if (!part) return NULL;
-    return cr_as_strided_scatter(whole, source, cr_tensor_shape(part), cr_strides_of(part), part->offset - whole->offset);
+    return cr_as_strided_scatter(whole, source, cr_tensor_shape(part), cr_strides_of(part),
+                                 part->offset - whole->offset);
 }
 cr_tensor *cr_slice_scatter(cr_tensor *t, cr_tensor *source, int dim, int64_t start, int64_t end, int64_t step) {
     cr_tensor *whole = cr_contiguous(t);

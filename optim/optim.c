@@ -19,7 +19,8 @@ static void free_group(cr_optim_group *group) {
         cr_optim_parameter *p = &group->parameters[i];
         cr_release(p->tensor);
         cr_release(p->step);
-        for (int s = 0; s < CR_OPTIM_STATES; s++) cr_release(p->states[s]);
+        for (int s = 0; s < CR_OPTIM_STATES; s++)
+            cr_release(p->states[s]);
     }
     cr_free(group->parameters);
     cr_release(group->lr);
@@ -33,7 +34,8 @@ static cr_tensor *own(cr_tensor *t) {
 }
 
 static bool add_group(cr_optim *optim, cr_nn_tensors parameters, const double *settings) {
-    if (parameters.count < 1) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "optim_%s: no parameters", optim->algorithm->name);
+    if (parameters.count < 1)
+        return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "optim_%s: no parameters", optim->algorithm->name);
     cr_optim_group *grown = cr_realloc(optim->groups, (size_t)(optim->group_count + 1) * sizeof *grown);
     if (!grown) return false;
     optim->groups = grown;
@@ -41,11 +43,13 @@ static bool add_group(cr_optim *optim, cr_nn_tensors parameters, const double *s
     memcpy(group.settings, settings, sizeof group.settings);
     bool made = group.parameters && (group.lr = own(cr_scalar(settings[0], CR_F64)));
     for (int i = 0; made && i < parameters.count; i++) {
-        if (!cr_tensor_check(parameters.at[i], "optim")) made = false;
+        if (!cr_tensor_check(parameters.at[i], "optim"))
+            made = false;
         else if (holds(optim, parameters.at[i]))
             made = cr_fail(CR_ERROR_ARGUMENT, "optim_%s: parameter %s is in a group already", optim->algorithm->name,
                            parameters.names ? parameters.names[i] : "");
-        else group.parameters[group.count++].tensor = cr_retain(parameters.at[i]);
+        else
+            group.parameters[group.count++].tensor = cr_retain(parameters.at[i]);
     }
     if (!made) {
         free_group(&group);
@@ -66,9 +70,11 @@ static double setting_of(const cr_attribute *attribute, const void *options) {
 
 cr_optim *cr_optim_new(const cr_optim_algorithm *algorithm, cr_nn_tensors parameters, const void *options) {
     double settings[CR_OPTIM_SETTINGS] = {0};
-    for (int i = 0; i < algorithm->setting_count; i++) settings[i] = setting_of(&algorithm->settings[i], options);
+    for (int i = 0; i < algorithm->setting_count; i++)
+        settings[i] = setting_of(&algorithm->settings[i], options);
     if (!(settings[0] >= 0)) {
-        cr_record_error(CR_ERROR_ARGUMENT, "optim_%s: a learning rate of %g; it must be 0 or more", algorithm->name, settings[0]);
+        cr_record_error(CR_ERROR_ARGUMENT, "optim_%s: a learning rate of %g; it must be 0 or more", algorithm->name,
+                        settings[0]);
         return NULL;
     }
     cr_optim *optim = cr_calloc(1, sizeof *optim);
@@ -93,7 +99,8 @@ static void free_list(cr_optim *optim) {
 
 void cr_optim_free(cr_optim *optim) {
     if (!optim) return;
-    for (int g = 0; g < optim->group_count; g++) free_group(&optim->groups[g]);
+    for (int g = 0; g < optim->group_count; g++)
+        free_group(&optim->groups[g]);
     free_list(optim);
     cr_free(optim->groups);
     cr_free(optim);
@@ -121,8 +128,8 @@ static int find_setting(const cr_optim *optim, int group, const char *name) {
     const int index = optim ? cr_optim_setting(optim->algorithm, name) : -1;
     if (index >= 0 && group >= -1 && group < optim->group_count) return index;
     if (optim || cr_ok())
-        cr_record_error(CR_ERROR_ARGUMENT, "optim_%s: there is no setting \"%s\" of group %d", optim ? optim->algorithm->name : "?",
-                        name ? name : "NULL", group);
+        cr_record_error(CR_ERROR_ARGUMENT, "optim_%s: there is no setting \"%s\" of group %d",
+                        optim ? optim->algorithm->name : "?", name ? name : "NULL", group);
     return -1;
 }
 
@@ -183,7 +190,8 @@ bool cr_optim_step(cr_optim *optim) {
 
 void cr_optim_zero_grad(cr_optim *optim) {
     for (int g = 0; optim && g < optim->group_count; g++)
-        for (int i = 0; i < optim->groups[g].count; i++) cr_set_grad(optim->groups[g].parameters[i].tensor, NULL);
+        for (int i = 0; i < optim->groups[g].count; i++)
+            cr_set_grad(optim->groups[g].parameters[i].tensor, NULL);
 }
 
 /* ---------------------------------------------------------------- state as named tensors */
@@ -205,7 +213,8 @@ static bool list_add(cr_optim *optim, cr_tensor *t, const char *format, int a, c
 static bool list_parameter(cr_optim *optim, const cr_optim_parameter *p, int index) {
     if (p->step && !list_add(optim, p->step, "state.%d.%s", index, "step")) return false;
     for (int s = 0; s < CR_OPTIM_STATES; s++)
-        if (p->states[s] && !list_add(optim, p->states[s], "state.%d.%s", index, optim->algorithm->states[s])) return false;
+        if (p->states[s] && !list_add(optim, p->states[s], "state.%d.%s", index, optim->algorithm->states[s]))
+            return false;
     return true;
 }
 
@@ -217,7 +226,9 @@ static bool list_all(cr_optim *optim) {
         for (int i = 0; i < group->count; i++)
             if (!list_parameter(optim, &group->parameters[i], index++)) return false;
         for (int s = 0; s < optim->algorithm->setting_count; s++)
-            if (!list_add(optim, cr_scalar(group->settings[s], CR_F64), "groups.%d.%s", g, optim->algorithm->settings[s].name)) return false;
+            if (!list_add(optim, cr_scalar(group->settings[s], CR_F64), "groups.%d.%s", g,
+                          optim->algorithm->settings[s].name))
+                return false;
     }
     return true;
 }
@@ -232,7 +243,8 @@ cr_nn_tensors cr_optim_state(cr_optim *optim) {
 }
 
 /* A tensor of the file under "prefix" + "state.3.exp_avg"; NULL without an error where it is not there. */
-static cr_tensor *read_entry(cr_safetensors *file, const char *prefix, const char *format, int a, const char *name, bool *failed) {
+static cr_tensor *read_entry(cr_safetensors *file, const char *prefix, const char *format, int a, const char *name,
+                             bool *failed) {
     char text[256];
     const size_t used = (size_t)snprintf(text, sizeof text, "%s", prefix);
     snprintf(text + (used < sizeof text ? used : 0), sizeof text - (used < sizeof text ? used : 0), format, a, name);
@@ -250,7 +262,8 @@ static bool restore_tensor(cr_tensor **state, cr_tensor *saved, const cr_tensor 
     }
     if (like && !cr_shape_equal(cr_shape_of(saved), cr_shape_of(like))) {
         char a[224], b[224];
-        return cr_fail(CR_ERROR_SHAPE, "optim_restore: %s is %s in the file, its parameter is %s", what, cr_describe(saved, a), cr_describe(like, b));
+        return cr_fail(CR_ERROR_SHAPE, "optim_restore: %s is %s in the file, its parameter is %s", what,
+                       cr_describe(saved, a), cr_describe(like, b));
     }
     cr_tensor *copy = own(like ? cr_copy_(cr_empty_like(like), saved) : cr_clone(saved));
     if (!copy) return false;
@@ -259,7 +272,8 @@ static bool restore_tensor(cr_tensor **state, cr_tensor *saved, const cr_tensor 
     return true;
 }
 
-static bool restore_parameter(cr_optim *optim, cr_optim_parameter *p, int index, cr_safetensors *file, const char *prefix) {
+static bool restore_parameter(cr_optim *optim, cr_optim_parameter *p, int index, cr_safetensors *file,
+                              const char *prefix) {
     bool failed = false;
     cr_tensor *step = read_entry(file, prefix, "state.%d.%s", index, "step", &failed);
     if (failed || !restore_tensor(&p->step, step, NULL, "step")) return false;
@@ -277,8 +291,10 @@ static bool restore_settings(cr_optim *optim, int g, cr_safetensors *file, const
         const char *name = optim->algorithm->settings[s].name;
         cr_tensor *saved = read_entry(file, prefix, "groups.%d.%s", g, name, &failed);
         if (!saved)
-            return failed ? false : cr_fail(CR_ERROR_FORMAT, "optim_restore: the file has no groups.%d.%s: it is not the state of this optim_%s", g,
-                                            name, optim->algorithm->name);
+            return failed ? false
+                          : cr_fail(CR_ERROR_FORMAT,
+                                    "optim_restore: the file has no groups.%d.%s: it is not the state of this optim_%s",
+                                    g, name, optim->algorithm->name);
         if (!cr_optim_set(optim, g, name, cr_item(saved)) || !cr_ok()) return false;
     }
     return true;
@@ -305,7 +321,8 @@ bool cr_optim_save(cr_optim *optim, const char *path) {
     const cr_nn_tensors state = cr_optim_state(optim);
     cr_named_tensor *rows = state.count ? cr_calloc((size_t)state.count, sizeof *rows) : NULL;
     if (!rows) return false;
-    for (int i = 0; i < state.count; i++) rows[i] = (cr_named_tensor){state.names[i], state.at[i]};
+    for (int i = 0; i < state.count; i++)
+        rows[i] = (cr_named_tensor){state.names[i], state.at[i]};
     const cr_text_pair metadata = {"optimizer", optim->algorithm->name};
     const bool saved = cr_safetensors_save(path, rows, state.count, &metadata, 1);
     cr_free(rows);

@@ -9,9 +9,9 @@
 enum { CR_OPTIM_SETTINGS = 12, CR_OPTIM_STATES = 4 };
 
 typedef struct cr_optim_parameter {
-    cr_tensor *tensor;                   /* one reference */
-    cr_tensor *step;                     /* 0-d f32: updates so far; NULL before the first */
-    cr_tensor *states[CR_OPTIM_STATES];  /* in the order of the algorithm's names; NULL: not kept */
+    cr_tensor *tensor;                  /* one reference */
+    cr_tensor *step;                    /* 0-d f32: updates so far; NULL before the first */
+    cr_tensor *states[CR_OPTIM_STATES]; /* in the order of the algorithm's names; NULL: not kept */
 } cr_optim_parameter;
 
 typedef struct cr_optim_group {

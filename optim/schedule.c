@@ -7,8 +7,8 @@
 CR_OPTION_DEFAULTS(optim_plateau, CR_OPTIM_PLATEAU_OPTIONS)
 
 typedef struct rates {
-    int64_t position;    /* steps so far */
-    double best;         /* plateau: the best metric */
+    int64_t position;     /* steps so far */
+    double best;          /* plateau: the best metric */
     int64_t bad, cooling; /* plateau: steps without improvement, steps of rest left */
 } rates;
 
@@ -45,7 +45,8 @@ static cr_optim_schedule *schedule_new(cr_optim *optim, double (*rate)(const cr_
     }
     schedule->optim = optim;
     schedule->rate = rate;
-    for (int g = 0; g < schedule->group_count; g++) schedule->initial[g] = cr_optim_get(optim, g, "lr");
+    for (int g = 0; g < schedule->group_count; g++)
+        schedule->initial[g] = cr_optim_get(optim, g, "lr");
     return schedule;
 }
 
@@ -116,7 +117,8 @@ static bool plateau_watch(cr_optim_schedule *s, double metric) {
         state->bad = 0;
     }
     if (state->bad <= s->plateau.patience) return true;
-    for (int g = 0; g < s->group_count; g++) s->initial[g] = fmax(s->initial[g] * s->plateau.factor, s->plateau.min_lr);
+    for (int g = 0; g < s->group_count; g++)
+        s->initial[g] = fmax(s->initial[g] * s->plateau.factor, s->plateau.min_lr);
     state->cooling = s->plateau.cooldown;
     state->bad = 0;
     return true;
@@ -125,7 +127,8 @@ static bool plateau_watch(cr_optim_schedule *s, double metric) {
 cr_optim_schedule *cr_optim_plateau_schedule_with(cr_optim *optim, const cr_optim_plateau_options *options) {
     const cr_optim_plateau_options chosen = options ? *options : optim_plateau_defaults;
     if (!(chosen.factor > 0 && chosen.factor < 1)) {
-        cr_record_error(CR_ERROR_ARGUMENT, "optim_plateau_schedule: a factor of %g; it must lie between 0 and 1", chosen.factor);
+        cr_record_error(CR_ERROR_ARGUMENT, "optim_plateau_schedule: a factor of %g; it must lie between 0 and 1",
+                        chosen.factor);
         return NULL;
     }
     cr_optim_schedule *schedule = schedule_new(optim, plateau_rate);
@@ -136,13 +139,15 @@ cr_optim_schedule *cr_optim_plateau_schedule_with(cr_optim *optim, const cr_opti
     return schedule;
 }
 
-/* ---------------------------------------------------------------- state: position, best, bad, cooling, then the rates */
+/* ---------------------------------------------------------------- state: position, best, bad, cooling, then the rates
+ */
 cr_tensor *cr_optim_schedule_state(const cr_optim_schedule *schedule) {
     if (!schedule) return NULL;
     cr_tensor *state = cr_empty(CR_F64, CR_SHAPE(4 + schedule->group_count), CR_CPU);
     double *row = state ? cr_data(state) : NULL;
     if (!row) return NULL;
-    const double fixed[] = {(double)schedule->state.position, schedule->state.best, (double)schedule->state.bad, (double)schedule->state.cooling};
+    const double fixed[] = {(double)schedule->state.position, schedule->state.best, (double)schedule->state.bad,
+                            (double)schedule->state.cooling};
     memcpy(row, fixed, sizeof fixed);
     memcpy(row + 4, schedule->initial, (size_t)schedule->group_count * sizeof(double));
     return state;
@@ -150,10 +155,11 @@ cr_tensor *cr_optim_schedule_state(const cr_optim_schedule *schedule) {
 
 bool cr_optim_schedule_restore(cr_optim_schedule *schedule, const cr_tensor *state) {
     if (!schedule || !cr_tensor_check(state, "optim_schedule_restore")) return false;
-    if (state->dtype != CR_F64 || state->ndim != 1 || state->numel != 4 + schedule->group_count || !cr_is_contiguous(state)) {
+    if (state->dtype != CR_F64 || state->ndim != 1 || state->numel != 4 + schedule->group_count ||
+        !cr_is_contiguous(state)) {
         char text[224];
-        return cr_fail(CR_ERROR_SHAPE, "optim_schedule_restore: the state is %s, %d numbers of f64 are needed", cr_describe(state, text),
-                       4 + schedule->group_count);
+        return cr_fail(CR_ERROR_SHAPE, "optim_schedule_restore: the state is %s, %d numbers of f64 are needed",
+                       cr_describe(state, text), 4 + schedule->group_count);
     }
     const double *row = cr_data(state);
     schedule->state = (rates){(int64_t)row[0], row[1], (int64_t)row[2], (int64_t)row[3]};

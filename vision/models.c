@@ -13,7 +13,8 @@ static cr_nn_module *whole(cr_nn_module *self) {
 
 /* Runs its children in the order in which they were registered. */
 static cr_tensor *forward_children(cr_nn_module *self, cr_tensor *x) {
-    for (int i = 0; i < cr_nn_child_count(self); i++) x = cr_nn_forward(cr_nn_child(self, i), x);
+    for (int i = 0; i < cr_nn_child_count(self); i++)
+        x = cr_nn_forward(cr_nn_child(self, i), x);
     return x;
 }
 
@@ -65,9 +66,9 @@ static cr_nn_module *block_new(int64_t in, int64_t width, int64_t stride, bool b
         b->bn3 = cr_nn_register(self, "bn3", cr_nn_batch_norm2d(out));
     }
     if (stride != 1 || in != out)
-        b->downsample =
-            cr_nn_register(self, "downsample",
-                           cr_nn_sequential(cr_nn_conv2d(in, out, 1, .stride = stride, .bias = false), cr_nn_batch_norm2d(out)));
+        b->downsample = cr_nn_register(
+            self, "downsample",
+            cr_nn_sequential(cr_nn_conv2d(in, out, 1, .stride = stride, .bias = false), cr_nn_batch_norm2d(out)));
     return whole(self);
 }
 
@@ -103,14 +104,21 @@ static cr_nn_module *resnet(const char *type, const int blocks[4], bool bottlene
     return whole(self);
 }
 
-cr_nn_module *cr_vision_resnet18(int64_t classes) { return resnet("resnet18", (const int[]){2, 2, 2, 2}, false, classes); }
-cr_nn_module *cr_vision_resnet34(int64_t classes) { return resnet("resnet34", (const int[]){3, 4, 6, 3}, false, classes); }
-cr_nn_module *cr_vision_resnet50(int64_t classes) { return resnet("resnet50", (const int[]){3, 4, 6, 3}, true, classes); }
+cr_nn_module *cr_vision_resnet18(int64_t classes) {
+    return resnet("resnet18", (const int[]){2, 2, 2, 2}, false, classes);
+}
+cr_nn_module *cr_vision_resnet34(int64_t classes) {
+    return resnet("resnet34", (const int[]){3, 4, 6, 3}, false, classes);
+}
+cr_nn_module *cr_vision_resnet50(int64_t classes) {
+    return resnet("resnet50", (const int[]){3, 4, 6, 3}, true, classes);
+}
 
 /* ------------------------------------------------------------------ DCGAN */
 static bool init_dcgan(cr_nn_module *module, const char *path, void *context) {
     (void)path, (void)context;
-    if (strncmp(cr_nn_type(module), "conv", 4) == 0) return cr_nn_init_normal_(cr_nn_tensor(module, "weight"), 0, 0.02) != NULL;
+    if (strncmp(cr_nn_type(module), "conv", 4) == 0)
+        return cr_nn_init_normal_(cr_nn_tensor(module, "weight"), 0, 0.02) != NULL;
     if (strncmp(cr_nn_type(module), "batch_norm", 10) == 0)
         return cr_nn_init_normal_(cr_nn_tensor(module, "weight"), 1, 0.02) != NULL;
     return true;

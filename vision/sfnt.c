@@ -151,8 +151,8 @@ static bool add_subtable(glyph_list *list, cr_bytes header, cr_bytes cbdt, uint3
     subtable s = {.first = first, .last = last};
     uint32_t offset;
     if (last < first || !cr_read_u16(header, 0, &s.format) || !cr_read_u16(header, 2, &s.image_format) ||
-        !cr_read_u32(header, 4, &offset) || !cr_bytes_slice(header, 8, header.size - 8, &s.body) || offset > cbdt.size ||
-        !cr_bytes_slice(cbdt, offset, cbdt.size - offset, &s.data))
+        !cr_read_u32(header, 4, &offset) || !cr_bytes_slice(header, 8, header.size - 8, &s.body) ||
+        offset > cbdt.size || !cr_bytes_slice(cbdt, offset, cbdt.size - offset, &s.data))
         return false;
     switch (s.format) {
     case 1:
@@ -177,7 +177,8 @@ static bool add_strike(glyph_list *list, cr_bytes cblc, cr_bytes cbdt, cr_bytes 
         cr_bytes header;
         if (!cr_read_u16(array, record, &first) || !cr_read_u16(array, record + 2, &last) ||
             !cr_read_u32(array, record + 4, &where) || where > array.size ||
-            !cr_bytes_slice(array, where, array.size - where, &header) || !add_subtable(list, header, cbdt, first, last))
+            !cr_bytes_slice(array, where, array.size - where, &header) ||
+            !add_subtable(list, header, cbdt, first, last))
             return false;
     }
     return true;

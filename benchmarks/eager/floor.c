@@ -8,13 +8,17 @@ typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
 #if defined(__x86_64__)
 __attribute__((target("avx2,fma")))
 #endif
-static void multiply_add(void *context, int64_t begin, int64_t end) {
+static void
+multiply_add(void *context, int64_t begin, int64_t end) {
     lanes sums[SUMS], total = {0};
-    for (int k = 0; k < SUMS; k++) sums[k] = total + (float)k;
+    for (int k = 0; k < SUMS; k++)
+        sums[k] = total + (float)k;
     const lanes a = total + 0.999f, b = total + 1e-3f;
     for (int step = 0; step < STEPS / 8; step++)
-        for (int k = 0; k < SUMS; k++) sums[k] = sums[k] * a + b;
-    for (int k = 0; k < SUMS; k++) total += sums[k];
+        for (int k = 0; k < SUMS; k++)
+            sums[k] = sums[k] * a + b;
+    for (int k = 0; k < SUMS; k++)
+        total += sums[k];
     ((lanes *)context)[begin] = total;
     (void)end;
 }
@@ -34,7 +38,8 @@ double peak_flops(void) {
 
 static void add_arrays(void *context, int64_t begin, int64_t end) {
     float *a = context, *b = a + FLOATS;
-    for (int64_t i = begin; i < end; i++) a[i] += b[i];
+    for (int64_t i = begin; i < end; i++)
+        a[i] += b[i];
 }
 
 double peak_bandwidth(void) {

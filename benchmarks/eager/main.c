@@ -1,4 +1,5 @@
-/* benchmark_eager [threads] [small|layers|models]: one line of JSON for each measurement. compare.py runs it beside PyTorch. */
+/* benchmark_eager [threads] [small|layers|models]: one line of JSON for each measurement. compare.py runs it beside
+ * PyTorch. */
 #include "models.h"
 
 #include <stdlib.h>

@@ -28,7 +28,8 @@ void measure(const char *name, bool (*step)(void *), void *context, double budge
         if (!step(context)) return;
         const double seconds = wall_seconds() - start;
         int at = count++;
-        for (; at > 0 && times[at - 1] > seconds; at--) times[at] = times[at - 1];
+        for (; at > 0 && times[at - 1] > seconds; at--)
+            times[at] = times[at - 1];
         times[at] = seconds;
     }
     report(name, times[count / 2], flops, 0);

@@ -1,10 +1,11 @@
-/* Training steps: a small MLP, the DCGAN of 64 × 64 pictures, ResNet-18, a GPT. Inputs are random; times are wall times. */
+/* Training steps: a small MLP, the DCGAN of 64 × 64 pictures, ResNet-18, a GPT. Inputs are random; times are wall
+ * times. */
 #include "models.h"
 
 /* Multiply-adds of one forward for one picture, by the layers' shapes. */
-#define GENERATOR_WORK 104.6e6
+#define GENERATOR_WORK     104.6e6
 #define DISCRIMINATOR_WORK 103.8e6
-#define RESNET_WORK 1.814e9
+#define RESNET_WORK        1.814e9
 
 /* ---------------------------------------------------------------- a classifier's step */
 typedef struct classifier {
@@ -36,13 +37,17 @@ static void end_classifier(void *context) {
 /* Takes over the module. */
 static void *new_classifier(cr_nn_module *net, bool updates, cr_tensor *x, cr_tensor *y) {
     classifier *c = cr_malloc(sizeof *c);
-    if (c) *c = (classifier){net, updates ? cr_optim_sgd(cr_nn_parameters(net), .lr = 1e-3) : NULL, cr_retain(x), cr_retain(y)};
+    if (c)
+        *c = (classifier){net, updates ? cr_optim_sgd(cr_nn_parameters(net), .lr = 1e-3) : NULL, cr_retain(x),
+                          cr_retain(y)};
     return c;
 }
 
 static void *begin_mlp(void) {
-    cr_nn_module *net = cr_nn_sequential(cr_nn_linear(64, 64), cr_nn_relu(), cr_nn_linear(64, 64), cr_nn_relu(), cr_nn_linear(64, 10));
-    return new_classifier(net, true, cr_randn(CR_F32, CR_SHAPE(32, 64), CR_CPU), cr_randint(0, 10, CR_SHAPE(32), CR_CPU));
+    cr_nn_module *net =
+        cr_nn_sequential(cr_nn_linear(64, 64), cr_nn_relu(), cr_nn_linear(64, 64), cr_nn_relu(), cr_nn_linear(64, 10));
+    return new_classifier(net, true, cr_randn(CR_F32, CR_SHAPE(32, 64), CR_CPU),
+                          cr_randint(0, 10, CR_SHAPE(32), CR_CPU));
 }
 
 /* ---------------------------------------------------------------- ResNet-18 */
@@ -66,18 +71,21 @@ static cr_nn_module *block_new(int64_t in, int64_t out, int64_t stride) {
     b->conv2 = cr_nn_register(self, "conv2", cr_nn_conv2d(out, out, 3, .padding = 1, .bias = false));
     b->bn2 = cr_nn_register(self, "bn2", cr_nn_batch_norm2d(out));
     if (stride != 1 || in != out)
-        b->shortcut = cr_nn_register(self, "downsample",
-                                     cr_nn_sequential(cr_nn_conv2d(in, out, 1, .stride = stride, .bias = false), cr_nn_batch_norm2d(out)));
+        b->shortcut = cr_nn_register(
+            self, "downsample",
+            cr_nn_sequential(cr_nn_conv2d(in, out, 1, .stride = stride, .bias = false), cr_nn_batch_norm2d(out)));
     return self;
 }
 
 static void *begin_resnet(void) {
-    cr_nn_module *net = cr_nn_sequential(
-        cr_nn_conv2d(3, 64, 7, .stride = 2, .padding = 3, .bias = false), cr_nn_batch_norm2d(64), cr_nn_relu(),
-        cr_nn_max_pool2d(3, .stride = 2, .padding = 1), block_new(64, 64, 1), block_new(64, 64, 1), block_new(64, 128, 2),
-        block_new(128, 128, 1), block_new(128, 256, 2), block_new(256, 256, 1), block_new(256, 512, 2), block_new(512, 512, 1),
-        cr_nn_adaptive_avg_pool2d(1, 1), cr_nn_flatten(), cr_nn_linear(512, 1000));
-    return new_classifier(net, false, cr_randn(CR_F32, CR_SHAPE(8, 3, 224, 224), CR_CPU), cr_randint(0, 1000, CR_SHAPE(8), CR_CPU));
+    cr_nn_module *net =
+        cr_nn_sequential(cr_nn_conv2d(3, 64, 7, .stride = 2, .padding = 3, .bias = false), cr_nn_batch_norm2d(64),
+                         cr_nn_relu(), cr_nn_max_pool2d(3, .stride = 2, .padding = 1), block_new(64, 64, 1),
+                         block_new(64, 64, 1), block_new(64, 128, 2), block_new(128, 128, 1), block_new(128, 256, 2),
+                         block_new(256, 256, 1), block_new(256, 512, 2), block_new(512, 512, 1),
+                         cr_nn_adaptive_avg_pool2d(1, 1), cr_nn_flatten(), cr_nn_linear(512, 1000));
+    return new_classifier(net, false, cr_randn(CR_F32, CR_SHAPE(8, 3, 224, 224), CR_CPU),
+                          cr_randint(0, 1000, CR_SHAPE(8), CR_CPU));
 }
 
 /* ---------------------------------------------------------------- GPT: 4 layers of 256, 8 heads, sequences of 128 */
@@ -90,8 +98,10 @@ typedef struct layer {
 static cr_tensor *layer_forward(cr_nn_module *self, cr_tensor *x) {
     layer *l = cr_nn_self(self);
     const cr_shape split = CR_SHAPE(SEQUENCES, LENGTH, 3, HEADS, WIDTH / HEADS);
-    cr_tensor *qkv = cr_permute(cr_reshape(cr_nn_forward(l->qkv, cr_nn_forward(l->norm1, x)), split), CR_DIMS(2, 0, 3, 1, 4));
-    cr_tensor *mixed = cr_scaled_dot_product_attention(cr_select(qkv, 0, 0), cr_select(qkv, 0, 1), cr_select(qkv, 0, 2), NULL, .is_causal = true);
+    cr_tensor *qkv =
+        cr_permute(cr_reshape(cr_nn_forward(l->qkv, cr_nn_forward(l->norm1, x)), split), CR_DIMS(2, 0, 3, 1, 4));
+    cr_tensor *mixed = cr_scaled_dot_product_attention(cr_select(qkv, 0, 0), cr_select(qkv, 0, 1), cr_select(qkv, 0, 2),
+                                                       NULL, .is_causal = true);
     mixed = cr_reshape(cr_transpose(mixed, 1, 2), CR_SHAPE(SEQUENCES, LENGTH, WIDTH));
     x = cr_add(x, cr_nn_forward(l->out, mixed));
     return cr_add(x, cr_nn_forward(l->down, cr_gelu(cr_nn_forward(l->up, cr_nn_forward(l->norm2, x)))));
@@ -115,11 +125,13 @@ static cr_tensor *flat(cr_tensor *logits) { return cr_reshape(logits, CR_SHAPE(S
 
 static void *begin_gpt(void) {
     cr_nn_module *net = cr_nn_sequential(cr_nn_embedding(WORDS, WIDTH));
-    for (int i = 0; i < LAYERS; i++) cr_nn_append(net, layer_new());
+    for (int i = 0; i < LAYERS; i++)
+        cr_nn_append(net, layer_new());
     cr_nn_append(net, cr_nn_layer_norm(CR_SHAPE(WIDTH)));
     cr_nn_append(net, cr_nn_linear(WIDTH, WORDS));
     cr_nn_append(net, cr_nn_function("flat", flat));
-    return new_classifier(net, true, cr_randint(0, WORDS, CR_SHAPE(SEQUENCES, LENGTH), CR_CPU), cr_randint(0, WORDS, CR_SHAPE(SEQUENCES * LENGTH), CR_CPU));
+    return new_classifier(net, true, cr_randint(0, WORDS, CR_SHAPE(SEQUENCES, LENGTH), CR_CPU),
+                          cr_randint(0, WORDS, CR_SHAPE(SEQUENCES * LENGTH), CR_CPU));
 }
 
 /* ---------------------------------------------------------------- DCGAN (Radford et al., 2016) */
@@ -131,21 +143,23 @@ typedef struct dcgan {
     cr_tensor *real, *ones, *zeros;
 } dcgan;
 
-#define UP(in, out, ...) cr_nn_conv_transpose2d(in, out, 4, .bias = false, __VA_ARGS__)
+#define UP(in, out, ...)   cr_nn_conv_transpose2d(in, out, 4, .bias = false, __VA_ARGS__)
 #define DOWN(in, out, ...) cr_nn_conv2d(in, out, 4, .bias = false, __VA_ARGS__)
 
 static cr_nn_module *generator_new(void) {
-    return cr_nn_sequential(UP(NOISE, 512, .stride = 1), cr_nn_batch_norm2d(512), cr_nn_relu(), UP(512, 256, .stride = 2, .padding = 1),
-                            cr_nn_batch_norm2d(256), cr_nn_relu(), UP(256, 128, .stride = 2, .padding = 1), cr_nn_batch_norm2d(128),
-                            cr_nn_relu(), UP(128, 64, .stride = 2, .padding = 1), cr_nn_batch_norm2d(64), cr_nn_relu(),
+    return cr_nn_sequential(UP(NOISE, 512, .stride = 1), cr_nn_batch_norm2d(512), cr_nn_relu(),
+                            UP(512, 256, .stride = 2, .padding = 1), cr_nn_batch_norm2d(256), cr_nn_relu(),
+                            UP(256, 128, .stride = 2, .padding = 1), cr_nn_batch_norm2d(128), cr_nn_relu(),
+                            UP(128, 64, .stride = 2, .padding = 1), cr_nn_batch_norm2d(64), cr_nn_relu(),
                             UP(64, 3, .stride = 2, .padding = 1), cr_nn_tanh());
 }
 
 static cr_nn_module *discriminator_new(void) {
-    return cr_nn_sequential(DOWN(3, 64, .stride = 2, .padding = 1), cr_nn_leaky_relu(0.2), DOWN(64, 128, .stride = 2, .padding = 1),
-                            cr_nn_batch_norm2d(128), cr_nn_leaky_relu(0.2), DOWN(128, 256, .stride = 2, .padding = 1),
-                            cr_nn_batch_norm2d(256), cr_nn_leaky_relu(0.2), DOWN(256, 512, .stride = 2, .padding = 1),
-                            cr_nn_batch_norm2d(512), cr_nn_leaky_relu(0.2), DOWN(512, 1, .stride = 1));
+    return cr_nn_sequential(DOWN(3, 64, .stride = 2, .padding = 1), cr_nn_leaky_relu(0.2),
+                            DOWN(64, 128, .stride = 2, .padding = 1), cr_nn_batch_norm2d(128), cr_nn_leaky_relu(0.2),
+                            DOWN(128, 256, .stride = 2, .padding = 1), cr_nn_batch_norm2d(256), cr_nn_leaky_relu(0.2),
+                            DOWN(256, 512, .stride = 2, .padding = 1), cr_nn_batch_norm2d(512), cr_nn_leaky_relu(0.2),
+                            DOWN(512, 1, .stride = 1));
 }
 
 static cr_tensor *verdict(dcgan *g, cr_tensor *images, cr_tensor *truth) {
@@ -198,6 +212,6 @@ const training_work training_works[] = {
     {"MLP step", 0.5, 32 * 2 * (2 * 4096 + 3 * (4096 + 640)), begin_mlp, classifier_step, end_classifier},
     {"DCGAN step", 10, BATCH * 2 * (9 * DISCRIMINATOR_WORK + 3 * GENERATOR_WORK), begin_dcgan, dcgan_step, end_dcgan},
     {"ResNet-18 forward and backward", 8, 8 * 3 * 2 * RESNET_WORK, begin_resnet, classifier_step, end_classifier},
-    {"GPT step", 4, SEQUENCES * LENGTH * 3 * 2 * GPT_WORK, begin_gpt, classifier_step, end_classifier},
+    {"GPT step", 4, SEQUENCES *LENGTH * 3 * 2 * GPT_WORK, begin_gpt, classifier_step, end_classifier},
 };
 const int training_work_count = sizeof training_works / sizeof training_works[0];

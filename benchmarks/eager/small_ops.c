@@ -12,8 +12,10 @@ static void measure_op(const char *name, cr_tensor *(*op)(cr_tensor *, cr_tensor
     double best = 1;
     for (int round = 0; round < ROUNDS; round++) {
         const double start = thread_seconds();
-        for (int scope = 0; scope < SCOPES; scope++) CR_SCOPE {
-                for (int i = 0; i < PER_SCOPE; i++) op(a, b);
+        for (int scope = 0; scope < SCOPES; scope++)
+            CR_SCOPE {
+                for (int i = 0; i < PER_SCOPE; i++)
+                    op(a, b);
             }
         const double seconds = (thread_seconds() - start) / (SCOPES * PER_SCOPE);
         best = seconds < best ? seconds : best;

@@ -1,4 +1,5 @@
-/* benchmark_jit [threads]: the same work eagerly and traced, one line of JSON for each. compare.py runs it beside PyTorch. */
+/* benchmark_jit [threads]: the same work eagerly and traced, one line of JSON for each. compare.py runs it beside
+ * PyTorch. */
 #define _GNU_SOURCE
 #include "../eager/models.h"
 
@@ -22,13 +23,15 @@ typedef struct chain_work {
 static bool chain_eager(void *context) {
     chain_work *w = context;
     cr_tensor *out;
-    CR_SCOPE chain(NULL, w->inputs, 4, &out, 1);
+    CR_SCOPE
+        chain(NULL, w->inputs, 4, &out, 1);
     return cr_ok();
 }
 static bool chain_traced(void *context) {
     chain_work *w = context;
     cr_tensor *out;
-    CR_SCOPE cr_jit_run(w->graph, w->inputs, 4, &out, 1);
+    CR_SCOPE
+        cr_jit_run(w->graph, w->inputs, 4, &out, 1);
     return cr_ok();
 }
 /* As many bytes as the chain reads and writes at least: 2.5 copies. Half of one is a copy of half of an array. */
@@ -93,7 +96,8 @@ static void measure_steps(void) {
     }
 }
 
-/* ---------------------------------------------------------------- inference of ResNet-50, and from file to first result */
+/* ---------------------------------------------------------------- inference of ResNet-50, and from file to first
+ * result */
 typedef struct inference {
     cr_nn_module *net;
     cr_graph *graph;
@@ -110,20 +114,23 @@ static bool infer_eager(void *context) {
 }
 static bool infer_traced(void *context) {
     inference *w = context;
-    CR_SCOPE cr_jit_forward(w->graph, w->x);
+    CR_SCOPE
+        cr_jit_forward(w->graph, w->x);
     return cr_ok();
 }
 static bool load_and_infer(void *context) {
     inference *w = context;
     cr_graph *graph = cr_jit_load(w->path, CR_CPU);
-    CR_SCOPE cr_jit_forward(graph, w->x);
+    CR_SCOPE
+        cr_jit_forward(graph, w->x);
     cr_jit_free(graph);
     return cr_ok();
 }
 
 static void measure_inference(void) {
     CR_SCOPE {
-        inference w = {.net = cr_nn_eval(cr_vision_resnet50(1000)), .x = cr_randn(CR_F32, CR_SHAPE(1, 3, 224, 224), CR_CPU)};
+        inference w = {.net = cr_nn_eval(cr_vision_resnet50(1000)),
+                       .x = cr_randn(CR_F32, CR_SHAPE(1, 3, 224, 224), CR_CPU)};
         snprintf(w.path, sizeof w.path, "benchmark-%d.safetensors", (int)getpid());
         w.graph = cr_jit_trace(w.net, w.x, .freeze = true);
         if (!w.graph || !infer_traced(&w) || !cr_jit_save(w.graph, w.path)) break;

@@ -1,8 +1,8 @@
 /* Cresset autograd: gradients by reverse-mode differentiation of what ran.
  *
- * A tensor that requires gradients makes every floating result of an op on it remember how it was made; cr_backward walks
- * that graph from the end and adds the gradient of each leaf into cr_grad_of(leaf). Gradients are computed with ops, so
- * they can be differentiated again (.create_graph). */
+ * A tensor that requires gradients makes every floating result of an op on it remember how it was made; cr_backward
+ * walks that graph from the end and adds the gradient of each leaf into cr_grad_of(leaf). Gradients are computed with
+ * ops, so they can be differentiated again (.create_graph). */
 #ifndef CRESSET_AUTOGRAD_H
 #define CRESSET_AUTOGRAD_H
 
@@ -37,8 +37,8 @@ typedef struct cr_backward_options {
     bool create_graph;   /* record the gradients' own graph; implies retain_graph */
 } cr_backward_options;
 
-/* Adds d root / d leaf into the gradient of every leaf that root depends on. False and an error where the root requires no
- * gradient, a saved value was overwritten in place, or the graph was already consumed. */
+/* Adds d root / d leaf into the gradient of every leaf that root depends on. False and an error where the root requires
+ * no gradient, a saved value was overwritten in place, or the graph was already consumed. */
 CR_API bool cr_backward_with(cr_tensor *root, const cr_backward_options *options);
 #ifndef __cplusplus
 /* cr_backward(loss); cr_backward(y, .gradient = g, .retain_graph = true) */
@@ -56,8 +56,8 @@ typedef struct cr_grad_options {
     bool allow_unused; /* an input that does not reach the outputs gets NULL in place of an error */
 } cr_grad_options;
 
-/* d outputs / d inputs, summed over outputs, into results[i] (owned by the innermost scope). Leaves' own gradients are left
- * alone. Inputs may be any tensors of the graph. */
+/* d outputs / d inputs, summed over outputs, into results[i] (owned by the innermost scope). Leaves' own gradients are
+ * left alone. Inputs may be any tensors of the graph. */
 CR_API bool cr_grad(cr_tensor *const *outputs, int output_count, cr_tensor *const *inputs, int input_count,
                     cr_tensor **results, const cr_grad_options *options);
 
@@ -67,8 +67,8 @@ CR_API bool cr_set_grad_enabled(bool enabled);
 CR_API bool cr_grad_enabled(void);
 /* Inference mode: nothing is recorded, and tensors made in it can never enter a graph. Returns what it was. */
 CR_API bool cr_set_inference(bool enabled);
-/* Anomaly mode, for the whole process: the first op whose result is NaN where its operands are not, forward or backward,
- * is an error that names it and the calls that led to it. Slow. Returns what it was. */
+/* Anomaly mode, for the whole process: the first op whose result is NaN where its operands are not, forward or
+ * backward, is an error that names it and the calls that led to it. Slow. Returns what it was. */
 CR_API bool cr_set_anomaly_detection(bool enabled);
 
 typedef struct cr_grad_mode {
@@ -78,17 +78,19 @@ CR_API cr_grad_mode cr_grad_mode_enter(bool enabled, bool inference);
 CR_API void cr_grad_mode_leave(cr_grad_mode *previous);
 #if defined(__GNUC__)
 #define CR_GRAD_MODE_(enabled_, inference_)                                                                            \
-    for (cr_grad_mode cr_grad_mode_ __attribute__((cleanup(cr_grad_mode_leave))) = cr_grad_mode_enter(enabled_, inference_), \
-                                    *cr_grad_once_ = &cr_grad_mode_;                                                   \
+    for (cr_grad_mode cr_grad_mode_                                                                                    \
+         __attribute__((cleanup(cr_grad_mode_leave))) = cr_grad_mode_enter(enabled_, inference_),                      \
+         *cr_grad_once_ = &cr_grad_mode_;                                                                              \
          cr_grad_once_; cr_grad_once_ = NULL)
 /* CR_NO_GRAD { … }, CR_ENABLE_GRAD { … }, CR_INFERENCE { … }: until the end of the block, however it is left. */
-#define CR_NO_GRAD CR_GRAD_MODE_(false, false)
+#define CR_NO_GRAD     CR_GRAD_MODE_(false, false)
 #define CR_ENABLE_GRAD CR_GRAD_MODE_(true, false)
-#define CR_INFERENCE CR_GRAD_MODE_(false, true)
+#define CR_INFERENCE   CR_GRAD_MODE_(false, true)
 #endif
 
 /* ------------------------------------------------------------------ hooks */
-/* Sees the gradient of a tensor when it is complete, before it is used; returns it or a replacement, or NULL on an error. */
+/* Sees the gradient of a tensor when it is complete, before it is used; returns it or a replacement, or NULL on an
+ * error. */
 typedef cr_tensor *(*cr_tensor_hook)(cr_tensor *gradient, void *context);
 /* Returns a handle above 0 for cr_remove_hook; 0 and an error on failure. */
 CR_API int cr_register_hook(cr_tensor *t, cr_tensor_hook hook, void *context);
@@ -100,25 +102,27 @@ CR_API bool cr_remove_hook(cr_tensor *t, int handle);
 /* ------------------------------------------------------------------ functions of the user's own */
 typedef struct cr_function_call cr_function_call;
 
-/* A differentiable function in C. forward runs with recording off; backward fills the gradient of each input (NULL: none),
- * written with ops where it shall be differentiable again. Both return false with an error recorded on failure. */
+/* A differentiable function in C. forward runs with recording off; backward fills the gradient of each input (NULL:
+ * none), written with ops where it shall be differentiable again. Both return false with an error recorded on failure.
+ */
 typedef struct cr_function {
     const char *name;
     bool (*forward)(cr_function_call *call, cr_tensor *const *inputs, cr_tensor **outputs);
     bool (*backward)(cr_function_call *call, cr_tensor *const *output_gradients, cr_tensor **input_gradients);
-    size_t context_bytes;          /* size of a zeroed struct of the function's own: cr_function_context */
+    size_t context_bytes;           /* size of a zeroed struct of the function's own: cr_function_context */
     void (*release)(void *context); /* (optional) ends what the struct holds */
 } cr_function;
 
 /* Runs it; fills outputs. Inputs may be NULL where the function allows it. */
-CR_API bool cr_function_apply(const cr_function *function, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
-                              int output_count, const void *context);
+CR_API bool cr_function_apply(const cr_function *function, cr_tensor *const *inputs, int input_count,
+                              cr_tensor **outputs, int output_count, const void *context);
 CR_API void *cr_function_context(cr_function_call *call);
 CR_API int cr_function_input_count(const cr_function_call *call);
 CR_API int cr_function_output_count(const cr_function_call *call);
 /* Whether input i wants a gradient. */
 CR_API bool cr_function_needs(const cr_function_call *call, int input);
-/* In forward: keeps a tensor (an input, an output, or any other) for backward, up to 16. False and an error when full. */
+/* In forward: keeps a tensor (an input, an output, or any other) for backward, up to 16. False and an error when full.
+ */
 CR_API bool cr_function_save(cr_function_call *call, cr_tensor *t);
 /* In backward: the index-th saved tensor; NULL and an error where it was overwritten in place since. */
 CR_API cr_tensor *cr_function_saved(cr_function_call *call, int index);
@@ -126,7 +130,8 @@ CR_API cr_tensor *cr_function_saved(cr_function_call *call, int index);
 /* Runs `function` without keeping its inner values, and again during backward (Chen et al., "Training deep nets with
  * sublinear memory cost", 2016). Random numbers of the default generator repeat. `context` must live until backward. */
 typedef cr_tensor *(*cr_checkpoint_function)(void *context, cr_tensor *const *inputs, int input_count);
-CR_API cr_tensor *cr_checkpoint(cr_checkpoint_function function, void *context, cr_tensor *const *inputs, int input_count);
+CR_API cr_tensor *cr_checkpoint(cr_checkpoint_function function, void *context, cr_tensor *const *inputs,
+                                int input_count);
 
 /* ------------------------------------------------------------------ checking gradients */
 typedef bool (*cr_check_function)(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
@@ -137,8 +142,8 @@ typedef struct cr_gradcheck_options {
     double absolute, relative; /* tolerance: |analytic - numeric| <= absolute + relative · |numeric|: 1e-5, 1e-3 */
 } cr_gradcheck_options;
 
-/* Compares every entry of the Jacobian with central differences, in f64: inputs must be f64 (others are left alone), and
- * those that require gradients are checked. False and an error that names input, element, and both values. */
+/* Compares every entry of the Jacobian with central differences, in f64: inputs must be f64 (others are left alone),
+ * and those that require gradients are checked. False and an error that names input, element, and both values. */
 CR_API bool cr_gradcheck(cr_check_function function, void *context, cr_tensor *const *inputs, int input_count,
                          int output_count, const cr_gradcheck_options *options);
 /* The same for the gradients as functions of the inputs and of the outputs' gradients. */

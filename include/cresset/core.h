@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define CR_API __attribute__((visibility("default")))
+#define CR_API                                  __attribute__((visibility("default")))
 #define CR_PRINTF(format_index, first_argument) __attribute__((format(printf, format_index, first_argument)))
 #else
 #define CR_API
@@ -115,10 +115,10 @@ typedef struct cr_device {
 } cr_device;
 
 #ifdef __cplusplus
-#define CR_CPU (cr_device{0, 0})
+#define CR_CPU     (cr_device{0, 0})
 #define CR_CUDA(i) (cr_device{1, (int16_t)(i)})
 #else
-#define CR_CPU ((cr_device){0, 0})
+#define CR_CPU     ((cr_device){0, 0})
 #define CR_CUDA(i) ((cr_device){1, (int16_t)(i)})
 #endif
 
@@ -152,10 +152,10 @@ typedef cr_shape cr_dims;
 #define CR_COUNT_ARGUMENTS_(...) ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
 #ifdef __cplusplus
 #define CR_SHAPE(...) (cr_shape{CR_COUNT_ARGUMENTS_(__VA_ARGS__), {__VA_ARGS__}})
-#define CR_SHAPE_0D (cr_shape{0, {0}})
+#define CR_SHAPE_0D   (cr_shape{0, {0}})
 #else
 #define CR_SHAPE(...) ((cr_shape){CR_COUNT_ARGUMENTS_(__VA_ARGS__), {__VA_ARGS__}})
-#define CR_SHAPE_0D ((cr_shape){0, {0}})
+#define CR_SHAPE_0D   ((cr_shape){0, {0}})
 #endif
 #define CR_DIMS(...) CR_SHAPE(__VA_ARGS__)
 /* An empty list of dims: in reductions it means "all". */
@@ -171,11 +171,11 @@ CR_API char *cr_shape_format(cr_shape shape, char text[192]);
 
 /* ------------------------------------------------------------------ memory */
 typedef struct cr_memory_stats_t {
-    int64_t live_bytes;     /* asked for and not given back, all kinds of objects */
-    int64_t live_blocks;    /* blocks behind live_bytes */
-    int64_t peak_bytes;     /* highest live_bytes since start or cr_memory_reset_peak */
-    int64_t cached_bytes;   /* held by the allocator, free for reuse */
-    int64_t allocations;    /* since start */
+    int64_t live_bytes;         /* asked for and not given back, all kinds of objects */
+    int64_t live_blocks;        /* blocks behind live_bytes */
+    int64_t peak_bytes;         /* highest live_bytes since start or cr_memory_reset_peak */
+    int64_t cached_bytes;       /* held by the allocator, free for reuse */
+    int64_t allocations;        /* since start */
     int64_t system_allocations; /* of those, how many went to the operating system */
 } cr_memory_stats_t;
 
@@ -216,7 +216,7 @@ CR_API cr_tensor *cr_scalar_i64(int64_t value);
 
 CR_API cr_dtype cr_dtype_of(const cr_tensor *t); /* CR_DTYPE_DEFAULT for NULL */
 CR_API cr_device cr_device_of(const cr_tensor *t);
-CR_API int cr_ndim(const cr_tensor *t); /* -1 for NULL */
+CR_API int cr_ndim(const cr_tensor *t);      /* -1 for NULL */
 CR_API int64_t cr_numel(const cr_tensor *t); /* -1 for NULL */
 /* Size of one dim; negative dims count from the end; -1 and an error outside. */
 CR_API int64_t cr_size(const cr_tensor *t, int dim);
@@ -287,7 +287,8 @@ CR_API char *cr_describe(const cr_tensor *t, char text[224]);
 CR_API cr_tensor *cr_npy_load(const char *path);
 CR_API bool cr_npy_save(const char *path, const cr_tensor *t);
 
-/* A safetensors file, mapped: tensors look into the mapping (copy on write, never back to the file) and keep it alive. */
+/* A safetensors file, mapped: tensors look into the mapping (copy on write, never back to the file) and keep it alive.
+ */
 typedef struct cr_safetensors cr_safetensors;
 CR_API cr_safetensors *cr_safetensors_open(const char *path);
 CR_API void cr_safetensors_close(cr_safetensors *file);
@@ -327,8 +328,8 @@ CR_API void cr_parallel_for(int64_t count, int64_t grain, void (*body)(void *con
                             void *context);
 
 /* ------------------------------------------------------------------ random numbers
- * Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). A draw of n numbers takes a range
- * of the counter, so the same seed gives the same numbers on any device and for any number of threads. */
+ * Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). A draw of n numbers takes a
+ * range of the counter, so the same seed gives the same numbers on any device and for any number of threads. */
 typedef struct cr_generator cr_generator;
 typedef struct cr_generator_state {
     uint64_t seed;
@@ -339,7 +340,7 @@ typedef struct cr_generator_state {
 CR_API void cr_manual_seed(uint64_t seed);
 CR_API cr_generator *cr_generator_default(void);
 CR_API cr_generator *cr_generator_new(uint64_t seed);
-CR_API void cr_generator_free(cr_generator *generator); /* not the default one */
+CR_API void cr_generator_free(cr_generator *generator);                          /* not the default one */
 CR_API cr_generator_state cr_generator_get_state(const cr_generator *generator); /* NULL: the default one */
 CR_API void cr_generator_set_state(cr_generator *generator, cr_generator_state state);
 /* Takes `blocks` counters of four 32-bit numbers each; returns the state to draw them from. Thread-safe. */

@@ -1,6 +1,6 @@
 /* DLPack's structs, for cr_to_dlpack and cr_from_dlpack: memory shared between frameworks without copying.
- * They are the published ABI (https://dmlc.github.io/dlpack/latest/c_api.html), so dlpack/dlpack.h may stand in: where it
- * was included before, this header adds nothing. */
+ * They are the published ABI (https://dmlc.github.io/dlpack/latest/c_api.html), so dlpack/dlpack.h may stand in: where
+ * it was included before, this header adds nothing. */
 #ifndef CRESSET_DLPACK_H
 #define CRESSET_DLPACK_H
 

@@ -4,10 +4,10 @@
  *     cr_tensor *y = cr_jit_forward(graph, x);
  *     cr_jit_save(graph, "net.safetensors");
  *
- * Tracing runs the function once on example inputs and writes down every op. What the function only reads or writes besides
- * its inputs (parameters, running statistics, an optimizer's averages) becomes the graph's state: a run uses and updates the
- * very same tensors. Random ops stay random. A C `if` on a tensor's value is not seen: the way taken by the example is
- * frozen, and cr_jit_warning tells of it; cr_cond, cr_while_loop and cr_scan are ways that stay open. */
+ * Tracing runs the function once on example inputs and writes down every op. What the function only reads or writes
+ * besides its inputs (parameters, running statistics, an optimizer's averages) becomes the graph's state: a run uses
+ * and updates the very same tensors. Random ops stay random. A C `if` on a tensor's value is not seen: the way taken by
+ * the example is frozen, and cr_jit_warning tells of it; cr_cond, cr_while_loop and cr_scan are ways that stay open. */
 #ifndef CRESSET_JIT_H
 #define CRESSET_JIT_H
 
@@ -22,37 +22,42 @@ extern "C" {
 typedef struct cr_graph cr_graph;
 
 /* A function of tensors: fills `outputs` and returns true, or false with an error. */
-typedef bool (*cr_jit_function)(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count);
+typedef bool (*cr_jit_function)(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                                int output_count);
 
 /* ------------------------------------------------------------------ tracing
- * dynamic        sizes that may differ from the example's: "0.0=batch 0.1=time 1.0=batch" names dim 0 of input 0 "batch", and
- *                so on. One name is one size. The function is then also run on other sizes, without computing (its host code
- *                runs some ten times), to find how the sizes inside follow from the inputs'.
- * dynamic_batch  the same as naming dim 0 of every input "batch"
- * freeze         parameters and buffers are constants from now on: batch norm folds into convolutions, and so on. Later
- *                changes of the module may or may not be seen.
- * check          runs the graph on fresh inputs beside the function and fails where they differ by more than rounding
- * input_names, output_names   "image,mask"; the default is input0, …, output0, … */
+ * dynamic        sizes that may differ from the example's: "0.0=batch 0.1=time 1.0=batch" names dim 0 of input 0
+ * "batch", and so on. One name is one size. The function is then also run on other sizes, without computing (its host
+ * code runs some ten times), to find how the sizes inside follow from the inputs'. dynamic_batch  the same as naming
+ * dim 0 of every input "batch" freeze         parameters and buffers are constants from now on: batch norm folds into
+ * convolutions, and so on. Later changes of the module may or may not be seen. check          runs the graph on fresh
+ * inputs beside the function and fails where they differ by more than rounding input_names, output_names "image,mask";
+ * the default is input0, …, output0, … */
 #define CR_JIT_TRACE_OPTIONS(A, op)                                                                                    \
-    A(op, TEXT, dynamic, NULL) A(op, BOOL, dynamic_batch, false) A(op, BOOL, freeze, false) A(op, BOOL, check, false) \
-    A(op, TEXT, input_names, NULL) A(op, TEXT, output_names, NULL)
+    A(op, TEXT, dynamic, NULL)                                                                                         \
+    A(op, BOOL, dynamic_batch, false) A(op, BOOL, freeze, false) A(op, BOOL, check, false)                             \
+        A(op, TEXT, input_names, NULL) A(op, TEXT, output_names, NULL)
 CR_OPTIONS(jit_trace, CR_JIT_TRACE_OPTIONS)
 
 /* The graph of a module's forward (in the mode that it is in) from an example input. NULL and an error on failure. */
 CR_API cr_graph *cr_jit_trace_with(cr_nn_module *module, cr_tensor *example, const cr_jit_trace_options *options);
-/* The graph of any function with up to 64 inputs and outputs: a loss, a whole training step. The function runs for real, and its
- * results go to `results` (NULL: dropped). `modules` (may be NULL) give the tensors inside their names. */
-CR_API cr_graph *cr_jit_trace_function_with(cr_jit_function function, void *context, cr_tensor *const *examples, int example_count,
-                                            cr_tensor **results, int result_count, cr_nn_module *const *modules, int module_count,
+/* The graph of any function with up to 64 inputs and outputs: a loss, a whole training step. The function runs for
+ * real, and its results go to `results` (NULL: dropped). `modules` (may be NULL) give the tensors inside their names.
+ */
+CR_API cr_graph *cr_jit_trace_function_with(cr_jit_function function, void *context, cr_tensor *const *examples,
+                                            int example_count, cr_tensor **results, int result_count,
+                                            cr_nn_module *const *modules, int module_count,
                                             const cr_jit_trace_options *options);
 #ifndef __cplusplus
 #define cr_jit_trace(module, ...) cr_jit_trace_((module), __VA_ARGS__, )
-#define cr_jit_trace_(module, example, ...) cr_jit_trace_with(module, example, CR_WITH(jit_trace, CR_JIT_TRACE_OPTIONS, __VA_ARGS__))
-#define cr_jit_trace_function(function, context, examples, example_count, results, result_count, modules, ...)                   \
+#define cr_jit_trace_(module, example, ...)                                                                            \
+    cr_jit_trace_with(module, example, CR_WITH(jit_trace, CR_JIT_TRACE_OPTIONS, __VA_ARGS__))
+#define cr_jit_trace_function(function, context, examples, example_count, results, result_count, modules, ...)         \
     cr_jit_trace_function_(function, context, examples, example_count, results, result_count, modules, __VA_ARGS__, )
-#define cr_jit_trace_function_(function, context, examples, example_count, results, result_count, modules, module_count, ...)    \
-    cr_jit_trace_function_with(function, context, examples, example_count, results, result_count, modules, module_count,         \
-                               CR_WITH(jit_trace, CR_JIT_TRACE_OPTIONS, __VA_ARGS__))
+#define cr_jit_trace_function_(function, context, examples, example_count, results, result_count, modules,             \
+                               module_count, ...)                                                                      \
+    cr_jit_trace_function_with(function, context, examples, example_count, results, result_count, modules,             \
+                               module_count, CR_WITH(jit_trace, CR_JIT_TRACE_OPTIONS, __VA_ARGS__))
 #endif
 CR_API void cr_jit_free(cr_graph *graph);
 
@@ -61,13 +66,16 @@ CR_API int cr_jit_warning_count(const cr_graph *graph);
 CR_API const char *cr_jit_warning(const cr_graph *graph, int index);
 
 /* ------------------------------------------------------------------ running
- * A graph may be run by any number of threads at once; each run has memory of its own. Runs that update the same state must not
- * overlap. Inputs must have the traced dtypes, and sizes that fit; an error names the input, what it is and what it must be. */
-CR_API bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count);
+ * A graph may be run by any number of threads at once; each run has memory of its own. Runs that update the same state
+ * must not overlap. Inputs must have the traced dtypes, and sizes that fit; an error names the input, what it is and
+ * what it must be. */
+CR_API bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                       int output_count);
 /* A graph of one input and one output. */
 CR_API cr_tensor *cr_jit_forward(cr_graph *graph, cr_tensor *input);
 
-/* How many inputs and outputs a graph has (0 for NULL), and their names; NULL and an error for an index out of range. */
+/* How many inputs and outputs a graph has (0 for NULL), and their names; NULL and an error for an index out of range.
+ */
 CR_API int cr_jit_input_count(const cr_graph *graph);
 CR_API int cr_jit_output_count(const cr_graph *graph);
 CR_API const char *cr_jit_input_name(const cr_graph *graph, int index);
@@ -89,34 +97,41 @@ typedef struct cr_jit_memory {
 } cr_jit_memory;
 CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_jit_memory *memory);
 
-/* Plans' fused kernels are compiled in the background, and interpreted until then; this waits until all are there (or have failed). */
+/* Plans' fused kernels are compiled in the background, and interpreted until then; this waits until all are there (or
+ * have failed). */
 CR_API void cr_jit_wait(void);
 
 /* ------------------------------------------------------------------ adopting it function by function
- * cr_jit_wrap gives a function that traces itself: the first call with a signature (dtypes, sizes, devices, whether gradients are
- * recorded) runs it and traces it, later ones run the plan. At most `capacity` graphs are kept; the one used longest ago goes first.
- * `modules` are those that the function uses; they must outlive the wrapped one. A function whose trace warns (it decides by a
- * tensor's value) is simply called, and cr_jit_wrap_reason says why. CR_JIT=0 in the environment makes every call a plain one.
- * Results of a plan carry no gradients: wrap a whole step with its cr_backward, or use it under CR_NO_GRAD. */
+ * cr_jit_wrap gives a function that traces itself: the first call with a signature (dtypes, sizes, devices, whether
+ * gradients are recorded) runs it and traces it, later ones run the plan. At most `capacity` graphs are kept; the one
+ * used longest ago goes first. `modules` are those that the function uses; they must outlive the wrapped one. A
+ * function whose trace warns (it decides by a tensor's value) is simply called, and cr_jit_wrap_reason says why.
+ * CR_JIT=0 in the environment makes every call a plain one. Results of a plan carry no gradients: wrap a whole step
+ * with its cr_backward, or use it under CR_NO_GRAD. */
 typedef struct cr_jit_wrapped cr_jit_wrapped;
-CR_API cr_jit_wrapped *cr_jit_wrap(cr_jit_function function, void *context, cr_nn_module *const *modules, int module_count, int capacity);
-CR_API bool cr_jit_call(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count);
+CR_API cr_jit_wrapped *cr_jit_wrap(cr_jit_function function, void *context, cr_nn_module *const *modules,
+                                   int module_count, int capacity);
+CR_API bool cr_jit_call(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                        int output_count);
 CR_API const char *cr_jit_wrap_reason(const cr_jit_wrapped *wrapped); /* NULL: all is traced */
 CR_API void cr_jit_unwrap(cr_jit_wrapped *wrapped);
 
 /* ------------------------------------------------------------------ control flow that stays open in a trace
- * Outside a trace these just run, with gradients. In a trace each becomes one node with the functions' graphs inside, and every run
- * decides anew. A function uses its operands, and whatever else it likes, but writes to nothing from outside. Where gradients are
- * recorded through them, a trace of cr_scan is unrolled, and the way of the others is frozen with a warning. */
-/* outputs = then(operands) where the condition (one element of any dtype) is not 0, else otherwise(operands); both give the same
- * dtypes and shapes. */
-CR_API bool cr_cond(cr_tensor *condition, cr_jit_function then, cr_jit_function otherwise, void *context, cr_tensor *const *operands, int count,
-                    cr_tensor **outputs, int output_count);
+ * Outside a trace these just run, with gradients. In a trace each becomes one node with the functions' graphs inside,
+ * and every run decides anew. A function uses its operands, and whatever else it likes, but writes to nothing from
+ * outside. Where gradients are recorded through them, a trace of cr_scan is unrolled, and the way of the others is
+ * frozen with a warning. */
+/* outputs = then(operands) where the condition (one element of any dtype) is not 0, else otherwise(operands); both give
+ * the same dtypes and shapes. */
+CR_API bool cr_cond(cr_tensor *condition, cr_jit_function then, cr_jit_function otherwise, void *context,
+                    cr_tensor *const *operands, int count, cr_tensor **outputs, int output_count);
 /* outputs = state; while condition(outputs) gives not 0: outputs = body(outputs). Dtypes and shapes stay. */
-CR_API bool cr_while_loop(cr_jit_function condition, cr_jit_function body, void *context, cr_tensor *const *state, int count, cr_tensor **outputs);
-/* For each t: body(carry…, x[t]…) gives carry…, y…; x are `scanned` operands behind `carried` ones, taken apart along dim 0. outputs: the
- * last carry, then the y of all t stacked along dim 0. (JAX's lax.scan.) */
-CR_API bool cr_scan(cr_jit_function body, void *context, cr_tensor *const *operands, int carried, int scanned, cr_tensor **outputs, int output_count);
+CR_API bool cr_while_loop(cr_jit_function condition, cr_jit_function body, void *context, cr_tensor *const *state,
+                          int count, cr_tensor **outputs);
+/* For each t: body(carry…, x[t]…) gives carry…, y…; x are `scanned` operands behind `carried` ones, taken apart along
+ * dim 0. outputs: the last carry, then the y of all t stacked along dim 0. (JAX's lax.scan.) */
+CR_API bool cr_scan(cr_jit_function body, void *context, cr_tensor *const *operands, int carried, int scanned,
+                    cr_tensor **outputs, int output_count);
 
 /* ------------------------------------------------------------------ text and files */
 /* The graph as text that cr_jit_parse reads back, exactly. From cr_malloc, for cr_free. */
@@ -128,7 +143,8 @@ CR_API cr_graph *cr_jit_parse(const char *text);
 CR_API char *cr_jit_dot(const cr_graph *graph);
 /* A safetensors file: the state as tensors, the text as metadata "cresset.graph". Written whole or not at all. */
 CR_API bool cr_jit_save(const cr_graph *graph, const char *path);
-/* Reads one; weights are mapped, not copied, where they stay on the CPU. The graph is frozen unless a run updates its state. */
+/* Reads one; weights are mapped, not copied, where they stay on the CPU. The graph is frozen unless a run updates its
+ * state. */
 CR_API cr_graph *cr_jit_load(const char *path, cr_device device);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-/* Cresset models: networks that papers made well known, with torchvision's names of modules and parameters, so that state
- * dicts move both ways. Weights are drawn from the default generator. */
+/* Cresset models: networks that papers made well known, with torchvision's names of modules and parameters, so that
+ * state dicts move both ways. Weights are drawn from the default generator. */
 #ifndef CRESSET_MODELS_H
 #define CRESSET_MODELS_H
 
@@ -12,8 +12,8 @@ extern "C" {
 /* LeCun et al. 1998, with ReLU and max pooling: [N, 1, 28, 28] -> [N, classes]; conv1, conv2, fc1, fc2, fc3. */
 CR_API cr_nn_module *cr_vision_lenet(int64_t classes);
 
-/* He et al. 2016: [N, 3, H, W] -> [N, classes], H and W from 32 on (224 as published); 50 with bottlenecks whose stride is
- * in the 3×3 convolution, as in torchvision. Convolutions begin as He's normal by fan out. */
+/* He et al. 2016: [N, 3, H, W] -> [N, classes], H and W from 32 on (224 as published); 50 with bottlenecks whose stride
+ * is in the 3×3 convolution, as in torchvision. Convolutions begin as He's normal by fan out. */
 CR_API cr_nn_module *cr_vision_resnet18(int64_t classes);
 CR_API cr_nn_module *cr_vision_resnet34(int64_t classes);
 CR_API cr_nn_module *cr_vision_resnet50(int64_t classes);

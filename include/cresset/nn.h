@@ -1,7 +1,7 @@
 /* Cresset nn: modules with named parameters, their state on disk, and the usual layers.
  *
- * A module owns its children, parameters and buffers; cr_nn_free(root) ends them all. A module that could not be made is
- * NULL, and a NULL child makes forward return NULL, so a model is written straight down and checked once. Names of
+ * A module owns its children, parameters and buffers; cr_nn_free(root) ends them all. A module that could not be made
+ * is NULL, and a NULL child makes forward return NULL, so a model is written straight down and checked once. Names of
  * parameters are PyTorch's ("main.0.weight"), so state dicts move both ways. */
 #ifndef CRESSET_NN_H
 #define CRESSET_NN_H
@@ -69,7 +69,8 @@ CR_API cr_nn_tensors cr_nn_state(cr_nn_module *module);
 CR_API int64_t cr_nn_parameter_count(cr_nn_module *module); /* elements */
 
 /* Calls visit(module, path, context) for the module (path "") and all below, parents first; stops at false. */
-CR_API bool cr_nn_apply(cr_nn_module *module, bool (*visit)(cr_nn_module *module, const char *path, void *context), void *context);
+CR_API bool cr_nn_apply(cr_nn_module *module, bool (*visit)(cr_nn_module *module, const char *path, void *context),
+                        void *context);
 
 /* Sees each forward of the module; returns output or a replacement (NULL: an error). 0 and an error on failure. */
 typedef cr_tensor *(*cr_nn_hook)(cr_nn_module *module, cr_tensor *input, cr_tensor *output, void *context);
@@ -84,8 +85,8 @@ CR_API bool cr_nn_summary(FILE *out, cr_nn_module *module, cr_shape input_shape)
 /* ------------------------------------------------------------------ state on disk */
 /* The state dict as a safetensors file, whole or not at all. */
 CR_API bool cr_nn_save(cr_nn_module *module, const char *path);
-/* Reads one. strict: an error that lists missing and unexpected names; else they are left alone. Shapes must fit; dtypes are
- * cast. On failure the module is unchanged. */
+/* Reads one. strict: an error that lists missing and unexpected names; else they are left alone. Shapes must fit;
+ * dtypes are cast. On failure the module is unchanged. */
 CR_API bool cr_nn_load(cr_nn_module *module, const char *path, bool strict);
 /* Copies parameters and buffers from one module to another of the same structure. */
 CR_API bool cr_nn_copy_state(cr_nn_module *to, cr_nn_module *from);
@@ -105,7 +106,8 @@ CR_API cr_nn_module *cr_nn_function(const char *type, cr_tensor *(*function)(cr_
 CR_API cr_nn_module *cr_nn_identity(void);
 
 /* ------------------------------------------------------------------ layers
- * Names, parameters and initial values as in torch.nn. `device` and `dtype` of parameters: .device = CR_CPU, .dtype = CR_F32. */
+ * Names, parameters and initial values as in torch.nn. `device` and `dtype` of parameters: .device = CR_CPU, .dtype =
+ * CR_F32. */
 #define CR_NN_LINEAR_OPTIONS(A, op) A(op, BOOL, bias, true) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_linear, CR_NN_LINEAR_OPTIONS)
 /* y = x Wᵀ + b; weight [out, in], bias [out]; x: [*, in]. */
@@ -113,50 +115,60 @@ CR_API cr_nn_module *cr_nn_linear_with(int64_t in, int64_t out, const cr_nn_line
 
 /* One number for every spatial dim, or a list for each (count 0: the number). */
 #define CR_NN_CONV_OPTIONS(A, op)                                                                                      \
-    A(op, INT, stride, 1) A(op, INT, padding, 0) A(op, INT, dilation, 1) A(op, INT, groups, 1)                         \
-    A(op, INT, output_padding, 0) A(op, BOOL, bias, true) A(op, DIMS, kernel_sizes, CR_SHAPE_0D)                       \
-    A(op, DIMS, strides, CR_SHAPE_0D) A(op, DIMS, paddings, CR_SHAPE_0D) A(op, DIMS, dilations, CR_SHAPE_0D)           \
-    A(op, DIMS, output_paddings, CR_SHAPE_0D) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
+    A(op, INT, stride, 1)                                                                                              \
+    A(op, INT, padding, 0) A(op, INT, dilation, 1) A(op, INT, groups, 1) A(op, INT, output_padding, 0)                 \
+        A(op, BOOL, bias, true) A(op, DIMS, kernel_sizes, CR_SHAPE_0D) A(op, DIMS, strides, CR_SHAPE_0D)               \
+            A(op, DIMS, paddings, CR_SHAPE_0D) A(op, DIMS, dilations, CR_SHAPE_0D)                                     \
+                A(op, DIMS, output_paddings, CR_SHAPE_0D) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_conv, CR_NN_CONV_OPTIONS)
 /* weight [out, in / groups, k…] for conv, [in, out / groups, k…] for conv_transpose. */
 CR_API cr_nn_module *cr_nn_conv1d_with(int64_t in, int64_t out, int64_t kernel_size, const cr_nn_conv_options *options);
 CR_API cr_nn_module *cr_nn_conv2d_with(int64_t in, int64_t out, int64_t kernel_size, const cr_nn_conv_options *options);
 CR_API cr_nn_module *cr_nn_conv3d_with(int64_t in, int64_t out, int64_t kernel_size, const cr_nn_conv_options *options);
-CR_API cr_nn_module *cr_nn_conv_transpose1d_with(int64_t in, int64_t out, int64_t kernel_size, const cr_nn_conv_options *options);
-CR_API cr_nn_module *cr_nn_conv_transpose2d_with(int64_t in, int64_t out, int64_t kernel_size, const cr_nn_conv_options *options);
-CR_API cr_nn_module *cr_nn_conv_transpose3d_with(int64_t in, int64_t out, int64_t kernel_size, const cr_nn_conv_options *options);
+CR_API cr_nn_module *cr_nn_conv_transpose1d_with(int64_t in, int64_t out, int64_t kernel_size,
+                                                 const cr_nn_conv_options *options);
+CR_API cr_nn_module *cr_nn_conv_transpose2d_with(int64_t in, int64_t out, int64_t kernel_size,
+                                                 const cr_nn_conv_options *options);
+CR_API cr_nn_module *cr_nn_conv_transpose3d_with(int64_t in, int64_t out, int64_t kernel_size,
+                                                 const cr_nn_conv_options *options);
 
 #define CR_NN_BATCH_NORM_OPTIONS(A, op)                                                                                \
-    A(op, FLOAT, eps, 1e-5) A(op, FLOAT, momentum, 0.1) A(op, BOOL, affine, true)                                      \
-    A(op, BOOL, track_running_stats, true) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
+    A(op, FLOAT, eps, 1e-5)                                                                                            \
+    A(op, FLOAT, momentum, 0.1) A(op, BOOL, affine, true) A(op, BOOL, track_running_stats, true)                       \
+        A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_batch_norm, CR_NN_BATCH_NORM_OPTIONS)
 CR_API cr_nn_module *cr_nn_batch_norm1d_with(int64_t features, const cr_nn_batch_norm_options *options);
 CR_API cr_nn_module *cr_nn_batch_norm2d_with(int64_t features, const cr_nn_batch_norm_options *options);
 CR_API cr_nn_module *cr_nn_batch_norm3d_with(int64_t features, const cr_nn_batch_norm_options *options);
 
 #define CR_NN_NORM_OPTIONS(A, op)                                                                                      \
-    A(op, FLOAT, eps, 1e-5) A(op, BOOL, affine, true) A(op, BOOL, bias, true) A(op, DTYPE, dtype, CR_F32)              \
-    A(op, DEVICE, device, CR_CPU)
+    A(op, FLOAT, eps, 1e-5)                                                                                            \
+    A(op, BOOL, affine, true) A(op, BOOL, bias, true) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_norm, CR_NN_NORM_OPTIONS)
 CR_API cr_nn_module *cr_nn_layer_norm_with(cr_shape normalized_shape, const cr_nn_norm_options *options);
 CR_API cr_nn_module *cr_nn_group_norm_with(int64_t groups, int64_t channels, const cr_nn_norm_options *options);
 
-#define CR_NN_EMBEDDING_OPTIONS(A, op) A(op, INT, padding_idx, -1) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
+#define CR_NN_EMBEDDING_OPTIONS(A, op)                                                                                 \
+    A(op, INT, padding_idx, -1) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_embedding, CR_NN_EMBEDDING_OPTIONS)
 CR_API cr_nn_module *cr_nn_embedding_with(int64_t count, int64_t size, const cr_nn_embedding_options *options);
 
 #define CR_NN_LSTM_OPTIONS(A, op)                                                                                      \
-    A(op, INT, num_layers, 1) A(op, BOOL, bias, true) A(op, BOOL, batch_first, false) A(op, FLOAT, dropout, 0)         \
-    A(op, BOOL, bidirectional, false) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
+    A(op, INT, num_layers, 1)                                                                                          \
+    A(op, BOOL, bias, true) A(op, BOOL, batch_first, false) A(op, FLOAT, dropout, 0) A(op, BOOL, bidirectional, false) \
+        A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_lstm, CR_NN_LSTM_OPTIONS)
-/* Parameters weight_ih_l0 [4H, in], weight_hh_l0 [4H, H], bias_ih_l0, bias_hh_l0, …_reverse; gates in the order i f g o. */
+/* Parameters weight_ih_l0 [4H, in], weight_hh_l0 [4H, H], bias_ih_l0, bias_hh_l0, …_reverse; gates in the order i f g
+ * o. */
 CR_API cr_nn_module *cr_nn_lstm_with(int64_t input_size, int64_t hidden_size, const cr_nn_lstm_options *options);
-/* x: [T, B, in]; h, c: [layers · directions, B, H] or NULL for zeros. Returns [T, B, directions · H]; h_n and c_n may be NULL. */
-CR_API cr_tensor *cr_nn_lstm_forward(cr_nn_module *lstm, cr_tensor *x, cr_tensor *h, cr_tensor *c, cr_tensor **h_n, cr_tensor **c_n);
+/* x: [T, B, in]; h, c: [layers · directions, B, H] or NULL for zeros. Returns [T, B, directions · H]; h_n and c_n may
+ * be NULL. */
+CR_API cr_tensor *cr_nn_lstm_forward(cr_nn_module *lstm, cr_tensor *x, cr_tensor *h, cr_tensor *c, cr_tensor **h_n,
+                                     cr_tensor **c_n);
 
 #define CR_NN_POOL_OPTIONS(A, op)                                                                                      \
-    A(op, INT, stride, 0) A(op, INT, padding, 0) A(op, INT, dilation, 1) A(op, BOOL, ceil_mode, false)                 \
-    A(op, BOOL, count_include_pad, true)
+    A(op, INT, stride, 0)                                                                                              \
+    A(op, INT, padding, 0) A(op, INT, dilation, 1) A(op, BOOL, ceil_mode, false) A(op, BOOL, count_include_pad, true)
 CR_OPTIONS(nn_pool, CR_NN_POOL_OPTIONS)
 /* stride 0: the kernel's size. */
 CR_API cr_nn_module *cr_nn_max_pool1d_with(int64_t kernel_size, const cr_nn_pool_options *options);
@@ -196,25 +208,28 @@ CR_API cr_nn_module *cr_nn_hardsigmoid(void);
 CR_API cr_nn_module *cr_nn_hardswish(void);
 
 #ifndef __cplusplus
-#define cr_nn_linear(in, out, ...) cr_nn_linear_with(in, out, CR_WITH(nn_linear, CR_NN_LINEAR_OPTIONS, __VA_ARGS__))
-#define CR_NN_CONV_(...) CR_WITH(nn_conv, CR_NN_CONV_OPTIONS, __VA_ARGS__)
+#define cr_nn_linear(in, out, ...)         cr_nn_linear_with(in, out, CR_WITH(nn_linear, CR_NN_LINEAR_OPTIONS, __VA_ARGS__))
+#define CR_NN_CONV_(...)                   CR_WITH(nn_conv, CR_NN_CONV_OPTIONS, __VA_ARGS__)
 #define cr_nn_conv1d(in, out, kernel, ...) cr_nn_conv1d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
 #define cr_nn_conv2d(in, out, kernel, ...) cr_nn_conv2d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
 #define cr_nn_conv3d(in, out, kernel, ...) cr_nn_conv3d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
-#define cr_nn_conv_transpose1d(in, out, kernel, ...) cr_nn_conv_transpose1d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
-#define cr_nn_conv_transpose2d(in, out, kernel, ...) cr_nn_conv_transpose2d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
-#define cr_nn_conv_transpose3d(in, out, kernel, ...) cr_nn_conv_transpose3d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
-#define CR_NN_BATCH_NORM_(...) CR_WITH(nn_batch_norm, CR_NN_BATCH_NORM_OPTIONS, __VA_ARGS__)
+#define cr_nn_conv_transpose1d(in, out, kernel, ...)                                                                   \
+    cr_nn_conv_transpose1d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
+#define cr_nn_conv_transpose2d(in, out, kernel, ...)                                                                   \
+    cr_nn_conv_transpose2d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
+#define cr_nn_conv_transpose3d(in, out, kernel, ...)                                                                   \
+    cr_nn_conv_transpose3d_with(in, out, kernel, CR_NN_CONV_(__VA_ARGS__))
+#define CR_NN_BATCH_NORM_(...)            CR_WITH(nn_batch_norm, CR_NN_BATCH_NORM_OPTIONS, __VA_ARGS__)
 #define cr_nn_batch_norm1d(features, ...) cr_nn_batch_norm1d_with(features, CR_NN_BATCH_NORM_(__VA_ARGS__))
 #define cr_nn_batch_norm2d(features, ...) cr_nn_batch_norm2d_with(features, CR_NN_BATCH_NORM_(__VA_ARGS__))
 #define cr_nn_batch_norm3d(features, ...) cr_nn_batch_norm3d_with(features, CR_NN_BATCH_NORM_(__VA_ARGS__))
-#define cr_nn_layer_norm(shape, ...) cr_nn_layer_norm_with(shape, CR_WITH(nn_norm, CR_NN_NORM_OPTIONS, __VA_ARGS__))
+#define cr_nn_layer_norm(shape, ...)      cr_nn_layer_norm_with(shape, CR_WITH(nn_norm, CR_NN_NORM_OPTIONS, __VA_ARGS__))
 #define cr_nn_group_norm(groups, channels, ...)                                                                        \
     cr_nn_group_norm_with(groups, channels, CR_WITH(nn_norm, CR_NN_NORM_OPTIONS, __VA_ARGS__))
 #define cr_nn_embedding(count, width, ...)                                                                             \
     cr_nn_embedding_with(count, width, CR_WITH(nn_embedding, CR_NN_EMBEDDING_OPTIONS, __VA_ARGS__))
-#define cr_nn_lstm(in, hidden, ...) cr_nn_lstm_with(in, hidden, CR_WITH(nn_lstm, CR_NN_LSTM_OPTIONS, __VA_ARGS__))
-#define CR_NN_POOL_(...) CR_WITH(nn_pool, CR_NN_POOL_OPTIONS, __VA_ARGS__)
+#define cr_nn_lstm(in, hidden, ...)   cr_nn_lstm_with(in, hidden, CR_WITH(nn_lstm, CR_NN_LSTM_OPTIONS, __VA_ARGS__))
+#define CR_NN_POOL_(...)              CR_WITH(nn_pool, CR_NN_POOL_OPTIONS, __VA_ARGS__)
 #define cr_nn_max_pool1d(kernel, ...) cr_nn_max_pool1d_with(kernel, CR_NN_POOL_(__VA_ARGS__))
 #define cr_nn_max_pool2d(kernel, ...) cr_nn_max_pool2d_with(kernel, CR_NN_POOL_(__VA_ARGS__))
 #define cr_nn_max_pool3d(kernel, ...) cr_nn_max_pool3d_with(kernel, CR_NN_POOL_(__VA_ARGS__))
@@ -223,7 +238,8 @@ CR_API cr_nn_module *cr_nn_hardswish(void);
 #define cr_nn_avg_pool3d(kernel, ...) cr_nn_avg_pool3d_with(kernel, CR_NN_POOL_(__VA_ARGS__))
 #endif
 
-/* ------------------------------------------------------------------ initial values: in place, return t; as torch.nn.init */
+/* ------------------------------------------------------------------ initial values: in place, return t; as
+ * torch.nn.init */
 CR_API cr_tensor *cr_nn_init_constant_(cr_tensor *t, double value);
 CR_API cr_tensor *cr_nn_init_uniform_(cr_tensor *t, double low, double high);
 CR_API cr_tensor *cr_nn_init_normal_(cr_tensor *t, double mean, double std);
@@ -237,7 +253,8 @@ CR_API cr_tensor *cr_nn_init_kaiming_uniform_(cr_tensor *t, double negative_slop
 CR_API cr_tensor *cr_nn_init_kaiming_normal_(cr_tensor *t, double negative_slope);
 
 /* ------------------------------------------------------------------ gradients of many parameters */
-/* Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before; NaN and an error on failure. */
+/* Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before; NaN and an error on
+ * failure. */
 CR_API double cr_nn_clip_grad_norm_(cr_nn_tensors parameters, double max_norm);
 CR_API bool cr_nn_clip_grad_value_(cr_nn_tensors parameters, double limit);
 

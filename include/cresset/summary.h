@@ -48,8 +48,8 @@ CR_API bool cr_summary_scalars_with(cr_summary_writer *writer, const char *tag, 
                                     const cr_summary_value *values, int count);
 
 /* Counts by TensorFlow's exponential buckets (0 and ±1e-12 × 1.1^i below 1e20), and min, max, sum and sum of squares.
- * Any dtype, any device. NaN and infinities are left out of all of them; values past the buckets count in the outermost.
- * Fails with CR_ERROR_SHAPE on a tensor without elements. */
+ * Any dtype, any device. NaN and infinities are left out of all of them; values past the buckets count in the
+ * outermost. Fails with CR_ERROR_SHAPE on a tensor without elements. */
 CR_API bool cr_summary_histogram(cr_summary_writer *writer, const char *tag, const cr_tensor *values, int64_t step);
 
 /* Markdown, shown under TEXT. */
@@ -62,7 +62,8 @@ typedef struct cr_summary_image_options {
     int padding;        /* images: black pixels around each; 2 */
 } cr_summary_image_options;
 
-/* image: [C,H,W], C is 1 (grey), 3 (RGB) or 4 (RGBA); u8, or floats that are clamped to 0 … 1 (NaN: 0). Stored as PNG. */
+/* image: [C,H,W], C is 1 (grey), 3 (RGB) or 4 (RGBA); u8, or floats that are clamped to 0 … 1 (NaN: 0). Stored as PNG.
+ */
 CR_API bool cr_summary_image_with(cr_summary_writer *writer, const char *tag, const cr_tensor *image, int64_t step,
                                   const cr_summary_image_options *options);
 /* images: [N,C,H,W], shown as one grid. */
@@ -78,18 +79,18 @@ typedef struct cr_summary_hparam {
     const char *text;
     double number;
 } cr_summary_hparam;
-/* One row of the HPARAMS table: the run's hyperparameters and what came out. Metrics are also written as scalars of step
- * 0. Call it once for a writer. */
+/* One row of the HPARAMS table: the run's hyperparameters and what came out. Metrics are also written as scalars of
+ * step 0. Call it once for a writer. */
 CR_API bool cr_summary_hparams(cr_summary_writer *writer, const cr_summary_hparam *hparams, int hparam_count,
                                const cr_summary_value *metrics, int metric_count);
 
 /* ------------------------------------------------------------------ progress
  * One line that shows where a loop stands:
  *     epoch 2/5  43% |██████▌        | 26/61  412 img/s  eta 0:17  data 3 ms + compute 152 ms  loss_d 0.31 loss_g 2.10
- * On a terminal the line is redrawn about ten times a second and fits its width, also after it changed; elsewhere a line
- * is printed now and then. Times come from a monotonic clock. One thread at a time; a NULL bar is ignored everywhere, so
- * that a loop need not ask whether it has one. Nothing here fails after cr_progress_new: output that cannot be written
- * is dropped. */
+ * On a terminal the line is redrawn about ten times a second and fits its width, also after it changed; elsewhere a
+ * line is printed now and then. Times come from a monotonic clock. One thread at a time; a NULL bar is ignored
+ * everywhere, so that a loop need not ask whether it has one. Nothing here fails after cr_progress_new: output that
+ * cannot be written is dropped. */
 typedef struct cr_progress cr_progress;
 
 typedef enum cr_progress_style {
@@ -101,15 +102,15 @@ typedef enum cr_progress_style {
 
 typedef struct cr_progress_options {
     size_t size;
-    const char *label;      /* stands in front: "epoch 2/5" */
-    const char *unit;       /* what the rate counts: "img"; default "step" */
-    double units_per_step;  /* 1; the batch size where unit is "img" */
-    int64_t start;          /* steps done before (a resumed run); 0. They count for the percentage, not for the rate. */
-    FILE *out;              /* stderr */
+    const char *label;     /* stands in front: "epoch 2/5" */
+    const char *unit;      /* what the rate counts: "img"; default "step" */
+    double units_per_step; /* 1; the batch size where unit is "img" */
+    int64_t start;         /* steps done before (a resumed run); 0. They count for the percentage, not for the rate. */
+    FILE *out;             /* stderr */
     cr_progress_style style;
-    double redraw_seconds;  /* 0.1 */
-    double line_seconds;    /* between plain lines: 10 */
-    int width;              /* columns; 0: the terminal's, or 80 */
+    double redraw_seconds; /* 0.1 */
+    double line_seconds;   /* between plain lines: 10 */
+    int width;             /* columns; 0: the terminal's, or 80 */
 } cr_progress_options;
 
 /* total: steps in the loop; 0 or less: unknown. NULL and an error where memory is out. */
@@ -144,7 +145,8 @@ typedef struct cr_plot_options {
     const char *title, *x_label, *y_label;
     int width, height; /* of the picture: 960 × 540 pixels */
     bool log_y;
-    double smoothing;  /* 0 … 1: a bold exponential moving average (TensorBoard's slider) over the faint values; 0: none */
+    double
+        smoothing; /* 0 … 1: a bold exponential moving average (TensorBoard's slider) over the faint values; 0: none */
 } cr_plot_options;
 
 /* A line plot as a PNG file, put in place whole. Long series keep their extremes: each pixel column shows the least and
@@ -167,9 +169,11 @@ CR_API bool cr_history_plot_with(const cr_history *history, const char *path, co
 /* Named optional arguments: cr_plot("loss.png", series, 2, .log_y = true). */
 #ifndef __cplusplus
 #define cr_summary_writer_open(folder, ...)                                                                            \
-    cr_summary_writer_open_with(                                                                                       \
-        folder, &(cr_summary_writer_options){.size = sizeof(cr_summary_writer_options), .flush_seconds = 120,          \
-                                             .buffer_bytes = 1 << 20, .suffix = "", __VA_ARGS__})
+    cr_summary_writer_open_with(folder, &(cr_summary_writer_options){.size = sizeof(cr_summary_writer_options),        \
+                                                                     .flush_seconds = 120,                             \
+                                                                     .buffer_bytes = 1 << 20,                          \
+                                                                     .suffix = "",                                     \
+                                                                     __VA_ARGS__})
 /* cr_summary_scalars(writer, "loss", step, {"d", 0.31}, {"g", 2.1}) */
 #define cr_summary_scalars(writer, tag, step, ...)                                                                     \
     cr_summary_scalars_with(writer, tag, step, (cr_summary_value[]){__VA_ARGS__},                                      \
@@ -181,13 +185,15 @@ CR_API bool cr_history_plot_with(const cr_history *history, const char *path, co
 #define cr_summary_images(writer, tag, images, step, ...)                                                              \
     cr_summary_images_with(writer, tag, images, step, CR_SUMMARY_IMAGE_OPTIONS_(__VA_ARGS__))
 #define cr_progress_new(total, ...)                                                                                    \
-    cr_progress_new_with(total,                                                                                        \
-                         &(cr_progress_options){.size = sizeof(cr_progress_options), .unit = "step",                   \
-                                                .units_per_step = 1, .redraw_seconds = 0.1, .line_seconds = 10,        \
-                                                __VA_ARGS__})
+    cr_progress_new_with(total, &(cr_progress_options){.size = sizeof(cr_progress_options),                            \
+                                                       .unit = "step",                                                 \
+                                                       .units_per_step = 1,                                            \
+                                                       .redraw_seconds = 0.1,                                          \
+                                                       .line_seconds = 10,                                             \
+                                                       __VA_ARGS__})
 #define CR_PLOT_OPTIONS_(...)                                                                                          \
     (&(cr_plot_options){.size = sizeof(cr_plot_options), .width = 960, .height = 540, __VA_ARGS__})
-#define cr_plot(path, series, count, ...) cr_plot_with(path, series, count, CR_PLOT_OPTIONS_(__VA_ARGS__))
+#define cr_plot(path, series, count, ...)   cr_plot_with(path, series, count, CR_PLOT_OPTIONS_(__VA_ARGS__))
 #define cr_history_plot(history, path, ...) cr_history_plot_with(history, path, CR_PLOT_OPTIONS_(__VA_ARGS__))
 #endif
 

@@ -1,5 +1,5 @@
-/* Algebra: nodes that change nothing, or that smaller ones replace. Only identities that hold for every value, NaN, infinities and
- * -0 included: x · 1, x / 1, x - 0, but not x + 0 (which makes 0 of -0) and not x · 0. */
+/* Algebra: nodes that change nothing, or that smaller ones replace. Only identities that hold for every value, NaN,
+ * infinities and -0 included: x · 1, x / 1, x - 0, but not x + 0 (which makes 0 of -0) and not x · 0. */
 #include "jit/pass.h"
 
 static bool is(const cr_graph_node *node, const char *name) { return !strcmp(node->op->name, name); }
@@ -18,10 +18,13 @@ static bool is_number(const cr_value *value, double number) {
 
 /* The operand that the node hands on unchanged, or NULL. */
 static cr_value *neutral(const cr_graph_node *node) {
-    cr_value *a = node->input_count > 0 ? node->inputs[0] : NULL, *b = node->input_count > 1 ? node->inputs[1] : NULL, *result = node->outputs[0];
+    cr_value *a = node->input_count > 0 ? node->inputs[0] : NULL, *b = node->input_count > 1 ? node->inputs[1] : NULL,
+             *result = node->outputs[0];
     if (!a || !result) return NULL;
     const bool keeps = same_type(a, result), floats = cr_dtype_is_floating(result->dtype);
-    const bool moves_nothing = is(node, "identity") || (is(node, "cast") && !*(const bool *)cr_graph_attribute(node, "channels_last")) || is(node, "view") || is(node, "expand") || is(node, "to_device");
+    const bool moves_nothing = is(node, "identity") ||
+                               (is(node, "cast") && !*(const bool *)cr_graph_attribute(node, "channels_last")) ||
+                               is(node, "view") || is(node, "expand") || is(node, "to_device");
     if (keeps && moves_nothing) return a;
     if (keeps && b && (is(node, "mul") || is(node, "div")) && floats && is_number(b, 1)) return a;
     if (keeps && b && is(node, "sub") && floats && is_number(b, 0)) return a;
@@ -57,8 +60,8 @@ static bool fill_to_full(cr_graph *graph, cr_block *block, cr_graph_node *node, 
     const cr_value *result = node->outputs[0];
     const cr_op *full = cr_op_find("full");
     if (!is(node, "fill") || !full || !result) return true;
-    snprintf(text, sizeof text, "dtype=%s shape=%s value=%.17g device=%s", cr_dtype_name(result->dtype), cr_shape_format(result->shape, shape),
-             value_of(node), cr_device_name(result->device, device));
+    snprintf(text, sizeof text, "dtype=%s shape=%s value=%.17g device=%s", cr_dtype_name(result->dtype),
+             cr_shape_format(result->shape, shape), value_of(node), cr_device_name(result->device, device));
     if (!cr_attributes_parse(full, text, attributes)) return false;
     cr_graph_node *made = cr_graph_add(graph, block, node, full, attributes, NULL, 0, 1);
     if (!made) return false;
@@ -72,7 +75,8 @@ static bool fill_to_full(cr_graph *graph, cr_block *block, cr_graph_node *node, 
 bool cr_pass_algebra(cr_graph *graph, bool *changed) {
     for (cr_graph_node *node = graph->body.first, *next; node; node = next) {
         next = node->next;
-        for (int i = 0; i < node->input_count; i++) node->inputs[i] = cr_value_resolve(node->inputs[i]);
+        for (int i = 0; i < node->input_count; i++)
+            node->inputs[i] = cr_value_resolve(node->inputs[i]);
         if (node->bound_count) continue;
         if (!fill_to_full(graph, &graph->body, node, changed)) return false;
         shorten_views(node, changed);

@@ -1,5 +1,5 @@
-/* Batch norm after a convolution or linear layer, with fixed statistics: y = (Wx + b - mean) · s + beta with s = gamma / sqrt(var + eps)
- * is a layer of weight W · s and bias (b - mean) · s + beta. In frozen graphs only. */
+/* Batch norm after a convolution or linear layer, with fixed statistics: y = (Wx + b - mean) · s + beta with s = gamma
+ * / sqrt(var + eps) is a layer of weight W · s and bias (b - mean) · s + beta. In frozen graphs only. */
 #include "jit/pass.h"
 
 static cr_tensor *constant_of(const cr_graph *graph, const cr_value *value) {
@@ -20,7 +20,8 @@ static cr_value *add_constant(cr_graph *graph, cr_tensor *t) {
 static bool is_layer(const cr_graph_node *node) {
     if (!strcmp(node->op->name, "linear")) return node->inputs[0]->shape.count == 2; /* features are the channels */
     if (strcmp(node->op->name, "convolution") != 0) return false;
-    return !*(const bool *)cr_graph_attribute(node, "transposed") || *(const int64_t *)cr_graph_attribute(node, "groups") == 1;
+    return !*(const bool *)cr_graph_attribute(node, "transposed") ||
+           *(const int64_t *)cr_graph_attribute(node, "groups") == 1;
 }
 
 /* The layer whose only reader is this batch norm, or NULL. */
@@ -28,7 +29,8 @@ static cr_graph_node *layer_before(const cr_graph *graph, const cr_graph_node *n
     if (strcmp(norm->op->name, "batch_norm") != 0) return NULL;
     cr_graph_node *layer = norm->inputs[0]->producer;
     if (*(const bool *)cr_graph_attribute(norm, "training") || !norm->inputs[3] || !norm->inputs[4]) return NULL;
-    if (!layer || !is_layer(layer) || layer->outputs[0]->uses != 1 || !constant_of(graph, layer->inputs[1])) return NULL;
+    if (!layer || !is_layer(layer) || layer->outputs[0]->uses != 1 || !constant_of(graph, layer->inputs[1]))
+        return NULL;
     for (int i = 1; i < 3; i++)
         if (norm->outputs[i] && norm->outputs[i]->uses) return NULL;
     if (layer->inputs[2] && !constant_of(graph, layer->inputs[2])) return NULL;
@@ -41,7 +43,8 @@ static cr_graph_node *layer_before(const cr_graph *graph, const cr_graph_node *n
 static cr_tensor *scaled_weight(const cr_graph_node *layer, cr_tensor *weight, cr_tensor *scale) {
     const void *transposed = cr_graph_attribute(layer, "transposed");
     cr_shape shape = {.count = cr_ndim(weight)};
-    for (int d = 0; d < shape.count; d++) shape.at[d] = 1;
+    for (int d = 0; d < shape.count; d++)
+        shape.at[d] = 1;
     shape.at[transposed && *(const bool *)transposed ? 1 : 0] = -1;
     return cr_mul(weight, cr_reshape(cr_cast(scale, cr_dtype_of(weight)), shape));
 }
@@ -49,8 +52,10 @@ static cr_tensor *scaled_weight(const cr_graph_node *layer, cr_tensor *weight, c
 /* s and the bias in f64: one rounding in place of several. */
 static bool fold(cr_graph *graph, cr_graph_node *layer, cr_graph_node *norm) {
     cr_tensor *t[5];
-    for (int i = 1; i < 5; i++) t[i] = norm->inputs[i] ? cr_cast(constant_of(graph, norm->inputs[i]), CR_F64) : NULL;
-    cr_tensor *weight = constant_of(graph, layer->inputs[1]), *bias = layer->inputs[2] ? constant_of(graph, layer->inputs[2]) : NULL;
+    for (int i = 1; i < 5; i++)
+        t[i] = norm->inputs[i] ? cr_cast(constant_of(graph, norm->inputs[i]), CR_F64) : NULL;
+    cr_tensor *weight = constant_of(graph, layer->inputs[1]),
+              *bias = layer->inputs[2] ? constant_of(graph, layer->inputs[2]) : NULL;
     cr_tensor *scale = cr_rsqrt(cr_add_scalar(t[4], *(const double *)cr_graph_attribute(norm, "eps")));
     if (t[1]) scale = cr_mul(scale, t[1]);
     cr_tensor *shift = cr_mul(bias ? cr_sub(cr_cast(bias, CR_F64), t[3]) : cr_neg(t[3]), scale);

@@ -1,5 +1,5 @@
-/* Common subexpressions: of two nodes with the same op, operands and attributes the later one goes. Random ops, ops that write
- * an operand, and nodes with blocks stay. */
+/* Common subexpressions: of two nodes with the same op, operands and attributes the later one goes. Random ops, ops
+ * that write an operand, and nodes with blocks stay. */
 #include "jit/pass.h"
 
 #include <string.h>
@@ -12,12 +12,14 @@ typedef struct seen {
 } seen;
 
 static bool may_merge(const cr_graph_node *node) {
-    return !(node->op->flags & CR_OP_RANDOM) && !cr_op_mutates(node->op, node->attributes) && node->block_count == 0 && node->output_count > 0;
+    return !(node->op->flags & CR_OP_RANDOM) && !cr_op_mutates(node->op, node->attributes) && node->block_count == 0 &&
+           node->output_count > 0;
 }
 
 static uint32_t hash_node(const cr_graph_node *node) {
     uint64_t hash = (uintptr_t)node->op;
-    for (int i = 0; i < node->input_count; i++) hash = (hash ^ (uintptr_t)node->inputs[i]) * 0x9e3779b97f4a7c15u;
+    for (int i = 0; i < node->input_count; i++)
+        hash = (hash ^ (uintptr_t)node->inputs[i]) * 0x9e3779b97f4a7c15u;
     return (uint32_t)(hash >> 32) % BUCKETS;
 }
 
@@ -25,8 +27,9 @@ static bool same_bound(const cr_graph_node *a, const cr_graph_node *b) {
     if (a->bound_count != b->bound_count) return false;
     for (int i = 0; i < a->bound_count; i++) {
         const cr_bound_attribute *x = &a->bound[i], *y = &b->bound[i];
-        if (x->attribute != y->attribute || x->element != y->element || x->extent.factor != y->extent.factor || x->extent.term != y->extent.term ||
-            x->extent.divisor != y->extent.divisor || x->extent.symbol_count != y->extent.symbol_count ||
+        if (x->attribute != y->attribute || x->element != y->element || x->extent.factor != y->extent.factor ||
+            x->extent.term != y->extent.term || x->extent.divisor != y->extent.divisor ||
+            x->extent.symbol_count != y->extent.symbol_count ||
             memcmp(x->extent.symbols, y->extent.symbols, (size_t)x->extent.symbol_count) != 0)
             return false;
     }
@@ -42,8 +45,10 @@ static bool same_node(const cr_graph_node *a, const cr_graph_node *b) {
 static void replace(cr_graph_node *node, cr_graph_node *by) {
     for (int i = 0; i < node->output_count; i++) {
         if (!node->outputs[i]) continue;
-        if (by->outputs[i]) node->outputs[i]->replacement = by->outputs[i];
-        else cr_graph_set_output(by, i, node->outputs[i]);
+        if (by->outputs[i])
+            node->outputs[i]->replacement = by->outputs[i];
+        else
+            cr_graph_set_output(by, i, node->outputs[i]);
     }
 }
 
@@ -52,10 +57,12 @@ bool cr_pass_common_subexpressions(cr_graph *graph, bool *changed) {
     bool done = buckets != NULL;
     for (cr_graph_node *node = graph->body.first, *next; done && node; node = next) {
         next = node->next;
-        for (int i = 0; i < node->input_count; i++) node->inputs[i] = cr_value_resolve(node->inputs[i]);
+        for (int i = 0; i < node->input_count; i++)
+            node->inputs[i] = cr_value_resolve(node->inputs[i]);
         if (!may_merge(node)) continue;
         seen **bucket = &buckets[hash_node(node)], *at = *bucket;
-        while (at && !same_node(at->node, node)) at = at->next;
+        while (at && !same_node(at->node, node))
+            at = at->next;
         if (at) {
             replace(node, at->node);
             cr_graph_remove(&graph->body, node);

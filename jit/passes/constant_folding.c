@@ -1,5 +1,5 @@
-/* Constant folding: nodes that read only constants (and, in a frozen graph, states that no run updates) are computed now, where their
- * result is not much larger than what it is made of. */
+/* Constant folding: nodes that read only constants (and, in a frozen graph, states that no run updates) are computed
+ * now, where their result is not much larger than what it is made of. */
 #include "jit/pass.h"
 
 #include "core/tensor.h"
@@ -14,8 +14,11 @@ static bool is_constant_state(const cr_graph *graph, const cr_state *state) {
 }
 
 static bool may_fold(const cr_graph_node *node) {
-    if ((node->op->flags & (CR_OP_RANDOM | CR_OP_READS_HOST | CR_OP_BLOCKS)) || cr_op_mutates(node->op, node->attributes)) return false;
-    if (node->input_count == 0 || node->block_count || node->bound_count) return false; /* full and its like are small as they are */
+    if ((node->op->flags & (CR_OP_RANDOM | CR_OP_READS_HOST | CR_OP_BLOCKS)) ||
+        cr_op_mutates(node->op, node->attributes))
+        return false;
+    if (node->input_count == 0 || node->block_count || node->bound_count)
+        return false; /* full and its like are small as they are */
     size_t read = ALWAYS_BYTES, made = 0;
     for (int i = 0; i < node->input_count; i++) {
         if (!node->inputs[i]) continue;
@@ -33,8 +36,11 @@ static bool may_fold(const cr_graph_node *node) {
 
 static bool fold(cr_graph *graph, cr_graph_node *node) {
     cr_tensor *inputs[CR_MAX_INPUTS], *outputs[CR_MAX_OUTPUTS];
-    for (int i = 0; i < node->input_count; i++) inputs[i] = node->inputs[i] ? node->inputs[i]->note : NULL;
-    if (!cr_run_all((cr_op *)(uintptr_t)node->op, inputs, node->input_count, node->attributes, outputs, node->output_count)) return false;
+    for (int i = 0; i < node->input_count; i++)
+        inputs[i] = node->inputs[i] ? node->inputs[i]->note : NULL;
+    if (!cr_run_all((cr_op *)(uintptr_t)node->op, inputs, node->input_count, node->attributes, outputs,
+                    node->output_count))
+        return false;
     for (int i = 0; i < node->output_count; i++) {
         if (!node->outputs[i]) continue;
         char name[32];
@@ -55,20 +61,23 @@ bool cr_pass_constant_folding(cr_graph *graph, bool *changed) {
     const bool paused = thread->listeners_paused;
     for (int i = 0; i < graph->state_count; i++)
         graph->states[i].value->note = is_constant_state(graph, &graph->states[i]) ? graph->states[i].tensor : NULL;
-    for (int i = 0; i < graph->body.input_count; i++) graph->body.inputs[i]->note = NULL;
+    for (int i = 0; i < graph->body.input_count; i++)
+        graph->body.inputs[i]->note = NULL;
     for (cr_graph_node *node = graph->body.first; node; node = node->next)
         for (int i = 0; i < node->output_count; i++)
             if (node->outputs[i]) node->outputs[i]->note = NULL;
     thread->listeners_paused = true;
     for (cr_graph_node *node = graph->body.first, *next; done && node; node = next) {
         next = node->next;
-        for (int i = 0; i < node->input_count; i++) node->inputs[i] = cr_value_resolve(node->inputs[i]);
+        for (int i = 0; i < node->input_count; i++)
+            node->inputs[i] = cr_value_resolve(node->inputs[i]);
         if (!may_fold(node)) continue;
         if ((done = fold(graph, node))) cr_graph_remove(&graph->body, node);
         *changed = true;
     }
     thread->listeners_paused = paused;
-    for (int i = 0; i < graph->state_count; i++) graph->states[i].value->note = NULL;
+    for (int i = 0; i < graph->state_count; i++)
+        graph->states[i].value->note = NULL;
     cr_graph_apply(graph);
     return done;
 }

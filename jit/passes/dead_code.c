@@ -22,7 +22,8 @@ static void sweep(cr_block *block, bool *changed) {
             *changed = true;
             continue;
         }
-        for (int b = 0; b < node->block_count; b++) sweep(node->blocks[b], changed);
+        for (int b = 0; b < node->block_count; b++)
+            sweep(node->blocks[b], changed);
     }
 }
 

@@ -1,5 +1,6 @@
-/* Fusion: pointwise nodes of one shape that depend on each other become one node, whose block holds them. Regions grow along uses;
- * two join where no way leads from the one out through other nodes into the other, for then one could not run whole before. */
+/* Fusion: pointwise nodes of one shape that depend on each other become one node, whose block holds them. Regions grow
+ * along uses; two join where no way leads from the one out through other nodes into the other, for then one could not
+ * run whole before. */
 #include "jit/passes/fusion.h"
 
 #include "ops/fused.h"
@@ -16,11 +17,14 @@ static bool is_cast(const cr_graph_node *node) { return !strcmp(node->op->name, 
 /* Casts of which C's conversion says the same as ours: not from floats to integers. */
 static bool is_safe_cast(const cr_graph_node *node) {
     const cr_dtype from = node->inputs[0]->dtype, to = node->outputs[0]->dtype;
-    return !*(const bool *)cr_graph_attribute(node, "channels_last") && is_plain(from) && is_plain(to) && (cr_dtype_is_floating(to) || !cr_dtype_is_floating(from));
+    return !*(const bool *)cr_graph_attribute(node, "channels_last") && is_plain(from) && is_plain(to) &&
+           (cr_dtype_is_floating(to) || !cr_dtype_is_floating(from));
 }
 
 static bool may_fuse(const cr_graph_node *node) {
-    if (node->output_count != 1 || !node->outputs[0] || node->outputs[0]->device.type != CR_DEVICE_CPU || node->bound_count) return false;
+    if (node->output_count != 1 || !node->outputs[0] || node->outputs[0]->device.type != CR_DEVICE_CPU ||
+        node->bound_count)
+        return false;
     if (is_cast(node)) return is_safe_cast(node);
     if (!strcmp(node->op->name, "full")) return is_plain(node->outputs[0]->dtype);
     if (!(node->op->flags & CR_OP_POINTWISE) || !is_plain(node->outputs[0]->dtype)) return false;
@@ -31,13 +35,15 @@ static bool may_fuse(const cr_graph_node *node) {
 
 /* Broadcasting does what an expand does: its operand can be read in its place. */
 static cr_value *through_expand(cr_value *value) {
-    while (value->producer && !strcmp(value->producer->op->name, "expand")) value = value->producer->inputs[0];
+    while (value->producer && !strcmp(value->producer->op->name, "expand"))
+        value = value->producer->inputs[0];
     return value;
 }
 
 /* ---------------------------------------------------------------- regions as sets with a root */
 static int root_of(const fusion *f, int node) {
-    while (f->parent[node] != node) node = f->parent[node] = f->parent[f->parent[node]];
+    while (f->parent[node] != node)
+        node = f->parent[node] = f->parent[f->parent[node]];
     return node;
 }
 
@@ -113,7 +119,8 @@ static void count_operands(fusion *f, int a, int b, int *operands, int *instruct
                 const cr_value *value = node->inputs[i];
                 const int region = value->producer ? root_of(f, index_of(value)) : -1;
                 bool known = region >= 0 && (region == a || region == b);
-                for (int s = 0; !known && s < inputs && s < CR_FUSED_OPERANDS; s++) known = seen[s] == value;
+                for (int s = 0; !known && s < inputs && s < CR_FUSED_OPERANDS; s++)
+                    known = seen[s] == value;
                 if (!known && inputs < CR_FUSED_OPERANDS) seen[inputs] = value;
                 inputs += !known;
             }
@@ -141,7 +148,8 @@ static void try_join(fusion *f, int node, const cr_value *value) {
     if (operands > CR_FUSED_OPERANDS || instructions > CR_FUSED_INSTRUCTIONS || !may_join(f, a, b)) return;
     const int root = a < b ? a : b, other = a < b ? b : a; /* members stay a list from the root on */
     int last = root;
-    while (f->next[last] >= 0) last = f->next[last];
+    while (f->next[last] >= 0)
+        last = f->next[last];
     f->next[last] = other;
     f->parent[other] = root;
 }
@@ -152,7 +160,8 @@ static bool list_users(fusion *f, cr_graph *graph) {
     int total = 0;
     for (int n = 0; n < f->count; n++)
         for (int i = 0; i < f->nodes[n]->input_count; i++)
-            if (f->nodes[n]->inputs[i] && f->nodes[n]->inputs[i]->producer) f->uses[index_of(f->nodes[n]->inputs[i])].count++, total++;
+            if (f->nodes[n]->inputs[i] && f->nodes[n]->inputs[i]->producer)
+                f->uses[index_of(f->nodes[n]->inputs[i])].count++, total++;
     if (!(f->users = cr_calloc((size_t)total + 1, sizeof *f->users))) return false;
     int begin = 0;
     for (int n = 0; n < f->count; n++) {
@@ -169,13 +178,15 @@ static bool list_users(fusion *f, cr_graph *graph) {
     for (int i = 0; i < graph->body.output_count; i++)
         if (graph->body.outputs[i]->producer) f->uses[index_of(graph->body.outputs[i])].leaves = true;
     for (int i = 0; i < graph->state_count; i++)
-        if (graph->states[i].update && graph->states[i].update->producer) f->uses[index_of(graph->states[i].update)].leaves = true;
+        if (graph->states[i].update && graph->states[i].update->producer)
+            f->uses[index_of(graph->states[i].update)].leaves = true;
     return true;
 }
 
 static bool prepare(fusion *f, cr_graph *graph) {
     cr_graph_number(graph);
-    for (const cr_graph_node *node = graph->body.first; node; node = node->next) f->count++;
+    for (const cr_graph_node *node = graph->body.first; node; node = node->next)
+        f->count++;
     const size_t n = (size_t)f->count + 1;
     f->nodes = cr_calloc(n, sizeof *f->nodes);
     f->uses = cr_calloc(n, sizeof *f->uses);
@@ -210,7 +221,8 @@ static void skip_expands(cr_graph *graph) {
             const cr_value *value = through_expand(node->inputs[i]);
             whole |= cr_shape_equal(value->shape, node->outputs[0]->shape);
         }
-        for (int i = 0; whole && i < node->input_count; i++) node->inputs[i] = through_expand(node->inputs[i]);
+        for (int i = 0; whole && i < node->input_count; i++)
+            node->inputs[i] = through_expand(node->inputs[i]);
     }
 }
 
@@ -220,7 +232,8 @@ bool cr_pass_fusion(cr_graph *graph, bool *changed) {
     bool done = prepare(&f, graph);
     for (int n = 0; done && n < f.count; n++) {
         if (!f.fusible[n]) continue;
-        for (int i = 0; i < f.nodes[n]->input_count; i++) try_join(&f, n, f.nodes[n]->inputs[i]);
+        for (int i = 0; i < f.nodes[n]->input_count; i++)
+            try_join(&f, n, f.nodes[n]->inputs[i]);
     }
     done = done && cr_fusion_build(&f, graph, changed);
     finish(&f);

@@ -1,9 +1,11 @@
-/* Regions become nodes; then all nodes are put in order: each after what it reads, else as before (random ops keep theirs). */
+/* Regions become nodes; then all nodes are put in order: each after what it reads, else as before (random ops keep
+ * theirs). */
 #include "jit/passes/fusion.h"
 
 #include <string.h>
 
-/* ---------------------------------------------------------------- order: a heap of units that are ready, by their last node */
+/* ---------------------------------------------------------------- order: a heap of units that are ready, by their last
+ * node */
 typedef struct order {
     const fusion *f;
     int *rank;    /* by root: its last member */
@@ -13,7 +15,8 @@ typedef struct order {
 
 static void push(order *o, int unit) {
     int at = o->count++;
-    for (; at > 0 && o->rank[o->heap[(at - 1) / 2]] > o->rank[unit]; at = (at - 1) / 2) o->heap[at] = o->heap[(at - 1) / 2];
+    for (; at > 0 && o->rank[o->heap[(at - 1) / 2]] > o->rank[unit]; at = (at - 1) / 2)
+        o->heap[at] = o->heap[(at - 1) / 2];
     o->heap[at] = unit;
 }
 
@@ -55,20 +58,25 @@ static bool add_once(cr_value **list, int *count, cr_value *value) {
 
 static void insert_sorted(int *list, int *count, int value) {
     int at = (*count)++;
-    for (; at > 0 && list[at - 1] > value; at--) list[at] = list[at - 1];
+    for (; at > 0 && list[at - 1] > value; at--)
+        list[at] = list[at - 1];
     list[at] = value;
 }
 
 /* Members in the graph's order, what they read from outside, and what others read of them. */
-static bool collect(const order *o, int unit, int *members, int *member_count, cr_value **inputs, int *input_count, cr_value **outputs,
-                    int *output_count) {
+static bool collect(const order *o, int unit, int *members, int *member_count, cr_value **inputs, int *input_count,
+                    cr_value **outputs, int *output_count) {
     *member_count = *input_count = *output_count = 0;
-    for (int m = unit; m >= 0; m = o->f->next[m]) insert_sorted(members, member_count, m);
+    for (int m = unit; m >= 0; m = o->f->next[m])
+        insert_sorted(members, member_count, m);
     for (int k = 0; k < *member_count; k++) {
         const cr_graph_node *node = o->f->nodes[members[k]];
         for (int i = 0; i < node->input_count; i++)
-            if (producer_unit(o, node->inputs[i]) != unit && !add_once(inputs, input_count, node->inputs[i])) return false;
-        if (!cr_fusion_is_inner(o->f, node->outputs[0], unit, unit) && !add_once(outputs, output_count, node->outputs[0])) return false;
+            if (producer_unit(o, node->inputs[i]) != unit && !add_once(inputs, input_count, node->inputs[i]))
+                return false;
+        if (!cr_fusion_is_inner(o->f, node->outputs[0], unit, unit) &&
+            !add_once(outputs, output_count, node->outputs[0]))
+            return false;
     }
     return true;
 }
@@ -82,7 +90,8 @@ static void append(cr_block *block, cr_graph_node *node) {
 
 static int position_of(cr_value *const *list, const cr_value *value) {
     int at = 0;
-    while (list[at] != value) at++;
+    while (list[at] != value)
+        at++;
     return at;
 }
 
@@ -106,7 +115,8 @@ static bool make_node(const order *o, cr_graph *graph, int unit) {
     for (int k = 0; k < member_count; k++) {
         cr_graph_node *member = o->f->nodes[members[k]];
         for (int i = 0; i < member->input_count; i++)
-            if (producer_unit(o, member->inputs[i]) != unit) member->inputs[i] = inner->inputs[position_of(inputs, member->inputs[i])];
+            if (producer_unit(o, member->inputs[i]) != unit)
+                member->inputs[i] = inner->inputs[position_of(inputs, member->inputs[i])];
         append(inner, member);
     }
     for (int i = 0; i < output_count; i++) { /* outside, a new value stands for each result */
@@ -123,7 +133,8 @@ static bool make_node(const order *o, cr_graph *graph, int unit) {
 static void redirect(const fusion *f, cr_graph *graph) {
     for (cr_graph_node *node = graph->body.first; node; node = node->next)
         for (int i = 0; i < node->input_count; i++)
-            if (node->inputs[i] && node->inputs[i]->producer && node->inputs[i]->note && node->inputs[i]->producer->note == f)
+            if (node->inputs[i] && node->inputs[i]->producer && node->inputs[i]->note &&
+                node->inputs[i]->producer->note == f)
                 node->inputs[i] = node->inputs[i]->note;
     for (int i = 0; i < graph->body.output_count; i++) {
         cr_value **use = &graph->body.outputs[i];
@@ -150,9 +161,12 @@ static bool place_units(order *o, cr_graph *graph, bool *changed) {
                 const int user = cr_fusion_root(f, f->users[f->uses[m].begin + u]);
                 if (user != unit && --o->waiting[user] == 0) push(o, user);
             }
-        for (int m = unit; fused && m >= 0; m = f->next[m]) f->nodes[m]->note = (void *)(uintptr_t)f;
-        if (!fused) append(&graph->body, f->nodes[unit]);
-        else if (!make_node(o, graph, unit)) return false;
+        for (int m = unit; fused && m >= 0; m = f->next[m])
+            f->nodes[m]->note = (void *)(uintptr_t)f;
+        if (!fused)
+            append(&graph->body, f->nodes[unit]);
+        else if (!make_node(o, graph, unit))
+            return false;
     }
     return placed == f->count || cr_fail(CR_ERROR_STATE, "jit: fused nodes wait for each other");
 }
@@ -161,7 +175,8 @@ bool cr_fusion_build(fusion *f, cr_graph *graph, bool *changed) {
     const size_t n = (size_t)f->count + 1;
     int *lists = cr_calloc(3 * n, sizeof *lists);
     if (!lists) return false;
-    for (int i = 0; i < f->count; i++) f->nodes[i]->note = NULL;
+    for (int i = 0; i < f->count; i++)
+        f->nodes[i]->note = NULL;
     order o = {.f = f, .rank = lists, .waiting = lists + n, .heap = lists + 2 * n};
     count_waiting(&o);
     const bool done = place_units(&o, graph, changed);

@@ -1,4 +1,5 @@
-/* Lowering: an op without a kernel for its device becomes its decomposition, recorded by running that without computing. */
+/* Lowering: an op without a kernel for its device becomes its decomposition, recorded by running that without
+ * computing. */
 #include "jit/pass.h"
 #include "jit/tracer.h"
 
@@ -12,7 +13,8 @@ static cr_device device_of(const cr_graph_node *node) {
 }
 
 static bool has_way_to_run(const cr_graph_node *node) {
-    return (node->op->flags & CR_OP_VIEW) || node->block_count > 0 || atomic_load(&node->op->kernels[device_of(node).type]) != NULL;
+    return (node->op->flags & CR_OP_VIEW) || node->block_count > 0 ||
+           atomic_load(&node->op->kernels[device_of(node).type]) != NULL;
 }
 
 /* Stand-ins for the operands: their sizes, contiguous, and no values. */
@@ -45,20 +47,24 @@ static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
     cr_thread *thread = cr_thread_self();
     const bool paused = thread->listeners_paused; /* the plan of a block is made inside of another's */
     if (!node->op->decompose)
-        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel and no decomposition for its device", node->op->name);
+        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel and no decomposition for its device",
+                       node->op->name);
     CR_SCOPE {
         if (!cr_tracer_begin(&tracer, graph, block, true)) break;
         thread->listeners_paused = false;
         tracer.before = node;
         tracer.source = node->source;
         done = make_operands(&tracer, node, inputs);
-        cr_call call = {.op = node->op, .inputs = inputs, .input_count = node->input_count, .outputs = outputs,
-                        .output_count = node->op->output_total, .attributes = node->attributes, .specs = specs,
+        cr_call call = {.op = node->op,
+                        .inputs = inputs,
+                        .input_count = node->input_count,
+                        .outputs = outputs,
+                        .output_count = node->op->output_total,
+                        .attributes = node->attributes,
+                        .specs = specs,
                         .device = device_of(node)};
         done = done && (!node->op->infer || node->op->infer(&call));
-        CR_NO_GRAD {
-            done = done && node->op->decompose(&call);
-        }
+        CR_NO_GRAD { done = done && node->op->decompose(&call); }
         done = done && take_outputs(&tracer, node, inputs, outputs);
         cr_tracer_end(&tracer);
         thread->listeners_paused = paused;
@@ -70,14 +76,16 @@ static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
 static bool check_parts(const cr_graph_node *before, const cr_graph_node *part, const cr_graph_node *node) {
     for (part = before ? before->next : part; part != node; part = part->next)
         if (part->op == node->op && !has_way_to_run(part))
-            return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel for its device and decomposes into itself", node->op->name);
+            return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel for its device and decomposes into itself",
+                           node->op->name);
     return true;
 }
 
 bool cr_pass_lower(cr_graph *graph, bool *changed) {
     for (cr_graph_node *node = graph->body.first, *next; node; node = next) {
         next = node->next;
-        for (int i = 0; i < node->input_count; i++) node->inputs[i] = cr_value_resolve(node->inputs[i]);
+        for (int i = 0; i < node->input_count; i++)
+            node->inputs[i] = cr_value_resolve(node->inputs[i]);
         if (has_way_to_run(node)) continue;
         cr_graph_node *before = node->previous;
         if (!decompose(graph, &graph->body, node) || !check_parts(before, graph->body.first, node)) return false;

@@ -53,16 +53,21 @@ static void drop_unread_states(cr_graph *graph) {
     cr_graph_count_uses(graph);
     for (int i = 0; i < graph->state_count; i++) {
         const cr_state *state = &graph->states[i];
-        if (state->value->uses || state->update) graph->states[kept++] = *state;
-        else cr_release(state->tensor);
+        if (state->value->uses || state->update)
+            graph->states[kept++] = *state;
+        else
+            cr_release(state->tensor);
     }
     graph->state_count = kept;
 }
 
 bool cr_graph_freeze(cr_graph *graph) {
     bool changed = false, numbered = graph->gradient_count > 0; /* gradients name states by number */
-    for (int i = 0; i < graph->state_count; i++) numbered |= graph->states[i].gradient_of >= 0;
-    if (!cr_pass_constant_folding(graph, &changed) || !cr_pass_batch_norm_folding(graph, &changed) || !cr_pass_dead_code(graph, &changed)) return false;
+    for (int i = 0; i < graph->state_count; i++)
+        numbered |= graph->states[i].gradient_of >= 0;
+    if (!cr_pass_constant_folding(graph, &changed) || !cr_pass_batch_norm_folding(graph, &changed) ||
+        !cr_pass_dead_code(graph, &changed))
+        return false;
     if (!numbered) drop_unread_states(graph);
     return true;
 }

@@ -33,7 +33,8 @@ typedef struct variant {
     void (*fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
 } variant;
 
-static const variant variants[] = { /* from the least to the most demanding */
+static const variant variants[] = {
+    /* from the least to the most demanding */
 #define CR_VARIANT_ROW(name)                                                                                           \
     {#name, cr_variant_rows_##name, &cr_variant_row_count_##name, cr_pointwise_kernel_##name, cr_fused_geometry_##name},
 #include "variants.inc"
@@ -46,7 +47,8 @@ static bool processor_runs(const char *name) {
 #if defined(__x86_64__)
     if (!strcmp(name, "avx512"))
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("fma");
     if (!strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
     return !strcmp(name, "baseline");

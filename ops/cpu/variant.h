@@ -6,8 +6,8 @@
 
 #ifdef CR_VARIANT
 #define CR_NAME_PASTE_(name, variant) name##_##variant
-#define CR_NAME_(name, variant) CR_NAME_PASTE_(name, variant)
-#define CR_NAME(name) CR_NAME_(name, CR_VARIANT)
+#define CR_NAME_(name, variant)       CR_NAME_PASTE_(name, variant)
+#define CR_NAME(name)                 CR_NAME_(name, CR_VARIANT)
 /* Defines the CPU kernel of an op; the build collects lines that begin with CR_KERNEL( . */
 #define CR_KERNEL(op)                                                                                                  \
     bool CR_NAME(cr_cpu_##op)(cr_call * call);                                                                         \

@@ -1,5 +1,5 @@
-/* libFuzzer's way into the reader of programs: whatever the bytes are, they are refused with an error or are a graph that prints, reads
- * back, and runs or refuses to. Nothing may be left. */
+/* libFuzzer's way into the reader of programs: whatever the bytes are, they are refused with an error or are a graph
+ * that prints, reads back, and runs or refuses to. Nothing may be left. */
 #include <cresset.h>
 
 #include <stdlib.h>

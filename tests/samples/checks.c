@@ -1,4 +1,5 @@
-/* Every check that needs no reference: two ways to compute the same must agree, and gradients must match differences. */
+/* Every check that needs no reference: two ways to compute the same must agree, and gradients must match differences.
+ */
 #include "tests/samples/checks.h"
 
 #include "ops/op.h"
@@ -6,17 +7,22 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const kind_names[CHECK_KINDS] = {
-    [CHECK_DECOMPOSITION] = "kernel / decomposition", [CHECK_STRIDES] = "dense / strided", [CHECK_THREADS] = "1 thread / 3 threads",
-    [CHECK_IN_PLACE] = "in place / out of place",     [CHECK_GRADIENT] = "gradcheck",      [CHECK_SECOND] = "gradgradcheck",
-    [CHECK_ERROR] = "errors",                    [CHECK_GRAPH] = "graph / plain call",
-    [CHECK_GRAPH_GRADIENT] = "graph of the gradient", [CHECK_GRAPH_TEXT] = "graph / graph read as text"};
+static const char *const kind_names[CHECK_KINDS] = {[CHECK_DECOMPOSITION] = "kernel / decomposition",
+                                                    [CHECK_STRIDES] = "dense / strided",
+                                                    [CHECK_THREADS] = "1 thread / 3 threads",
+                                                    [CHECK_IN_PLACE] = "in place / out of place",
+                                                    [CHECK_GRADIENT] = "gradcheck",
+                                                    [CHECK_SECOND] = "gradgradcheck",
+                                                    [CHECK_ERROR] = "errors",
+                                                    [CHECK_GRAPH] = "graph / plain call",
+                                                    [CHECK_GRAPH_GRADIENT] = "graph of the gradient",
+                                                    [CHECK_GRAPH_TEXT] = "graph / graph read as text"};
 const char *check_kind_name(check_kind kind) { return kind_names[kind]; }
 
 void fail_sample(const sample *s, check_totals *totals, check_kind kind, const char *what) {
     const cr_error *error = cr_last_error();
-    printf("FAILED %s:%d (%s) %s: %s%s%s\n", s->file, s->line_number, kind_names[kind], s->line, what, error ? ": " : "",
-           error ? error->message : "");
+    printf("FAILED %s:%d (%s) %s: %s%s%s\n", s->file, s->line_number, kind_names[kind], s->line, what,
+           error ? ": " : "", error ? error->message : "");
     totals->failed++;
     cr_clear_error();
 }
@@ -40,17 +46,20 @@ static bool same_values(cr_tensor *a, cr_tensor *b, double tolerance, char *what
     for (int64_t i = 0; i < cr_numel(a); i++) {
         const bool both_nan = isnan(x[i]) && isnan(y[i]);
         if (both_nan || x[i] == y[i]) continue;
-        if (isfinite(x[i]) && isfinite(y[i]) && fabs(x[i] - y[i]) <= tolerance * fmax(1, fmax(fabs(x[i]), fabs(y[i])))) continue;
+        if (isfinite(x[i]) && isfinite(y[i]) && fabs(x[i] - y[i]) <= tolerance * fmax(1, fmax(fabs(x[i]), fabs(y[i]))))
+            continue;
         snprintf(what, size, "element %lld is %.9g and %.9g", (long long)i, x[i], y[i]);
         return false;
     }
     return cr_ok();
 }
 
-void compare_results(const sample *s, check_totals *totals, check_kind kind, cr_tensor **a, cr_tensor **b, int count, bool bitwise) {
+void compare_results(const sample *s, check_totals *totals, check_kind kind, cr_tensor **a, cr_tensor **b, int count,
+                     bool bitwise) {
     char what[512] = "";
     for (int i = 0; i < count; i++) {
-        if (!a[i] || !b[i] || !same_values(a[i], b[i], bitwise ? 0 : tolerance_of(s, cr_dtype_of(a[i])), what, sizeof what)) {
+        if (!a[i] || !b[i] ||
+            !same_values(a[i], b[i], bitwise ? 0 : tolerance_of(s, cr_dtype_of(a[i])), what, sizeof what)) {
             fail_sample(s, totals, kind, what);
             return;
         }
@@ -81,7 +90,8 @@ static bool run_decomposed(const subject *j, cr_tensor *const *operands, cr_tens
     return done;
 }
 
-static void check_decomposition(const subject *j, cr_tensor *const *operands, cr_tensor **expected, check_totals *totals) {
+static void check_decomposition(const subject *j, cr_tensor *const *operands, cr_tensor **expected,
+                                check_totals *totals) {
     cr_tensor *other[CR_MAX_OUTPUTS] = {NULL};
     const cr_op *op = cr_op_find(j->s->op);
     if (!op->decompose || !atomic_load(&op->kernels[CR_DEVICE_CPU]) || j->row.is_random || op->mutates) return;
@@ -124,7 +134,8 @@ static void check_in_place(const subject *j, cr_tensor *const *operands, cr_tens
 }
 
 /* ---------------------------------------------------------------- gradients */
-static bool call_subject(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
+static bool call_subject(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                         int output_count) {
     const subject *j = context;
     (void)input_count, (void)output_count;
     return run(j, inputs, outputs);
@@ -139,13 +150,15 @@ static bool has_floating_output(cr_tensor *const *outputs, int count) {
 static int require_gradients(cr_tensor **operands, int count) {
     int required = 0;
     for (int i = 0; i < count; i++)
-        if (operands[i] && cr_dtype_is_floating(cr_dtype_of(operands[i]))) required += cr_requires_grad_(operands[i], true) != NULL;
+        if (operands[i] && cr_dtype_is_floating(cr_dtype_of(operands[i])))
+            required += cr_requires_grad_(operands[i], true) != NULL;
     return required;
 }
 
 static int64_t elements_of(cr_tensor *const *tensors, int count) {
     int64_t total = 0;
-    for (int i = 0; i < count; i++) total += tensors[i] ? cr_numel(tensors[i]) : 0;
+    for (int i = 0; i < count; i++)
+        total += tensors[i] ? cr_numel(tensors[i]) : 0;
     return total;
 }
 
@@ -184,7 +197,8 @@ static void check_error(subject *j, check_totals *totals) {
     }
     const bool done = run(j, operands, outputs);
     const cr_error *error = cr_last_error();
-    if (done || !error || strcmp(cr_error_code_name(error->code), s->error_code) != 0 || !strstr(error->message, s->error_part)) {
+    if (done || !error || strcmp(cr_error_code_name(error->code), s->error_code) != 0 ||
+        !strstr(error->message, s->error_part)) {
         fail_sample(s, totals, CHECK_ERROR, done ? "no error" : "another error");
         return;
     }

@@ -40,13 +40,14 @@ static void add_pair(dump *d, const sample *s) {
         d->pairs = grown;
     }
     snprintf(key, sizeof key, "%d", d->samples);
-    snprintf(text, sizeof text, "%s\n%s\n%s:%d\n%s\n%d %g %d", s->op, s->attributes, s->file, s->line_number, s->line, s->input_count,
-             s->tolerance, s->is_exact);
+    snprintf(text, sizeof text, "%s\n%s\n%s:%d\n%s\n%d %g %d", s->op, s->attributes, s->file, s->line_number, s->line,
+             s->input_count, s->tolerance, s->is_exact);
     d->pairs[d->pair_count++] = (cr_text_pair){cr_strdup(key), cr_strdup(text)};
 }
 
 /* Gradients of the floating operands for fixed gradients of the floating outputs. */
-static void add_gradients(dump *d, const sample *s, const cr_op_description *row, cr_tensor **operands, cr_tensor **outputs, int count) {
+static void add_gradients(dump *d, const sample *s, const cr_op_description *row, cr_tensor **operands,
+                          cr_tensor **outputs, int count) {
     cr_tensor *roots[8], *cotangents[8], *wanted[SAMPLE_INPUTS], *found[SAMPLE_INPUTS];
     int root_count = 0, wanted_count = 0, where[SAMPLE_INPUTS];
     if (s->no_gradient || !row->has_gradient || row->is_random) return;
@@ -66,7 +67,8 @@ static void add_gradients(dump *d, const sample *s, const cr_op_description *row
         d->failed = true;
         return;
     }
-    for (int i = 0; i < wanted_count; i++) add_tensor(d, found[i], "grad", where[i]);
+    for (int i = 0; i < wanted_count; i++)
+        add_tensor(d, found[i], "grad", where[i]);
 }
 
 static bool dump_one(const sample *s, void *context) {
@@ -82,8 +84,10 @@ static bool dump_one(const sample *s, void *context) {
         const int count = sample_output_count(&row);
         if (!sample_operands(s, operands, false, false)) break;
         for (int i = 0; i < s->input_count; i++) {
-            add_tensor(d, operands[i] ? cr_clone(operands[i]) : NULL, "in", i); /* before an op that writes its operands */
-            if (!s->no_gradient && operands[i] && cr_dtype_is_floating(cr_dtype_of(operands[i]))) cr_requires_grad_(operands[i], true);
+            add_tensor(d, operands[i] ? cr_clone(operands[i]) : NULL, "in",
+                       i); /* before an op that writes its operands */
+            if (!s->no_gradient && operands[i] && cr_dtype_is_floating(cr_dtype_of(operands[i])))
+                cr_requires_grad_(operands[i], true);
         }
         if (!cr_op_call(s->op, operands, s->input_count, s->attributes, outputs, count)) {
             fprintf(stderr, "FAILED %s:%d %s: ", s->file, s->line_number, s->line);
@@ -91,7 +95,8 @@ static bool dump_one(const sample *s, void *context) {
             d->failed = true;
             break;
         }
-        for (int i = 0; i < count; i++) add_tensor(d, outputs[i], "out", i);
+        for (int i = 0; i < count; i++)
+            add_tensor(d, outputs[i], "out", i);
         add_gradients(d, s, &row, operands, outputs, count);
         add_pair(d, s);
     }
@@ -102,7 +107,8 @@ static bool dump_one(const sample *s, void *context) {
 int dump_samples(const char *path, char **files, int count) {
     dump d = {0};
     bool done = true;
-    for (int i = 0; done && i < count; i++) done = samples_read(files[i], dump_one, &d);
+    for (int i = 0; done && i < count; i++)
+        done = samples_read(files[i], dump_one, &d);
     done = done && cr_safetensors_save(path, d.tensors, d.tensor_count, d.pairs, d.pair_count);
     for (int i = 0; i < d.tensor_count; i++) {
         cr_free((char *)(uintptr_t)d.tensors[i].name);

@@ -1,5 +1,5 @@
-/* Samples as graphs: each op, and its gradient, is traced, planned and run, and must give what the plain call gives; the text of
- * its graph must be read back exactly. */
+/* Samples as graphs: each op, and its gradient, is traced, planned and run, and must give what the plain call gives;
+ * the text of its graph must be read back exactly. */
 #include "tests/samples/checks.h"
 
 #include "ops/op.h"
@@ -31,7 +31,8 @@ static bool gradients_of(const traced_sample *t, cr_tensor **operands, cr_tensor
 }
 
 /* The op on operands without the absent ones, which are put in their places again. */
-static bool call_sample(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
+static bool call_sample(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                        int output_count) {
     const traced_sample *t = context;
     cr_tensor *operands[SAMPLE_INPUTS], *results[CR_MAX_OUTPUTS] = {NULL};
     int at = 0;
@@ -66,14 +67,18 @@ static cr_graph *reread(const char *text, const char **what) {
     cr_graph *graph = text ? cr_jit_parse(text) : NULL;
     char *again = graph ? cr_jit_text(graph) : NULL;
     const bool same = again && !strcmp(text, again);
-    if (!same) *what = !text ? "no text" : !graph ? "its own text is not read" : "the text changes when it is read and printed";
+    if (!same)
+        *what = !text    ? "no text"
+                : !graph ? "its own text is not read"
+                         : "the text changes when it is read and printed";
     cr_free(again);
     if (same) return graph;
     cr_jit_free(graph);
     return NULL;
 }
 
-static bool check_texts(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count, const char **what) {
+static bool check_texts(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                        int output_count, const char **what) {
     char *text = cr_jit_text(graph), *optimized = cr_jit_optimized_text(graph, NULL, 0);
     cr_graph *read = reread(text, what), *read_optimized = read ? reread(optimized, what) : NULL;
     bool same = read && read_optimized;
@@ -90,7 +95,8 @@ static bool check_texts(cr_graph *graph, cr_tensor *const *inputs, int input_cou
 }
 
 /* Plain call, run of the graph, run of the graph that was read from text: three lists of results. */
-static bool run_in_ways(traced_sample *t, int output_count, cr_tensor **plain, cr_tensor **run, cr_tensor **read, const char **what) {
+static bool run_in_ways(traced_sample *t, int output_count, cr_tensor **plain, cr_tensor **run, cr_tensor **read,
+                        const char **what) {
     cr_tensor *inputs[SAMPLE_INPUTS];
     cr_graph *graph = NULL;
     int count = present_operands(t->s, inputs);
@@ -150,7 +156,8 @@ void check_graph(const sample *s, const cr_op_description *row, int outputs, che
     }
     compare_ways(&t, outputs, !op->decompose, CHECK_GRAPH, totals);
     int gradients = 0;
-    for (int i = 0; i < s->input_count; i++) gradients += takes_gradient(&s->inputs[i]);
+    for (int i = 0; i < s->input_count; i++)
+        gradients += takes_gradient(&s->inputs[i]);
     if (!gradients || s->no_gradient || !row->has_gradient || row->is_random || op->mutates || !cr_ok()) return;
     t.is_gradient = true;
     compare_ways(&t, gradients, false, CHECK_GRAPH_GRADIENT, totals);

@@ -17,8 +17,10 @@ static int run_checks(char **files, int count) {
     for (int i = 0; i < count; i++)
         if (!samples_read(files[i], check_one, &totals)) return 2;
     const long long minimum = getenv("CRESSET_MINIMUM_CHECKS") ? atoll(getenv("CRESSET_MINIMUM_CHECKS")) : 1;
-    printf("%lld samples, %lld comparisons of tensors (%lld elements)\n", totals.samples, totals.comparisons, totals.elements);
-    for (int kind = 0; kind < CHECK_KINDS; kind++) printf("  %-28s %lld\n", check_kind_name(kind), totals.by_kind[kind]);
+    printf("%lld samples, %lld comparisons of tensors (%lld elements)\n", totals.samples, totals.comparisons,
+           totals.elements);
+    for (int kind = 0; kind < CHECK_KINDS; kind++)
+        printf("  %-28s %lld\n", check_kind_name(kind), totals.by_kind[kind]);
     if (totals.comparisons < minimum) {
         printf("fewer than the %lld comparisons that are expected\n", minimum);
         totals.failed++;
@@ -54,7 +56,8 @@ static int list_missing(char **files, int count) {
         cr_op_description row;
         bool found = false;
         if (!cr_op_describe(i, &row)) return 2;
-        for (int k = 0; k < seen.count && !found; k++) found = !strcmp(seen.at[k], row.name);
+        for (int k = 0; k < seen.count && !found; k++)
+            found = !strcmp(seen.at[k], row.name);
         if (!found && !row.is_random) printf("no sample names the op %s\n", row.name), missing++;
     }
     printf("%d passed, %d failed\n", cr_op_count() - missing, missing);

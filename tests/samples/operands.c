@@ -8,7 +8,8 @@
 
 static uint64_t seed_of(const char *text) { /* FNV-1a */
     uint64_t hash = 1469598103934665603u;
-    for (; *text; text++) hash = (hash ^ (uint8_t)*text) * 1099511628211u;
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * 1099511628211u;
     return hash;
 }
 
@@ -40,7 +41,8 @@ static int64_t shuffled(int64_t i, int64_t n) {
     return n > 0 ? (a * i + 3) % n : 0;
 }
 
-static const double specials[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e30, -1e30, 1e-30, -1e-30, 1.0, -1.0, 0.5, 1e-40, 88.5, -88.5, 104.0, -104.0};
+static const double specials[] = {NAN, INFINITY, -INFINITY, 0.0,   -0.0, 1e30,  -1e30, 1e-30, -1e-30,
+                                  1.0, -1.0,     0.5,       1e-40, 88.5, -88.5, 104.0, -104.0};
 
 static double value_at(const operand_spec *spec, cr_generator_state state, int64_t i, int64_t n) {
     const bool is_float = cr_dtype_is_floating(spec->dtype);
@@ -51,7 +53,8 @@ static double value_at(const operand_spec *spec, cr_generator_state state, int64
     case VALUES_ABOVE_ONE: return uniform(state, i, 1.1, 4);
     case VALUES_INDEX: return floor(uniform(state, i, 0, (double)spec->limit));
     case VALUES_DISTINCT: /* the operands of one sample do not tie with each other either */
-        return ((double)shuffled(i, n) - (double)n / 2 + 0.25) * (is_float ? 0.1 : 1) + (is_float ? (double)(state.seed % 5) * 0.017 : 0);
+        return ((double)shuffled(i, n) - (double)n / 2 + 0.25) * (is_float ? 0.1 : 1) +
+               (is_float ? (double)(state.seed % 5) * 0.017 : 0);
     case VALUES_PERMUTATION: return (double)shuffled(i, n);
     case VALUES_SPECIAL: {
         const size_t count = sizeof specials / sizeof specials[0];
@@ -85,7 +88,8 @@ static cr_tensor *operand(const operand_spec *spec, uint64_t seed, bool strided,
     cr_tensor *values = cr_empty(CR_F64, spec->shape, CR_CPU);
     if (!values) return NULL;
     const cr_generator_state state = {seed, 0};
-    for (int64_t i = 0; i < n; i++) ((double *)cr_data(values))[i] = value_at(spec, state, i, n);
+    for (int64_t i = 0; i < n; i++)
+        ((double *)cr_data(values))[i] = value_at(spec, state, i, n);
     cr_tensor *cast = cr_cast(cr_cast(values, spec->dtype), dtype); /* rounded as the sample's dtype has them */
     return strided ? spread_out(cast) : cast;
 }

@@ -6,17 +6,21 @@
 #include <string.h>
 
 static char *trim(char *text) {
-    while (isspace((unsigned char)*text)) text++;
-    for (char *end = text + strlen(text); end > text && isspace((unsigned char)end[-1]);) *--end = '\0';
+    while (isspace((unsigned char)*text))
+        text++;
+    for (char *end = text + strlen(text); end > text && isspace((unsigned char)end[-1]);)
+        *--end = '\0';
     return text;
 }
 
 static const struct {
     const char *word;
     value_kind kind;
-} kinds[] = {{"normal", VALUES_NORMAL},     {"positive", VALUES_POSITIVE}, {"unit", VALUES_UNIT},
-             {"prob", VALUES_PROB},         {"index", VALUES_INDEX},       {"distinct", VALUES_DISTINCT},
-             {"special", VALUES_SPECIAL},   {"permutation", VALUES_PERMUTATION}, {"above_one", VALUES_ABOVE_ONE}};
+} kinds[] = {{"normal", VALUES_NORMAL},      {"positive", VALUES_POSITIVE},
+             {"unit", VALUES_UNIT},          {"prob", VALUES_PROB},
+             {"index", VALUES_INDEX},        {"distinct", VALUES_DISTINCT},
+             {"special", VALUES_SPECIAL},    {"permutation", VALUES_PERMUTATION},
+             {"above_one", VALUES_ABOVE_ONE}};
 
 static bool read_kind(const char *word, operand_spec *spec) {
     const size_t length = strcspn(word, "(");
@@ -87,9 +91,10 @@ static bool read_line(char *line, sample *s) {
 /* ---------------------------------------------------------------- `~op kind kind | attributes | flags` */
 /* A pointwise op over the shapes and dtypes that matter; `kinds` are those of its operands. */
 static const char *const shapes[][3] = {
-    {"[5]", "[5]", "[5]"},         {"[3,4]", "[3,4]", "[3,4]"},     {"[]", "[]", "[]"},           {"[0,3]", "[0,3]", "[0,3]"},
-    {"[2,3,4]", "[4]", "[3,1]"},   {"[3,1]", "[1,4]", "[3,4]"},     {"[2,1,3]", "[]", "[2,2,3]"}, {"[1300]", "[1300]", "[1300]"},
-    {"[7,331]", "[331]", "[7,1]"}, {"[2,3,4,5]", "[3,1,1]", "[1]"},
+    {"[5]", "[5]", "[5]"},           {"[3,4]", "[3,4]", "[3,4]"},    {"[]", "[]", "[]"},
+    {"[0,3]", "[0,3]", "[0,3]"},     {"[2,3,4]", "[4]", "[3,1]"},    {"[3,1]", "[1,4]", "[3,4]"},
+    {"[2,1,3]", "[]", "[2,2,3]"},    {"[1300]", "[1300]", "[1300]"}, {"[7,331]", "[331]", "[7,1]"},
+    {"[2,3,4,5]", "[3,1,1]", "[1]"},
 };
 
 static bool expand(const sample *base, const char *words[3], sample_visitor visit, void *context) {
@@ -108,8 +113,9 @@ static bool expand(const sample *base, const char *words[3], sample_visitor visi
                 int used = snprintf(s.line, sizeof s.line, "%s", s.op);
                 for (int k = 0; k < operands; k++) {
                     const bool is_mask = (!strcmp(s.op, "where") && k == 0) || (!strcmp(s.op, "masked_fill") && k == 1);
-                    used += snprintf(s.line + used, sizeof s.line - (size_t)used, " %s%s:%s", is_mask ? "bool" : dtypes[d], shapes[i][k],
-                                     special && !is_mask ? "special" : words[k]);
+                    used +=
+                        snprintf(s.line + used, sizeof s.line - (size_t)used, " %s%s:%s", is_mask ? "bool" : dtypes[d],
+                                 shapes[i][k], special && !is_mask ? "special" : words[k]);
                 }
                 char copy[SAMPLE_TEXT];
                 snprintf(copy, sizeof copy, "%s", s.line);
@@ -135,7 +141,8 @@ static bool read_expanding(char *line, sample *s, sample_visitor visit, void *co
     const char *words[3] = {"normal", "normal", "normal"};
     if (!word) return false;
     snprintf(s->op, sizeof s->op, "%s", word);
-    for (int k = 0; k < 3 && (word = strtok_r(NULL, " \n", &state)); k++) words[k] = word;
+    for (int k = 0; k < 3 && (word = strtok_r(NULL, " \n", &state)); k++)
+        words[k] = word;
     if (attributes) snprintf(s->attributes, sizeof s->attributes, "%s", trim(attributes));
     if (flags) read_flags(trim(flags), s);
     return expand(s, words, visit, context);
@@ -176,6 +183,7 @@ bool sample_describe(const char *op, cr_op_description *description) {
 
 int sample_output_count(const cr_op_description *description) {
     int count = *description->outputs ? 1 : 0;
-    for (const char *c = description->outputs; *c; c++) count += *c == ' ';
+    for (const char *c = description->outputs; *c; c++)
+        count += *c == ' ';
     return count;
 }

@@ -1,5 +1,5 @@
-/* The table of samples: one line of text per case (tests/samples/README.md says how they read). The program runs each under
- * every check that exists, or dumps operands, results and gradients for the reference in Python. */
+/* The table of samples: one line of text per case (tests/samples/README.md says how they read). The program runs each
+ * under every check that exists, or dumps operands, results and gradients for the reference in Python. */
 #ifndef CRESSET_TESTS_SAMPLE_H
 #define CRESSET_TESTS_SAMPLE_H
 
@@ -10,13 +10,13 @@ enum { SAMPLE_INPUTS = 12, SAMPLE_TEXT = 512 };
 /* What the values of an operand are drawn from. */
 typedef enum value_kind {
     VALUES_NORMAL,
-    VALUES_POSITIVE, /* 0.1 … 3 */
-    VALUES_UNIT,     /* -0.95 … 0.95 */
-    VALUES_PROB,     /* 0.01 … 0.99 */
+    VALUES_POSITIVE,  /* 0.1 … 3 */
+    VALUES_UNIT,      /* -0.95 … 0.95 */
+    VALUES_PROB,      /* 0.01 … 0.99 */
     VALUES_ABOVE_ONE, /* 1.1 … 4 */
-    VALUES_INDEX,    /* 0 … limit-1 */
-    VALUES_DISTINCT, /* no ties: a shuffled ladder with steps of 0.1 */
-    VALUES_SPECIAL,  /* NaN, infinities, zeros, huge and tiny among normal ones */
+    VALUES_INDEX,     /* 0 … limit-1 */
+    VALUES_DISTINCT,  /* no ties: a shuffled ladder with steps of 0.1 */
+    VALUES_SPECIAL,   /* NaN, infinities, zeros, huge and tiny among normal ones */
     VALUES_PERMUTATION
 } value_kind;
 
@@ -38,18 +38,19 @@ typedef struct sample {
     char attributes[SAMPLE_TEXT];
     bool expects_error;
     char error_code[32], error_part[256];
-    bool no_gradient, is_exact, no_second, only_dense, no_special; /* flags nograd, exact, nogradgrad, dense, nospecial */
-    double tolerance;                      /* flag tol=…; 0: the dtype's own */
+    bool no_gradient, is_exact, no_second, only_dense,
+        no_special;   /* flags nograd, exact, nogradgrad, dense, nospecial */
+    double tolerance; /* flag tol=…; 0: the dtype's own */
 } sample;
 
 typedef bool (*sample_visitor)(const sample *s, void *context);
 
-/* Calls visit for each sample of a file, also those that a `~op` line stands for. False on a line that cannot be read (said
- * on stderr) or when visit says so. */
+/* Calls visit for each sample of a file, also those that a `~op` line stands for. False on a line that cannot be read
+ * (said on stderr) or when visit says so. */
 bool samples_read(const char *path, sample_visitor visit, void *context);
 
-/* Operands of a sample, the same each time. strided: the same values through views with gaps and other orders. In f64 where
- * `widen` (floating ones). */
+/* Operands of a sample, the same each time. strided: the same values through views with gaps and other orders. In f64
+ * where `widen` (floating ones). */
 bool sample_operands(const sample *s, cr_tensor **operands, bool strided, bool widen);
 /* Deterministic numbers for gradients of outputs. */
 cr_tensor *sample_cotangent(const cr_tensor *output, int index);

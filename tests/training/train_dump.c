@@ -1,5 +1,6 @@
-/* Trains the DCGAN of examples/dcgan and the digits model for 20 steps each, and writes what PyTorch needs to do the same:
- * first weights, inputs, and our losses (tests/reference/train_check.py compares). usage: train_dump OUT.safetensors */
+/* Trains the DCGAN of examples/dcgan and the digits model for 20 steps each, and writes what PyTorch needs to do the
+ * same: first weights, inputs, and our losses (tests/reference/train_check.py compares). usage: train_dump
+ * OUT.safetensors */
 #include <cresset.h>
 
 #include "examples/dcgan/model.h"
@@ -21,7 +22,8 @@ static void note(const char *prefix, const char *name, cr_tensor *t) {
 
 static void note_state(const char *prefix, cr_nn_module *net) {
     const cr_nn_tensors state = cr_nn_state(net);
-    for (int i = 0; i < state.count; i++) note(prefix, state.names[i], state.at[i]);
+    for (int i = 0; i < state.count; i++)
+        note(prefix, state.names[i], state.at[i]);
 }
 
 static void train_dcgan(void) {
@@ -40,9 +42,11 @@ static void train_dcgan(void) {
             note("", name, real);
             snprintf(name, sizeof name, "dcgan.noise.%d", step);
             note("", name, noise);
-            cr_tensor *yes = cr_ones(CR_F32, CR_SHAPE(BATCH, 1, 1, 1), CR_CPU), *no = cr_zeros_like(yes), *fake = cr_nn_forward(g, noise);
+            cr_tensor *yes = cr_ones(CR_F32, CR_SHAPE(BATCH, 1, 1, 1), CR_CPU), *no = cr_zeros_like(yes),
+                      *fake = cr_nn_forward(g, noise);
             cr_optim_zero_grad(d_optim);
-            cr_tensor *loss_d = cr_add(cr_bce_with_logits(cr_nn_forward(d, real), yes), cr_bce_with_logits(cr_nn_forward(d, cr_detach(fake)), no));
+            cr_tensor *loss_d = cr_add(cr_bce_with_logits(cr_nn_forward(d, real), yes),
+                                       cr_bce_with_logits(cr_nn_forward(d, cr_detach(fake)), no));
             cr_backward(loss_d);
             cr_optim_step(d_optim);
             cr_optim_zero_grad(g_optim);
@@ -61,16 +65,18 @@ static void train_dcgan(void) {
 }
 
 static void train_digits(void) {
-    cr_nn_module *net = cr_nn_sequential(cr_nn_conv2d(1, 16, 3, .padding = 1), cr_nn_relu(), cr_nn_max_pool2d(2), cr_nn_conv2d(16, 32, 3, .padding = 1),
-                                         cr_nn_relu(), cr_nn_max_pool2d(2), cr_nn_flatten(), cr_nn_linear(32 * 7 * 7, 64), cr_nn_relu(),
-                                         cr_nn_linear(64, 10));
+    cr_nn_module *net =
+        cr_nn_sequential(cr_nn_conv2d(1, 16, 3, .padding = 1), cr_nn_relu(), cr_nn_max_pool2d(2),
+                         cr_nn_conv2d(16, 32, 3, .padding = 1), cr_nn_relu(), cr_nn_max_pool2d(2), cr_nn_flatten(),
+                         cr_nn_linear(32 * 7 * 7, 64), cr_nn_relu(), cr_nn_linear(64, 10));
     note_state("digits.net.", net);
     cr_optim *optim = cr_optim_adam(cr_nn_parameters(net), .lr = 1e-3);
     double losses[STEPS];
     for (int step = 0; step < STEPS && cr_ok(); step++) {
         CR_SCOPE {
             char name[32];
-            cr_tensor *x = cr_rand(CR_F32, CR_SHAPE(BATCH, 1, 28, 28), CR_CPU), *y = cr_randint(0, 10, CR_SHAPE(BATCH), CR_CPU);
+            cr_tensor *x = cr_rand(CR_F32, CR_SHAPE(BATCH, 1, 28, 28), CR_CPU),
+                      *y = cr_randint(0, 10, CR_SHAPE(BATCH), CR_CPU);
             snprintf(name, sizeof name, "digits.x.%d", step);
             note("", name, x);
             snprintf(name, sizeof name, "digits.y.%d", step);
@@ -93,6 +99,7 @@ int main(int argc, char **argv) {
     train_dcgan();
     train_digits();
     if (cr_ok()) cr_safetensors_save(argv[1], rows, count, NULL, 0);
-    for (int i = 0; i < count; i++) cr_release((cr_tensor *)(uintptr_t)rows[i].tensor);
+    for (int i = 0; i < count; i++)
+        cr_release((cr_tensor *)(uintptr_t)rows[i].tensor);
     return cr_report(stderr);
 }

@@ -1,4 +1,5 @@
-/* Python scripts in tests/reference/ that hold our results against PyTorch's and NumPy's. CTest tells where things are. */
+/* Python scripts in tests/reference/ that hold our results against PyTorch's and NumPy's. CTest tells where things are.
+ */
 #ifndef CRESSET_REFERENCE_H
 #define CRESSET_REFERENCE_H
 
@@ -17,8 +18,8 @@ static inline bool has_python_module(const char *module) {
 /* Runs tests/reference/SCRIPT with two arguments; true where it found no difference. */
 static inline bool run_reference(const char *script, const char *first, const char *second) {
     char command[2048];
-    snprintf(command, sizeof command, "'%s' '%s/tests/reference/%s' '%s' '%s'", getenv("CRESSET_PYTHON"), getenv("CRESSET_SOURCE"),
-             script, first, second);
+    snprintf(command, sizeof command, "'%s' '%s/tests/reference/%s' '%s' '%s'", getenv("CRESSET_PYTHON"),
+             getenv("CRESSET_SOURCE"), script, first, second);
     fflush(stdout);
     return system(command) == 0;
 }

@@ -29,7 +29,8 @@ static inline int empty_temporary_folder(void) {
 static inline int count_temporary_files(void) {
     int count = -2; /* "." and ".." */
     DIR *entries = opendir(temporary_folder);
-    while (entries && readdir(entries)) count++;
+    while (entries && readdir(entries))
+        count++;
     if (entries) closedir(entries);
     return count;
 }

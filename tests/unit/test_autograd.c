@@ -1,11 +1,13 @@
-/* Autograd: the driver, modes, hooks, views and in-place writes, functions of the user's own, checkpoints, deep graphs. */
+/* Autograd: the driver, modes, hooks, views and in-place writes, functions of the user's own, checkpoints, deep graphs.
+ */
 #include "tests/unit/testing.h"
 
 #include <math.h>
 
 static cr_tensor *leaf(int64_t n, double first) {
     cr_tensor *t = cr_empty(CR_F64, CR_SHAPE(n), CR_CPU);
-    for (int64_t i = 0; i < n; i++) ((double *)cr_data(t))[i] = first + (double)i;
+    for (int64_t i = 0; i < n; i++)
+        ((double *)cr_data(t))[i] = first + (double)i;
     return cr_requires_grad_(t, true);
 }
 
@@ -15,7 +17,9 @@ static int nothing_is_left(void **state) {
     (void)state;
     cr_scope_clear();
     const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean) fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes, cr_ok() ? "none" : cr_last_error()->message);
+    if (!clean)
+        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
+                cr_ok() ? "none" : cr_last_error()->message);
     cr_clear_error();
     return clean ? 0 : -1;
 }
@@ -25,7 +29,8 @@ static void gradients_add_up_over_uses(void **state) {
     cr_tensor *x = leaf(3, 1);
     cr_tensor *y = cr_sum(cr_add(cr_mul(x, x), x)); /* d/dx = 2x + 1 */
     assert_true(cr_backward(y));
-    for (int i = 0; i < 3; i++) assert_true(at(cr_grad_of(x), i) == 2 * (1 + i) + 1);
+    for (int i = 0; i < 3; i++)
+        assert_true(at(cr_grad_of(x), i) == 2 * (1 + i) + 1);
     assert_true(cr_backward(cr_sum(x)));
     assert_true(at(cr_grad_of(x), 0) == 4);
     assert_cr_ok();
@@ -177,7 +182,8 @@ static bool cube_backward(cr_function_call *call, cr_tensor *const *output_gradi
 }
 static const cr_function cube = {"cube", cube_forward, cube_backward, 0, NULL};
 
-static bool apply_cube(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
+static bool apply_cube(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                       int output_count) {
     (void)context;
     return cr_function_apply(&cube, inputs, input_count, outputs, output_count, NULL);
 }
@@ -196,7 +202,8 @@ static bool wrong_backward(cr_function_call *call, cr_tensor *const *output_grad
     return true;
 }
 static const cr_function wrong = {"wrong", cube_forward, wrong_backward, 0, NULL};
-static bool apply_wrong(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
+static bool apply_wrong(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                        int output_count) {
     (void)context;
     return cr_function_apply(&wrong, inputs, input_count, outputs, output_count, NULL);
 }

@@ -1,5 +1,5 @@
-/* Fused programs: every pointwise op, interpreted by tiles and compiled, gives the bits of the op itself; the CUDA dialect of the same
- * programs compiles to PTX where NVRTC is there. */
+/* Fused programs: every pointwise op, interpreted by tiles and compiled, gives the bits of the op itself; the CUDA
+ * dialect of the same programs compiles to PTX where NVRTC is there. */
 #include "jit/fused.h"
 #include "tests/unit/testing.h"
 
@@ -39,7 +39,11 @@ static void add_op(batch *b, const cr_op *op, cr_tensor **operands) {
 
 static void run_program(const cr_fused_program *program, cr_tensor **operands, cr_tensor **outputs) {
     const cr_fused_options options = {sizeof options, program};
-    cr_call call = {.op = cr_op_find("fused"), .inputs = operands, .input_count = 3, .outputs = outputs, .output_count = program->output_count,
+    cr_call call = {.op = cr_op_find("fused"),
+                    .inputs = operands,
+                    .input_count = 3,
+                    .outputs = outputs,
+                    .output_count = program->output_count,
                     .attributes = &options};
     assert_true(atomic_load(&((cr_op *)(uintptr_t)call.op)->kernels[CR_DEVICE_CPU])(&call));
 }
@@ -58,15 +62,18 @@ static int compare(const batch *b, cr_tensor **outputs, const char *how) {
 /* ---------------------------------------------------------------- NVRTC, where it is */
 typedef struct nvrtc {
     void *library;
-    int (*create)(void **program, const char *source, const char *name, int headers, const char *const *texts, const char *const *names);
+    int (*create)(void **program, const char *source, const char *name, int headers, const char *const *texts,
+                  const char *const *names);
     int (*compile)(void *program, int options, const char *const *texts);
     int (*log)(void *program, char *log);
     int (*destroy)(void **program);
 } nvrtc;
 
 static bool find_nvrtc(nvrtc *n) {
-    static const char *const names[] = {"libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12", "/usr/local/cuda/lib64/libnvrtc.so"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0] && !n->library; i++) n->library = dlopen(names[i], RTLD_NOW);
+    static const char *const names[] = {"libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12",
+                                        "/usr/local/cuda/lib64/libnvrtc.so"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !n->library; i++)
+        n->library = dlopen(names[i], RTLD_NOW);
     if (!n->library) return false;
     *(void **)&n->create = dlsym(n->library, "nvrtcCreateProgram");
     *(void **)&n->compile = dlsym(n->library, "nvrtcCompileProgram");
@@ -108,7 +115,8 @@ static int check_batch(batch *b, cr_tensor **operands, const nvrtc *n) {
     cr_jit_wait();
     if (b->program.compiled) {
         assert_non_null(atomic_load(b->program.compiled));
-        for (int i = 0; i < b->program.output_count; i++) assert_non_null(cr_zero_(outputs[i]));
+        for (int i = 0; i < b->program.output_count; i++)
+            assert_non_null(cr_zero_(outputs[i]));
         run_program(&b->program, operands, outputs);
         compared += compare(b, outputs, "compiled");
     }
@@ -131,13 +139,15 @@ static void every_op_gives_its_own_bits(void **state) {
             for (int at = 0; at < CR_POINTWISE_COUNT;) {
                 batch b = {.program = {.input_count = 3, .inputs = {dtypes[d], dtypes[d], dtypes[d]}}};
                 /* ops of one operand see the first, whole one: results all have one shape */
-                for (; at < CR_POINTWISE_COUNT && b.program.instruction_count < BATCH; at++) add_op(&b, &cr_pointwise_ops[at], operands);
+                for (; at < CR_POINTWISE_COUNT && b.program.instruction_count < BATCH; at++)
+                    add_op(&b, &cr_pointwise_ops[at], operands);
                 if (!b.program.instruction_count) continue;
                 compared += check_batch(&b, operands, &n);
                 programs++;
             }
         }
-    print_message("%d elements of %d programs compared; CUDA %s\n", compared, programs, n.library ? "compiled by NVRTC" : "skipped: no NVRTC");
+    print_message("%d elements of %d programs compared; CUDA %s\n", compared, programs,
+                  n.library ? "compiled by NVRTC" : "skipped: no NVRTC");
     assert_true(compared > 100000);
     if (n.library) dlclose(n.library);
 }
@@ -147,7 +157,8 @@ static void one_row_and_one_element(void **state) {
     const cr_shape shapes[] = {CR_SHAPE(1000), CR_SHAPE_0D, CR_SHAPE(0), CR_SHAPE(2, 3, 4, 5), CR_SHAPE(70000)};
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         CR_SCOPE {
-            cr_tensor *operands[] = {values_of(CR_F32, shapes[s]), values_of(CR_F32, shapes[s]), values_of(CR_F32, CR_SHAPE_0D)};
+            cr_tensor *operands[] = {values_of(CR_F32, shapes[s]), values_of(CR_F32, shapes[s]),
+                                     values_of(CR_F32, CR_SHAPE_0D)};
             batch b = {.program = {.input_count = 3, .inputs = {CR_F32, CR_F32, CR_F32}}};
             nvrtc none = {0};
             add_op(&b, CR_POINTWISE_OP(mul), operands);
@@ -161,6 +172,7 @@ static void one_row_and_one_element(void **state) {
 int main(void) {
     setenv("CR_CACHE_DIR", "codegen_cache", 1);
     if (system("rm -rf codegen_cache") != 0) return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_op_gives_its_own_bits), cmocka_unit_test(one_row_and_one_element)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_op_gives_its_own_bits),
+                                       cmocka_unit_test(one_row_and_one_element)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

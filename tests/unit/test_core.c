@@ -77,9 +77,11 @@ static void kept_tensors_climb_one_scope_at_a_time(void **state) {
                 }
                 cr_keep(outer); /* belongs further out: stays there */
             }
-            for (int i = 0; i < 10; i += 3) assert_int_equal(cr_numel(cr_keep(inner[i])), i + 1);
+            for (int i = 0; i < 10; i += 3)
+                assert_int_equal(cr_numel(cr_keep(inner[i])), i + 1);
         }
-        for (int i = 0; i < 10; i += 3) assert_int_equal(cr_numel(inner[i]), i + 1);
+        for (int i = 0; i < 10; i += 3)
+            assert_int_equal(cr_numel(inner[i]), i + 1);
         assert_int_equal(cr_numel(outer), 50);
         cr_discard(inner[3]);
         cr_discard(inner[9]);
@@ -108,10 +110,14 @@ static void retained_tensors_need_no_scope(void **state) {
     (void)state;
     const int64_t before = live();
     cr_tensor *t = NULL;
-    CR_SCOPE { t = cr_retain(cr_retain(make(4))); }
+    CR_SCOPE {
+        t = cr_retain(cr_retain(make(4)));
+    }
     cr_release(t);
     assert_int_equal(cr_numel(t), 4);
-    CR_SCOPE { assert_ptr_equal(cr_give(t), t); } /* the scope takes the last reference */
+    CR_SCOPE {
+        assert_ptr_equal(cr_give(t), t);
+    } /* the scope takes the last reference */
     assert_int_equal(live(), before);
     CR_SCOPE {
         t = make(4);
@@ -149,7 +155,9 @@ static void ten_thousand_tensors_fit_in_a_scope(void **state) {
             last = make(1);
             if (i % 2) cr_discard(last);
         }
-        CR_SCOPE { cr_keep(make(1)); }
+        CR_SCOPE {
+            cr_keep(make(1));
+        }
     }
     assert_int_equal(live(), before);
 }
@@ -159,7 +167,9 @@ static void making_a_tensor_survives_each_failing_allocation(void **state) {
     const int64_t before = live();
     for (int n = 1, done = 0; !done; n++) {
         cr_memory_fail_nth(n);
-        CR_SCOPE { done = make(100000) != NULL; }
+        CR_SCOPE {
+            done = make(100000) != NULL;
+        }
         cr_memory_fail_nth(0);
         if (!done) assert_cr_error(CR_ERROR_MEMORY, "made to fail");
         assert_int_equal(live(), before);
@@ -170,7 +180,9 @@ static void making_a_tensor_survives_each_failing_allocation(void **state) {
 static void a_use_after_its_scope_names_both_places(void **state) {
     (void)state;
     cr_tensor *t = NULL, *released = cr_retain(make(2));
-    CR_SCOPE { t = make(3); }
+    CR_SCOPE {
+        t = make(3);
+    }
     const int opened_at = __LINE__ - 1;
     char place[64];
     snprintf(place, sizeof place, "item: the tensor went when its scope, opened at");
@@ -214,7 +226,8 @@ static void tensors_cross_threads(void **state) {
         for (int i = 0; i < THREADS; i++)
             assert_int_equal(pthread_create(&threads[i], NULL, retain_and_release, cr_retain(t)), 0);
     }
-    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
     assert_int_equal(live(), before);
 }
 
@@ -256,9 +269,11 @@ static void long_messages_and_deep_chains_are_cut(void **state) {
     long_text[sizeof long_text - 1] = '\0';
     cr_frame frames[100];
     cr_thread *thread = cr_thread_self();
-    for (int i = 0; i < 100; i++) cr_frame_push(thread, &frames[i], "some.module", "with.a.path");
+    for (int i = 0; i < 100; i++)
+        cr_frame_push(thread, &frames[i], "some.module", "with.a.path");
     cr_record_error(CR_ERROR_ARGUMENT, "%s", long_text);
-    for (int i = 100; i-- > 0;) cr_frame_pop(thread, &frames[i]);
+    for (int i = 100; i-- > 0;)
+        cr_frame_pop(thread, &frames[i]);
     assert_int_equal(strlen(cr_last_error()->message), CR_MESSAGE_BYTES - 1);
     assert_true(strlen(cr_last_error()->chain) < CR_CHAIN_BYTES);
     cr_clear_error();
@@ -269,7 +284,8 @@ static void long_messages_and_deep_chains_are_cut(void **state) {
 
 static void every_code_has_a_name(void **state) {
     (void)state;
-    for (int code = 0; code <= CR_ERROR_INTERRUPTED; code++) assert_string_not_equal(cr_error_code_name((cr_error_code)code), "?");
+    for (int code = 0; code <= CR_ERROR_INTERRUPTED; code++)
+        assert_string_not_equal(cr_error_code_name((cr_error_code)code), "?");
     assert_string_equal(cr_error_code_name((cr_error_code)99), "?");
     assert_string_equal(cr_error_code_name((cr_error_code)-1), "?");
 }
@@ -299,7 +315,8 @@ static void devices_are_parsed_and_named(void **state) {
     assert_true(cr_device_parse("cpu:2", &device) && device.index == 2);
     assert_string_equal(cr_device_name(device, text), "cpu:2");
     assert_string_equal(cr_device_name(CR_CUDA(INT16_MIN), text), "cuda:-32768");
-    static const char *const wrong[] = {"", "gpu", "cpu:", "cpu:x", "cpu:-1", "cpu: 1", "cpu:+1", "cpu:1x", "cpux", "cpu:99999999999999999999", "?"};
+    static const char *const wrong[] = {
+        "", "gpu", "cpu:", "cpu:x", "cpu:-1", "cpu: 1", "cpu:+1", "cpu:1x", "cpux", "cpu:99999999999999999999", "?"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_false(cr_device_parse(wrong[i], &device));
         assert_int_equal(cr_last_error()->code, CR_ERROR_DEVICE);
@@ -389,7 +406,8 @@ static void a_generators_state_can_be_saved_and_split(void **state) {
 }
 
 static void *reserve_many(void *generator) {
-    for (int i = 0; i < 10000; i++) cr_generator_reserve(generator, 3);
+    for (int i = 0; i < 10000; i++)
+        cr_generator_reserve(generator, 3);
     return NULL;
 }
 
@@ -397,8 +415,10 @@ static void threads_draw_disjoint_ranges(void **state) {
     (void)state;
     cr_generator *generator = cr_generator_new(1);
     pthread_t threads[THREADS];
-    for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, reserve_many, generator);
-    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, reserve_many, generator);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
     assert_int_equal(cr_generator_get_state(generator).offset, THREADS * 10000 * 3);
     cr_generator_free(generator);
 }
@@ -418,7 +438,8 @@ typedef struct visits {
 static void visit_range(void *context, int64_t begin, int64_t end) {
     visits *v = context;
     atomic_fetch_add(&v->ranges, 1);
-    for (int64_t i = begin; i < end; i++) atomic_fetch_add(&v->seen[i], 1);
+    for (int64_t i = begin; i < end; i++)
+        atomic_fetch_add(&v->seen[i], 1);
 }
 
 static void every_index_is_visited_once(void **state) {
@@ -431,10 +452,12 @@ static void every_index_is_visited_once(void **state) {
         assert_int_equal(cr_num_threads(), threads);
         for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
             for (size_t g = 0; g < sizeof grains / sizeof grains[0]; g++) {
-                for (int64_t i = 0; i < counts[c]; i++) atomic_store(&seen[i], 0);
+                for (int64_t i = 0; i < counts[c]; i++)
+                    atomic_store(&seen[i], 0);
                 visits v = {.seen = seen};
                 cr_parallel_for(counts[c], grains[g], visit_range, &v);
-                for (int64_t i = 0; i < counts[c]; i++) assert_int_equal(atomic_load(&seen[i]), 1);
+                for (int64_t i = 0; i < counts[c]; i++)
+                    assert_int_equal(atomic_load(&seen[i]), 1);
                 assert_true(atomic_load(&v.ranges) <= threads);
                 if (counts[c] <= grains[g]) assert_int_equal(atomic_load(&v.ranges), counts[c] > 0);
             }
@@ -475,10 +498,14 @@ static void nested_loops_and_limited_threads_run_serially(void **state) {
 static void the_library_can_be_used_after_shutdown(void **state) {
     (void)state;
     const int64_t before = live();
-    CR_SCOPE { make(10); }
+    CR_SCOPE {
+        make(10);
+    }
     cr_shutdown();
     assert_int_equal(cr_memory_stats().cached_bytes, 0);
-    CR_SCOPE { assert_non_null(make(10)); }
+    CR_SCOPE {
+        assert_non_null(make(10));
+    }
     assert_true(live() <= before);
     assert_non_null(strchr(cr_version(), '.'));
 }

@@ -18,7 +18,8 @@ static float values[24];
 static int64_t sizes[9] = {2, 3, 1, 1, 1, 1, 1, 1, 1}, strides[2] = {1, 2};
 
 static DLManagedTensor foreign(void) {
-    return (DLManagedTensor){.dl_tensor = {values, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, sizes, NULL, 0}, .deleter = count_deletion};
+    return (DLManagedTensor){.dl_tensor = {values, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, sizes, NULL, 0},
+                             .deleter = count_deletion};
 }
 
 static void a_tensor_lives_until_its_export_is_deleted(void **state) {
@@ -45,7 +46,8 @@ static void an_imported_tensor_deletes_with_its_last_view(void **state) {
     const int64_t before = cr_memory_stats().live_bytes;
     DLManagedTensor managed = foreign();
     deletions = 0;
-    for (int i = 0; i < 24; i++) values[i] = (float)i;
+    for (int i = 0; i < 24; i++)
+        values[i] = (float)i;
     cr_tensor *view = NULL;
     CR_SCOPE {
         cr_tensor *t = cr_from_dlpack(&managed);
@@ -81,7 +83,8 @@ static void every_dtype_makes_the_round_trip(void **state) {
     const int64_t before = cr_memory_stats().live_bytes;
     for (int dtype = 0; dtype < CR_DTYPE_COUNT; dtype++) {
         CR_SCOPE {
-            cr_tensor *t = cr_empty((cr_dtype)dtype, CR_SHAPE(2, 3), CR_CPU), *empty = cr_empty((cr_dtype)dtype, CR_SHAPE(0, 3), CR_CPU);
+            cr_tensor *t = cr_empty((cr_dtype)dtype, CR_SHAPE(2, 3), CR_CPU),
+                      *empty = cr_empty((cr_dtype)dtype, CR_SHAPE(0, 3), CR_CPU);
             cr_tensor *back = cr_from_dlpack(cr_to_dlpack(t)), *empty_back = cr_from_dlpack(cr_to_dlpack(empty));
             assert_cr_ok();
             assert_int_equal(cr_dtype_of(back), dtype);
@@ -117,8 +120,8 @@ static void what_cannot_be_shared_stays_with_the_caller(void **state) {
     REFUSE(m.dl_tensor.data = NULL, CR_ERROR_ARGUMENT, "NULL data");
     REFUSE(m.dl_tensor.byte_offset = 2, CR_ERROR_UNSUPPORTED, "not aligned");
     REFUSE(m.dl_tensor.byte_offset = UINT64_MAX - 3, CR_ERROR_SHAPE, "memory");
-    int64_t negative[2] = {2, -3}, huge[2] = {INT64_MAX, 4}, large[2] = {INT64_MAX / 2, 2}, far[2] = {INT64_MAX / 2, INT64_MAX / 2},
-            backward[2] = {-3, 1};
+    int64_t negative[2] = {2, -3}, huge[2] = {INT64_MAX, 4}, large[2] = {INT64_MAX / 2, 2},
+            far[2] = {INT64_MAX / 2, INT64_MAX / 2}, backward[2] = {-3, 1};
     REFUSE(m.dl_tensor.shape = negative, CR_ERROR_SHAPE, "negative size");
     REFUSE(m.dl_tensor.shape = huge, CR_ERROR_SHAPE, "int64");
     REFUSE(m.dl_tensor.shape = large, CR_ERROR_SHAPE, "more bytes");

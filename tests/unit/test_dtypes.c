@@ -12,11 +12,16 @@ static void names_and_sizes_agree(void **state) {
         size_t size;
         bool is_floating, is_integral;
     } rows[CR_DTYPE_COUNT] = {
-        [CR_BOOL] = {{"bool", "bool", "bool"}, 1, false, false},  [CR_U8] = {{"u8", "uint8", "byte"}, 1, false, true},
-        [CR_I8] = {{"i8", "int8", "char"}, 1, false, true},       [CR_I16] = {{"i16", "int16", "short"}, 2, false, true},
-        [CR_I32] = {{"i32", "int32", "int"}, 4, false, true},     [CR_I64] = {{"i64", "int64", "long"}, 8, false, true},
-        [CR_F16] = {{"f16", "float16", "half"}, 2, true, false},  [CR_BF16] = {{"bf16", "bfloat16", "bfloat16"}, 2, true, false},
-        [CR_F32] = {{"f32", "float32", "float"}, 4, true, false}, [CR_F64] = {{"f64", "float64", "double"}, 8, true, false},
+        [CR_BOOL] = {{"bool", "bool", "bool"}, 1, false, false},
+        [CR_U8] = {{"u8", "uint8", "byte"}, 1, false, true},
+        [CR_I8] = {{"i8", "int8", "char"}, 1, false, true},
+        [CR_I16] = {{"i16", "int16", "short"}, 2, false, true},
+        [CR_I32] = {{"i32", "int32", "int"}, 4, false, true},
+        [CR_I64] = {{"i64", "int64", "long"}, 8, false, true},
+        [CR_F16] = {{"f16", "float16", "half"}, 2, true, false},
+        [CR_BF16] = {{"bf16", "bfloat16", "bfloat16"}, 2, true, false},
+        [CR_F32] = {{"f32", "float32", "float"}, 4, true, false},
+        [CR_F64] = {{"f64", "float64", "double"}, 8, true, false},
     };
     for (int i = 0; i < CR_DTYPE_COUNT; i++) {
         const cr_dtype dtype = (cr_dtype)i;
@@ -69,7 +74,8 @@ static void promotion_is_pytorchs(void **state) {
 
 /* The value of a binary format with `exponent_bits` and `fraction_bits`, from its definition. */
 static double value_of_bits(uint32_t bits, int exponent_bits, int fraction_bits) {
-    const uint32_t fraction = bits & ((1u << fraction_bits) - 1), exponent = bits >> fraction_bits & ((1u << exponent_bits) - 1);
+    const uint32_t fraction = bits & ((1u << fraction_bits) - 1),
+                   exponent = bits >> fraction_bits & ((1u << exponent_bits) - 1);
     const int bias = (1 << (exponent_bits - 1)) - 1;
     const double sign = bits >> (exponent_bits + fraction_bits) ? -1 : 1;
     if (exponent == (1u << exponent_bits) - 1) return fraction ? NAN : sign * INFINITY;
@@ -84,12 +90,15 @@ static void every_half_converts_exactly(void **state) {
         const double expected_half = value_of_bits(bits, 5, 10), expected_brain = value_of_bits(bits, 8, 7);
         if (isnan(expected_half)) {
             assert_true(isnan(half) && isnan(cr_f16_to_f32(cr_f32_to_f16(half))));
-        } else if ((double)half != expected_half || !signbit(half) != !signbit(expected_half) || cr_f32_to_f16(half) != bits) {
-            fail_msg("f16 0x%04x is %.9g, should be %.9g, and goes back to 0x%04x", bits, half, expected_half, cr_f32_to_f16(half));
+        } else if ((double)half != expected_half || !signbit(half) != !signbit(expected_half) ||
+                   cr_f32_to_f16(half) != bits) {
+            fail_msg("f16 0x%04x is %.9g, should be %.9g, and goes back to 0x%04x", bits, half, expected_half,
+                     cr_f32_to_f16(half));
         }
         if (isnan(expected_brain)) {
             assert_true(isnan(brain) && isnan(cr_bf16_to_f32(cr_f32_to_bf16(brain))));
-        } else if ((double)brain != expected_brain || !signbit(brain) != !signbit(expected_brain) || cr_f32_to_bf16(brain) != bits) {
+        } else if ((double)brain != expected_brain || !signbit(brain) != !signbit(expected_brain) ||
+                   cr_f32_to_bf16(brain) != bits) {
             fail_msg("bf16 0x%04x is %.9g, should be %.9g", bits, brain, expected_brain);
         }
     }
@@ -102,8 +111,9 @@ static void check_rounding(uint32_t low, float (*widen)(uint16_t), uint16_t (*na
     const float middle = (float)exact_middle;
     if ((double)middle != exact_middle) return; /* among bf16's smallest denormals f32 has no middle */
     const uint32_t even = low % 2 ? low + 1 : low;
-    const bool fits = narrow(middle) == even && narrow(nextafterf(middle, below)) == low && narrow(nextafterf(middle, above)) == low + 1 &&
-                      narrow(-middle) == (even | 0x8000) && narrow(-nextafterf(middle, below)) == (low | 0x8000);
+    const bool fits = narrow(middle) == even && narrow(nextafterf(middle, below)) == low &&
+                      narrow(nextafterf(middle, above)) == low + 1 && narrow(-middle) == (even | 0x8000) &&
+                      narrow(-nextafterf(middle, below)) == (low | 0x8000);
     if (!fits) fail_msg("%s: rounding between 0x%04x and 0x%04x", name, low, low + 1);
 }
 
@@ -114,8 +124,10 @@ static uint16_t narrow_brain(float value) { return cr_f32_to_bf16(value); }
 
 static void rounding_is_to_nearest_ties_to_even(void **state) {
     (void)state;
-    for (uint32_t low = 0; low < 0x7bff; low++) check_rounding(low, widen_half, narrow_half, "f16");
-    for (uint32_t low = 0; low < 0x7f7f; low++) check_rounding(low, widen_brain, narrow_brain, "bf16");
+    for (uint32_t low = 0; low < 0x7bff; low++)
+        check_rounding(low, widen_half, narrow_half, "f16");
+    for (uint32_t low = 0; low < 0x7f7f; low++)
+        check_rounding(low, widen_brain, narrow_brain, "bf16");
     assert_int_equal(cr_f32_to_f16(65519.996f), 0x7bff); /* the largest that rounds to 65504 */
     assert_int_equal(cr_f32_to_f16(65520), 0x7c00);
     assert_int_equal(cr_f32_to_f16(1e30f), 0x7c00);

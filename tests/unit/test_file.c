@@ -61,7 +61,8 @@ static void an_abandoned_file_leaves_the_old_one(void **state) {
 static void many_pieces_of_all_sizes_arrive_in_order(void **state) {
     (void)state;
     static char text[1 << 20];
-    for (size_t i = 0; i < sizeof text - 1; i++) text[i] = (char)('a' + i * i % 23);
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        text[i] = (char)('a' + i * i % 23);
     cr_file_writer *writer = cr_file_writer_begin(in_folder("pieces"));
     size_t sent = 0;
     for (size_t piece = 0; sent < sizeof text - 1; piece = piece * 3 % 200003 + 1) {

@@ -27,11 +27,13 @@ static uint32_t roll(dice *d, uint32_t sides) {
 
 /* ---------------------------------------------------------------- damage */
 static void flip_bits(sample *s, dice *d) {
-    for (uint32_t n = 1 + roll(d, 6); n > 0 && s->count; n--) s->bytes[roll(d, (uint32_t)s->count)] ^= (unsigned char)(1u << roll(d, 8));
+    for (uint32_t n = 1 + roll(d, 6); n > 0 && s->count; n--)
+        s->bytes[roll(d, (uint32_t)s->count)] ^= (unsigned char)(1u << roll(d, 8));
 }
 
 static void flip_bits_of_the_header(sample *s, dice *d) {
-    for (uint32_t n = 1 + roll(d, 4); n > 0 && s->count > 16; n--) s->bytes[roll(d, 16 + roll(d, 300)) % s->count] = (unsigned char)roll(d, 256);
+    for (uint32_t n = 1 + roll(d, 4); n > 0 && s->count > 16; n--)
+        s->bytes[roll(d, 16 + roll(d, 300)) % s->count] = (unsigned char)roll(d, 256);
 }
 
 static void truncate_file(sample *s, dice *d) { s->count = roll(d, (uint32_t)s->count + 1); }
@@ -65,13 +67,23 @@ static void change_a_token(sample *s, dice *d) {
 }
 
 static void replace_a_number(sample *s, dice *d) {
-    static const char *const numbers[] = {"9223372036854775807", "9223372036854775808", "18446744073709551615", "-1", "4294967296",
-                                          "0",  "1e99", "1152921504606846976", "00", ""};
+    static const char *const numbers[] = {"9223372036854775807",
+                                          "9223372036854775808",
+                                          "18446744073709551615",
+                                          "-1",
+                                          "4294967296",
+                                          "0",
+                                          "1e99",
+                                          "1152921504606846976",
+                                          "00",
+                                          ""};
     const char *number = numbers[roll(d, sizeof numbers / sizeof numbers[0])];
     const size_t length = strlen(number), limit = s->count < 400 ? s->count : 400;
     size_t at = limit ? roll(d, (uint32_t)limit) : 0, end;
-    while (at < limit && (s->bytes[at] < '0' || s->bytes[at] > '9')) at++;
-    for (end = at; end < limit && s->bytes[end] >= '0' && s->bytes[end] <= '9';) end++;
+    while (at < limit && (s->bytes[at] < '0' || s->bytes[at] > '9'))
+        at++;
+    for (end = at; end < limit && s->bytes[end] >= '0' && s->bytes[end] <= '9';)
+        end++;
     if (s->count - (end - at) + length > LARGEST_FILE) return;
     memmove(s->bytes + at + length, s->bytes + end, s->count - end);
     memcpy(s->bytes + at, number, length);
@@ -126,12 +138,15 @@ static void fuzz(const sample *samples, int sample_count, bool is_npy, int *acce
     for (int number = 0; number < CASES; number++) {
         dice d = {(uint64_t)number, 0};
         sample s = samples[number % sample_count];
-        for (uint32_t rounds = 1 + roll(&d, 4) / 3; rounds > 0; rounds--) damages[roll(&d, sizeof damages / sizeof damages[0])](&s, &d);
+        for (uint32_t rounds = 1 + roll(&d, 4) / 3; rounds > 0; rounds--)
+            damages[roll(&d, sizeof damages / sizeof damages[0])](&s, &d);
         if (roll(&d, 2)) repair_length(&s, is_npy, &samples[number % sample_count]);
         write_sample(&s);
         cr_memory_set_limit(before + 256 * 1024); /* dozens of times the largest file */
         bool was_read = false;
-        CR_SCOPE { was_read = (is_npy ? read_npy : read_safetensors)(in_folder("damaged")); }
+        CR_SCOPE {
+            was_read = (is_npy ? read_npy : read_safetensors)(in_folder("damaged"));
+        }
         cr_memory_set_limit(0);
         *(was_read ? accepted : refused) += 1;
         const cr_error *error = cr_last_error();
@@ -147,7 +162,8 @@ static void fuzz(const sample *samples, int sample_count, bool is_npy, int *acce
 static cr_tensor *counting(cr_dtype dtype, cr_shape shape) {
     cr_tensor *t = cr_empty(dtype, shape, CR_CPU);
     uint8_t *bytes = cr_data(t);
-    for (size_t i = 0; i < (size_t)cr_numel(t) * cr_dtype_size(dtype); i++) bytes[i] = dtype == CR_BOOL ? i % 2 : (uint8_t)i;
+    for (size_t i = 0; i < (size_t)cr_numel(t) * cr_dtype_size(dtype); i++)
+        bytes[i] = dtype == CR_BOOL ? i % 2 : (uint8_t)i;
     return t;
 }
 
@@ -182,8 +198,9 @@ static void damaged_safetensors_files_are_read_or_refused(void **state) {
     static sample samples[2];
     CR_SCOPE {
         const cr_named_tensor many[] = {
-            {"a", counting(CR_F32, CR_SHAPE(3, 4))}, {"b.weight", counting(CR_BF16, CR_SHAPE(2, 2, 2))}, {"c", counting(CR_BOOL, CR_SHAPE(7))},
-            {"d", counting(CR_I64, CR_SHAPE_0D)},    {"e", counting(CR_U8, CR_SHAPE(0, 4))},
+            {"a", counting(CR_F32, CR_SHAPE(3, 4))}, {"b.weight", counting(CR_BF16, CR_SHAPE(2, 2, 2))},
+            {"c", counting(CR_BOOL, CR_SHAPE(7))},   {"d", counting(CR_I64, CR_SHAPE_0D)},
+            {"e", counting(CR_U8, CR_SHAPE(0, 4))},
         };
         const cr_text_pair metadata[] = {{"format", "pt"}, {"note", "text"}};
         assert_true(cr_safetensors_save(in_folder("sample"), many, 5, metadata, 2));
@@ -227,7 +244,8 @@ static void claimed_sizes_are_checked_before_allocating(void **state) {
     memcpy(s.bytes, "\x93NUMPY\1\0\x76\0", 10);
     memcpy(s.bytes + 10, "{'descr': '<f8', 'fortran_order': True, 'shape': (1000000, 1000000), }", 70);
     write_sample(&s);
-    const int64_t allocations = cr_memory_stats().allocations, peak = (cr_memory_reset_peak(), cr_memory_stats().peak_bytes);
+    const int64_t allocations = cr_memory_stats().allocations,
+                  peak = (cr_memory_reset_peak(), cr_memory_stats().peak_bytes);
     assert_false(read_npy(in_folder("damaged")));
     assert_cr_error(CR_ERROR_FORMAT, "takes 8000000000000 bytes");
     assert_true(cr_memory_stats().peak_bytes - peak < 4096 && cr_memory_stats().allocations - allocations < 4);

@@ -99,7 +99,8 @@ static void loops_run_as_often_as_their_condition_says(void **state) {
 static void scans_carry_and_stack(void **state) {
     (void)state;
     float numbers[16];
-    for (int i = 0; i < 16; i++) numbers[i] = (float)(i % 5) * 0.1f;
+    for (int i = 0; i < 16; i++)
+        numbers[i] = (float)(i % 5) * 0.1f;
     cr_tensor *weight = cr_retain(cr_from_data(CR_F32, CR_SHAPE(4, 4), numbers));
     const int64_t own = cr_memory_stats().live_bytes;
     cr_tensor *x, *expected[2], *given[2];
@@ -108,7 +109,8 @@ static void scans_carry_and_stack(void **state) {
         cr_graph *graph = cr_jit_trace_function(recurrence, weight, &x, 1, NULL, 2, NULL, 0);
         assert_cr_ok();
         assert_true(cr_jit_run(graph, &x, 1, given, 2) && recurrence(weight, &x, 1, expected, 2));
-        for (int i = 0; i < 2; i++) assert_true(cr_item(cr_amax(cr_abs(cr_sub(given[i], expected[i])))) == 0);
+        for (int i = 0; i < 2; i++)
+            assert_true(cr_item(cr_amax(cr_abs(cr_sub(given[i], expected[i])))) == 0);
         cr_jit_free(graph);
     }
     assert_int_equal(cr_memory_stats().live_bytes, own);
@@ -122,7 +124,8 @@ static void blocks_nest(void **state) {
 
 int main(void) {
     setenv("CR_CC", "none", 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(branches_are_chosen_in_every_run), cmocka_unit_test(loops_run_as_often_as_their_condition_says),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(branches_are_chosen_in_every_run),
+                                       cmocka_unit_test(loops_run_as_often_as_their_condition_says),
                                        cmocka_unit_test(scans_carry_and_stack), cmocka_unit_test(blocks_nest)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

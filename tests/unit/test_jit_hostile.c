@@ -1,5 +1,5 @@
-/* Programs that are cut, damaged, or made to harm: they are refused with an error or they run; no crash, no leak, and no memory out of
- * proportion to the text. */
+/* Programs that are cut, damaged, or made to harm: they are refused with an error or they run; no crash, no leak, and
+ * no memory out of proportion to the text. */
 #include "tests/unit/testing.h"
 #include "tests/unit/temporary_folder.h"
 
@@ -52,12 +52,17 @@ static char *make_program(int which) {
     char *text = NULL;
     CR_SCOPE {
         cr_tensor *x = cr_ones(CR_F32, CR_SHAPE(4, 6), CR_CPU);
-        cr_nn_module *net = which == 0 ? cr_nn_sequential(cr_nn_linear(6, 8), cr_nn_batch_norm1d(8), cr_nn_gelu(), cr_nn_dropout(0.1), cr_nn_linear(8, 2)) : NULL;
+        cr_nn_module *net = which == 0 ? cr_nn_sequential(cr_nn_linear(6, 8), cr_nn_batch_norm1d(8), cr_nn_gelu(),
+                                                          cr_nn_dropout(0.1), cr_nn_linear(8, 2))
+                                       : NULL;
         if (which == 0) text = text_of(cr_jit_trace(net, x, .dynamic_batch = true));
         if (which == 1) text = text_of(cr_jit_trace_function(decide, NULL, &x, 1, NULL, 1, NULL, 0));
-        if (which == 2) text = text_of(cr_jit_trace_function(views_and_writes, NULL, &x, 1, NULL, 1, NULL, 0, .dynamic = "0.1=width"));
+        if (which == 2)
+            text =
+                text_of(cr_jit_trace_function(views_and_writes, NULL, &x, 1, NULL, 1, NULL, 0, .dynamic = "0.1=width"));
         if (which >= 3) { /* what the passes leave */
-            cr_graph *graph = cr_jit_trace_function(which == 3 ? decide : chain, NULL, &x, 1, NULL, which == 3 ? 1 : 2, NULL, 0);
+            cr_graph *graph =
+                cr_jit_trace_function(which == 3 ? decide : chain, NULL, &x, 1, NULL, which == 3 ? 1 : 2, NULL, 0);
             text = cr_jit_optimized_text(graph, NULL, 0);
             cr_jit_free(graph);
         }
@@ -78,7 +83,9 @@ static bool make_inputs(const cr_graph *graph, cr_tensor **inputs) {
         int64_t numel;
         for (int d = 0; d < shape.count; d++)
             if (shape.at[d] < 0) shape.at[d] = 3;
-        if (!cr_shape_numel(shape, &numel) || numel > 100000 || !(inputs[i] = cr_ones(cr_jit_input_dtype(graph, i), shape, CR_CPU))) return false;
+        if (!cr_shape_numel(shape, &numel) || numel > 100000 ||
+            !(inputs[i] = cr_ones(cr_jit_input_dtype(graph, i), shape, CR_CPU)))
+            return false;
     }
     return true;
 }
@@ -97,7 +104,8 @@ static bool try_program(const char *text) {
         cr_jit_free(graph);
     }
     cr_clear_error();
-    if (cr_memory_stats().live_bytes) fail_msg("%lld bytes are left after: %s", (long long)cr_memory_stats().live_bytes, text);
+    if (cr_memory_stats().live_bytes)
+        fail_msg("%lld bytes are left after: %s", (long long)cr_memory_stats().live_bytes, text);
     return read;
 }
 
@@ -135,12 +143,15 @@ static uint32_t roll(uint32_t sides) {
 static void flip_bit(program *p) { p->bytes[roll((uint32_t)p->count)] ^= (char)(1u << roll(7)); }
 
 static void change_number(program *p) {
-    static const char *const numbers[] = {"9223372036854775807", "4294967296", "16777215", "-1", "0", "1", "2", "7", "99999", ""};
+    static const char *const numbers[] = {
+        "9223372036854775807", "4294967296", "16777215", "-1", "0", "1", "2", "7", "99999", ""};
     const char *number = numbers[roll(10)];
     const size_t length = strlen(number);
     size_t at = roll((uint32_t)p->count), end;
-    while (at < p->count && (p->bytes[at] < '0' || p->bytes[at] > '9')) at++;
-    for (end = at; end < p->count && p->bytes[end] >= '0' && p->bytes[end] <= '9';) end++;
+    while (at < p->count && (p->bytes[at] < '0' || p->bytes[at] > '9'))
+        at++;
+    for (end = at; end < p->count && p->bytes[end] >= '0' && p->bytes[end] <= '9';)
+        end++;
     if (p->count - (end - at) + length + 1 > LARGEST) return;
     memmove(p->bytes + at + length, p->bytes + end, p->count - end);
     memcpy(p->bytes + at, number, length);
@@ -151,8 +162,10 @@ static void change_number(program *p) {
 static void move_line(program *p) {
     const size_t from = roll((uint32_t)p->count);
     size_t begin = from, end = from;
-    while (begin > 0 && p->bytes[begin - 1] != '\n') begin--;
-    while (end < p->count && p->bytes[end] != '\n') end++;
+    while (begin > 0 && p->bytes[begin - 1] != '\n')
+        begin--;
+    while (end < p->count && p->bytes[end] != '\n')
+        end++;
     const size_t length = end + 1 - begin;
     char line[LARGEST];
     if (end >= p->count) return;
@@ -163,18 +176,22 @@ static void move_line(program *p) {
     }
     if (roll(3) == 0 || p->count + length + 1 > LARGEST) return;
     size_t at = roll((uint32_t)p->count + 1);
-    while (at > 0 && p->bytes[at - 1] != '\n') at--;
+    while (at > 0 && p->bytes[at - 1] != '\n')
+        at--;
     memmove(p->bytes + at + length, p->bytes + at, p->count - at);
     memcpy(p->bytes + at, line, length);
     p->count += length;
 }
 
 static void swap_word(program *p) {
-    static const char *const words[] = {"f64", "i64", "bool", "add", "view", "linear", "fused", "cond", "full", "cat", "%0", "%3", "-", "batch"};
+    static const char *const words[] = {"f64",  "i64",  "bool", "add", "view", "linear", "fused",
+                                        "cond", "full", "cat",  "%0",  "%3",   "-",      "batch"};
     const char *word = words[roll(14)];
     size_t at = roll((uint32_t)p->count), end;
-    while (at > 0 && !strchr(" ,(=\n", p->bytes[at - 1])) at--;
-    for (end = at; end < p->count && !strchr(" ,()=[\n", p->bytes[end]);) end++;
+    while (at > 0 && !strchr(" ,(=\n", p->bytes[at - 1]))
+        at--;
+    for (end = at; end < p->count && !strchr(" ,()=[\n", p->bytes[end]);)
+        end++;
     const size_t length = strlen(word);
     if (p->count + length + 1 > LARGEST) return;
     memmove(p->bytes + at + length, p->bytes + end, p->count - end);
@@ -195,7 +212,8 @@ static void damaged_programs_are_refused_or_run(void **state) {
         for (int n = 0; n < CASES / PROGRAMS; n++) {
             memcpy(p.bytes, text, length);
             p.count = length;
-            for (uint32_t k = 1 + roll(2); k > 0 && p.count; k--) damages[roll(4)](&p);
+            for (uint32_t k = 1 + roll(2); k > 0 && p.count; k--)
+                damages[roll(4)](&p);
             p.bytes[p.count] = '\0';
             char *copy = memcpy(malloc(p.count + 1), p.bytes, p.count + 1); /* its end is where a sanitizer sees it */
             const int64_t before = cr_memory_stats().live_bytes;
@@ -204,7 +222,8 @@ static void damaged_programs_are_refused_or_run(void **state) {
                 cr_graph *graph = cr_jit_parse(copy);
                 accepted += graph != NULL;
                 if (!graph && cr_ok()) fail_msg("refused without an error: %s", copy);
-                if (graph && cr_jit_output_count(graph) <= 64 && !strstr(copy, "while_loop") && make_inputs(graph, inputs))
+                if (graph && cr_jit_output_count(graph) <= 64 && !strstr(copy, "while_loop") &&
+                    make_inputs(graph, inputs))
                     cr_jit_run(graph, inputs, cr_jit_input_count(graph), outputs, cr_jit_output_count(graph));
                 cr_jit_free(graph);
             }
@@ -250,7 +269,8 @@ static void a_graph_whose_types_are_wrong_does_not_run(void **state) {
         "cresset graph 1\ninput %0 f32[2]\n%1 f32[3] = exp(%0)\noutput %1\n",
         "cresset graph 1\ninput %0 f32[2]\n%1 i64[2] = exp(%0)\noutput %1\n",
         "cresset graph 1\ninput %0 f32[2,3]\ninput %1 f32[4,5]\n%2 f32[2,5] = matmul(%0, %1)\noutput %2\n",
-        "cresset graph 1\ninput %0 f32[2]\n%1 f32[9] = as_strided(%0) shape=[9] strides=[1] offset=0\n%2 f32[9] = exp(%1)\noutput %2\n",
+        "cresset graph 1\ninput %0 f32[2]\n%1 f32[9] = as_strided(%0) shape=[9] strides=[1] offset=0\n%2 f32[9] = "
+        "exp(%1)\noutput %2\n",
         "cresset graph 1\n%0 f32[1000000,1000000] = full() dtype=f32 shape=[1000000,1000000] value=1\noutput %0\n",
         "cresset graph 1\nbuffer %0 f32[4] \"w\"\n%1 f32[4] = exp(%0)\noutput %1\n",
     };
@@ -274,7 +294,8 @@ static void blocks_nest_to_a_limit(void **state) {
     (void)state;
     static char text[LARGEST];
     int at = snprintf(text, sizeof text, "cresset graph 1\ninput %%0 f32[2]\n");
-    for (int i = 1; i < 300; i++) at += snprintf(text + at, sizeof text - (size_t)at, "%%%d f32[2] = exp(%%0)\n{\n", i);
+    for (int i = 1; i < 300; i++)
+        at += snprintf(text + at, sizeof text - (size_t)at, "%%%d f32[2] = exp(%%0)\n{\n", i);
     expect_refused(text, "nested too deep");
 }
 
@@ -303,15 +324,19 @@ static void damaged_files_are_refused_or_run(void **state) {
     int accepted = 0;
     for (int n = 0; n < 1500; n++) {
         p = original;
-        if (n % 3 == 0) p.count = (size_t)n / 3 * p.count / 500;
-        else for (uint32_t k = 1 + roll(3); k > 0; k--) p.bytes[roll((uint32_t)(n % 3 == 1 ? p.count : 2500) % (uint32_t)p.count)] ^= (char)(1u << roll(8));
+        if (n % 3 == 0)
+            p.count = (size_t)n / 3 * p.count / 500;
+        else
+            for (uint32_t k = 1 + roll(3); k > 0; k--)
+                p.bytes[roll((uint32_t)(n % 3 == 1 ? p.count : 2500) % (uint32_t)p.count)] ^= (char)(1u << roll(8));
         write_file(in_folder("damaged"), p.bytes, p.count);
         CR_SCOPE {
             cr_tensor *inputs[64], *outputs[64];
             cr_graph *graph = cr_jit_load(in_folder("damaged"), CR_CPU);
             accepted += graph != NULL;
             if (!graph && cr_ok()) fail_msg("case %d is refused without an error", n);
-            if (graph && make_inputs(graph, inputs)) cr_jit_run(graph, inputs, cr_jit_input_count(graph), outputs, cr_jit_output_count(graph));
+            if (graph && make_inputs(graph, inputs))
+                cr_jit_run(graph, inputs, cr_jit_input_count(graph), outputs, cr_jit_output_count(graph));
             cr_jit_free(graph);
         }
         cr_clear_error();
@@ -327,7 +352,8 @@ static void files_that_hold_no_program_are_refused(void **state) {
         assert_true(cr_safetensors_save(in_folder("plain"), &row, 1, NULL, 0));
         assert_null(cr_jit_load(in_folder("plain"), CR_CPU));
         assert_cr_error(CR_ERROR_FORMAT, "no program");
-        static const char *const texts[] = {"cresset graph 1\nbuffer %0 f32[5] \"w\"\n", "cresset graph 1\nbuffer %0 f32[4] \"v\"\n", "nonsense"};
+        static const char *const texts[] = {"cresset graph 1\nbuffer %0 f32[5] \"w\"\n",
+                                            "cresset graph 1\nbuffer %0 f32[4] \"v\"\n", "nonsense"};
         for (int i = 0; i < 3; i++) {
             const cr_text_pair metadata = {"cresset.graph", texts[i]};
             assert_true(cr_safetensors_save(in_folder("wrong"), &row, 1, &metadata, 1));

@@ -7,8 +7,9 @@
  *     cresset graph 1
  *     …
  *
- * States get ones for values, so that folding has something to fold; "== frozen, …" marks the graph as frozen. Where both graphs run,
- * their results are compared too. With CRESSET_UPDATE set, the graphs after are written to standard output. */
+ * States get ones for values, so that folding has something to fold; "== frozen, …" marks the graph as frozen. Where
+ * both graphs run, their results are compared too. With CRESSET_UPDATE set, the graphs after are written to standard
+ * output. */
 #include "tests/unit/testing.h"
 
 #include <dirent.h>
@@ -30,14 +31,17 @@ static char *read_text(const char *path) {
 
 static void give_states(cr_graph *graph) {
     for (int i = 0; i < graph->state_count; i++)
-        if (!graph->states[i].tensor) graph->states[i].tensor = cr_retain(cr_ones(graph->states[i].value->dtype, graph->states[i].value->shape, CR_CPU));
+        if (!graph->states[i].tensor)
+            graph->states[i].tensor =
+                cr_retain(cr_ones(graph->states[i].value->dtype, graph->states[i].value->shape, CR_CPU));
 }
 
 static bool run_graph(cr_graph *graph, cr_tensor **outputs) {
     cr_tensor *inputs[8];
     for (int i = 0; i < graph->body.input_count; i++) {
         cr_manual_seed((uint64_t)i);
-        inputs[i] = cr_cast(cr_mul_scalar(cr_rand(CR_F32, graph->body.inputs[i]->shape, CR_CPU), 3), graph->body.inputs[i]->dtype);
+        inputs[i] = cr_cast(cr_mul_scalar(cr_rand(CR_F32, graph->body.inputs[i]->shape, CR_CPU), 3),
+                            graph->body.inputs[i]->dtype);
     }
     cr_manual_seed(1);
     return cr_jit_run(graph, inputs, graph->body.input_count, outputs, graph->body.output_count);
@@ -50,7 +54,8 @@ static void compare_runs(const char *where, cr_graph *before, cr_graph *after) {
     }
     if (!run_graph(after, b)) fail_msg("%s: the graph after does not run: %s", where, cr_last_error()->message);
     for (int i = 0; i < before->body.output_count; i++) {
-        const double most = cr_numel(a[i]) ? cr_item(cr_amax(cr_abs(cr_sub(cr_cast(a[i], CR_F64), cr_cast(b[i], CR_F64))))) : 0;
+        const double most =
+            cr_numel(a[i]) ? cr_item(cr_amax(cr_abs(cr_sub(cr_cast(a[i], CR_F64), cr_cast(b[i], CR_F64))))) : 0;
         if (!(most <= 1e-5)) fail_msg("%s: result %d differs by %g", where, i, most);
     }
     runs++;
@@ -72,9 +77,11 @@ static void check_case(const char *pass, const char *name, const char *before, c
         if (getenv("CRESSET_UPDATE")) {
             printf("== %s\n%s-- %s\n%s", name, before, changed ? "changed" : "unchanged", changed ? text : "");
         } else {
-            if (changed == is_unchanged) fail_msg("%s: the pass says that it changed %s", where, changed ? "the graph" : "nothing");
+            if (changed == is_unchanged)
+                fail_msg("%s: the pass says that it changed %s", where, changed ? "the graph" : "nothing");
             char *same = cr_jit_text(original);
-            if (strcmp(text, is_unchanged ? same : after) != 0) fail_msg("%s: expected\n%s\ngot\n%s", where, is_unchanged ? same : after, text);
+            if (strcmp(text, is_unchanged ? same : after) != 0)
+                fail_msg("%s: expected\n%s\ngot\n%s", where, is_unchanged ? same : after, text);
             cr_free(same);
             compare_runs(where, original, graph);
         }
@@ -88,7 +95,8 @@ static void check_case(const char *pass, const char *name, const char *before, c
 
 static void check_file(const char *pass, char *text) {
     for (char *at = strstr(text, "== "); at;) {
-        char *name = at + 3, *next = strstr(name, "\n== "), *before = strchr(name, '\n') + 1, *middle = strstr(before, "\n-- ");
+        char *name = at + 3, *next = strstr(name, "\n== "), *before = strchr(name, '\n') + 1,
+             *middle = strstr(before, "\n-- ");
         if (next) *next++ = '\0';
         if (!middle) fail_msg("%s: a case without \"-- \": %.60s", pass, name);
         before[-1] = '\0';
@@ -138,6 +146,7 @@ static void a_pass_that_is_not_there_is_an_error(void **state) {
 
 int main(void) {
     setenv("CR_CC", "none", 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(passes_do_what_their_cases_say), cmocka_unit_test(a_pass_that_is_not_there_is_an_error)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(passes_do_what_their_cases_say),
+                                       cmocka_unit_test(a_pass_that_is_not_there_is_an_error)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

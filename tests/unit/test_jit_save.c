@@ -14,14 +14,16 @@ static void assert_same(cr_tensor *a, cr_tensor *b) {
 }
 
 static cr_nn_module *small_net(void) {
-    return cr_nn_sequential(cr_nn_conv2d(3, 4, 3, .padding = 1), cr_nn_batch_norm2d(4), cr_nn_relu(), cr_nn_dropout(0.5), cr_nn_flatten(), cr_nn_linear(64, 3));
+    return cr_nn_sequential(cr_nn_conv2d(3, 4, 3, .padding = 1), cr_nn_batch_norm2d(4), cr_nn_relu(),
+                            cr_nn_dropout(0.5), cr_nn_flatten(), cr_nn_linear(64, 3));
 }
 
 static void a_saved_program_runs_without_its_source(void **state) {
     (void)state;
     CR_SCOPE {
         cr_nn_module *net = cr_nn_eval(small_net());
-        cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(2, 3, 4, 4), CR_CPU), *more = cr_randn(CR_F32, CR_SHAPE(5, 3, 4, 4), CR_CPU);
+        cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(2, 3, 4, 4), CR_CPU),
+                  *more = cr_randn(CR_F32, CR_SHAPE(5, 3, 4, 4), CR_CPU);
         cr_graph *graph = cr_jit_trace(net, x, .dynamic_batch = true, .input_names = "image", .output_names = "logits");
         assert_true(cr_jit_save(graph, in_folder("net.safetensors")));
         char *text = cr_jit_text(graph);
@@ -60,7 +62,8 @@ static void state_goes_on_where_it_was_saved(void **state) {
         cr_graph *first = cr_jit_load(in_folder("count"), CR_CPU), *second = cr_jit_load(in_folder("count"), CR_CPU);
         assert_cr_ok();
         assert_true(cr_item(cr_sum(cr_jit_forward(first, x))) == 18 && cr_item(cr_sum(cr_jit_forward(first, x))) == 24);
-        assert_true(cr_item(cr_sum(cr_jit_forward(second, x))) == 18); /* each has state of its own, and so has the file */
+        assert_true(cr_item(cr_sum(cr_jit_forward(second, x))) ==
+                    18); /* each has state of its own, and so has the file */
         assert_true(cr_item(cr_sum(count)) == 6);
         cr_jit_free(first);
         cr_jit_free(second);
@@ -80,7 +83,9 @@ static void a_frozen_program_folds_its_batch_norm(void **state) {
         assert_cr_ok();
         char *text = cr_jit_optimized_text(graph, NULL, 0);
         assert_null(strstr(text, "batch_norm("));
-        CR_NO_GRAD { assert_true(cr_item(cr_amax(cr_abs(cr_sub(cr_jit_forward(graph, x), cr_nn_forward(net, x))))) < 1e-5); }
+        CR_NO_GRAD {
+            assert_true(cr_item(cr_amax(cr_abs(cr_sub(cr_jit_forward(graph, x), cr_nn_forward(net, x))))) < 1e-5);
+        }
         cr_free(text);
         cr_jit_free(graph);
         cr_nn_free(net);
@@ -151,7 +156,8 @@ static void wrapped_functions_trace_once_for_each_signature(void **state) {
         cr_jit_wrapped *wrapped = cr_jit_wrap(scale, NULL, NULL, 0, 2);
         cr_tensor *out = NULL, *sizes[3];
         calls = 0;
-        for (int i = 0; i < 3; i++) sizes[i] = cr_full(CR_F32, CR_SHAPE(i + 1), i + 1, CR_CPU);
+        for (int i = 0; i < 3; i++)
+            sizes[i] = cr_full(CR_F32, CR_SHAPE(i + 1), i + 1, CR_CPU);
         for (int i = 0; i < 6; i++) {
             assert_true(cr_jit_call(wrapped, &sizes[i % 2], 1, &out, 1));
             assert_true(cr_item(cr_sum(out)) == 4.0 * (i % 2 + 1) * (i % 2 + 1));
@@ -199,7 +205,8 @@ static void the_environment_turns_wrapping_off(void **state) {
         cr_tensor *out = NULL, *x = cr_ones(CR_F32, CR_SHAPE(2), CR_CPU);
         calls = 0;
         setenv("CR_JIT", "0", 1);
-        for (int i = 0; i < 3; i++) assert_true(cr_jit_call(wrapped, &x, 1, &out, 1));
+        for (int i = 0; i < 3; i++)
+            assert_true(cr_jit_call(wrapped, &x, 1, &out, 1));
         unsetenv("CR_JIT");
         assert_int_equal(calls, 3);
         cr_tensor *none = NULL;
@@ -229,12 +236,15 @@ static void a_wrapped_step_trains_as_the_plain_one(void **state) {
     for (int wrap = 0; wrap < 2; wrap++) {
         CR_SCOPE {
             cr_manual_seed(4);
-            cr_nn_module *net = cr_nn_sequential(cr_nn_linear(4, 8), cr_nn_dropout(0.1), cr_nn_tanh(), cr_nn_linear(8, 3));
+            cr_nn_module *net =
+                cr_nn_sequential(cr_nn_linear(4, 8), cr_nn_dropout(0.1), cr_nn_tanh(), cr_nn_linear(8, 3));
             cr_optim *optim = cr_optim_adam(cr_nn_parameters(net), .lr = 0.01);
             void *context[] = {net, optim};
             cr_jit_wrapped *wrapped = wrap ? cr_jit_wrap(train, context, &net, 1, 2) : NULL;
-            cr_tensor *in[] = {cr_randn(CR_F32, CR_SHAPE(6, 4), CR_CPU), cr_randint(0, 3, CR_SHAPE(6), CR_CPU)}, *loss = NULL;
-            for (int i = 0; i < 30; i++) assert_true(wrap ? cr_jit_call(wrapped, in, 2, &loss, 1) : train(context, in, 2, &loss, 1));
+            cr_tensor *in[] = {cr_randn(CR_F32, CR_SHAPE(6, 4), CR_CPU), cr_randint(0, 3, CR_SHAPE(6), CR_CPU)},
+                      *loss = NULL;
+            for (int i = 0; i < 30; i++)
+                assert_true(wrap ? cr_jit_call(wrapped, in, 2, &loss, 1) : train(context, in, 2, &loss, 1));
             losses[wrap] = cr_item(loss);
             if (wrap && cr_jit_wrap_reason(wrapped)) fail_msg("not traced: %s", cr_jit_wrap_reason(wrapped));
             cr_jit_unwrap(wrapped);
@@ -250,10 +260,14 @@ static void a_wrapped_step_trains_as_the_plain_one(void **state) {
 int main(void) {
     setenv("CR_CC", "none", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_saved_program_runs_without_its_source), cmocka_unit_test(state_goes_on_where_it_was_saved),
-        cmocka_unit_test(a_frozen_program_folds_its_batch_norm), cmocka_unit_test(a_text_alone_has_no_values),
-        cmocka_unit_test(a_program_is_written_whole_or_not_at_all), cmocka_unit_test(wrapped_functions_trace_once_for_each_signature),
-        cmocka_unit_test(a_function_that_decides_by_values_is_simply_called), cmocka_unit_test(the_environment_turns_wrapping_off),
+        cmocka_unit_test(a_saved_program_runs_without_its_source),
+        cmocka_unit_test(state_goes_on_where_it_was_saved),
+        cmocka_unit_test(a_frozen_program_folds_its_batch_norm),
+        cmocka_unit_test(a_text_alone_has_no_values),
+        cmocka_unit_test(a_program_is_written_whole_or_not_at_all),
+        cmocka_unit_test(wrapped_functions_trace_once_for_each_signature),
+        cmocka_unit_test(a_function_that_decides_by_values_is_simply_called),
+        cmocka_unit_test(the_environment_turns_wrapping_off),
         cmocka_unit_test(a_wrapped_step_trains_as_the_plain_one),
     };
     return cmocka_run_group_tests(tests, make_temporary_folder, remove_temporary_folder);

@@ -1,5 +1,5 @@
-/* What tracing writes down: a graph's runs against the plain function, bit for bit, whatever the function does to its tensors.
- * Labels: threads */
+/* What tracing writes down: a graph's runs against the plain function, bit for bit, whatever the function does to its
+ * tensors. Labels: threads */
 #include "tests/unit/testing.h"
 
 #include <pthread.h>
@@ -40,22 +40,26 @@ static void assert_same(cr_tensor *a, cr_tensor *b) {
 /* Traces on one draw of inputs and runs on others; all results must be the function's. */
 static void check_function(cr_jit_function function, void *context, const cr_shape *shapes, int inputs, int outputs) {
     cr_tensor *example[4], *fresh[4], *same[4], *expected[4] = {NULL}, *given[4];
-    for (int i = 0; i < inputs; i++) example[i] = cr_randn(CR_F32, shapes[i], CR_CPU);
+    for (int i = 0; i < inputs; i++)
+        example[i] = cr_randn(CR_F32, shapes[i], CR_CPU);
     cr_graph *graph = cr_jit_trace_function(function, context, example, inputs, given, outputs, NULL, 0);
     assert_cr_ok();
     assert_non_null(graph);
     for (int round = 0; round < 2; round++) {
-        for (int i = 0; i < inputs; i++) same[i] = cr_clone(fresh[i] = cr_randn(CR_F32, shapes[i], CR_CPU));
+        for (int i = 0; i < inputs; i++)
+            same[i] = cr_clone(fresh[i] = cr_randn(CR_F32, shapes[i], CR_CPU));
         cr_manual_seed(5);
         assert_true(function(context, same, inputs, expected, outputs));
         cr_manual_seed(5);
         cr_jit_run(graph, fresh, inputs, given, outputs);
-        for (int i = 0; i < outputs; i++) assert_same(given[i], expected[i]);
+        for (int i = 0; i < outputs; i++)
+            assert_same(given[i], expected[i]);
     }
     cr_jit_free(graph);
 }
 #define CHECK(function, outputs, ...)                                                                                  \
-    check_function(function, NULL, (cr_shape[]){__VA_ARGS__}, (int)(sizeof((cr_shape[]){__VA_ARGS__}) / sizeof(cr_shape)), outputs)
+    check_function(function, NULL, (cr_shape[]){__VA_ARGS__},                                                          \
+                   (int)(sizeof((cr_shape[]){__VA_ARGS__}) / sizeof(cr_shape)), outputs)
 
 /* ---------------------------------------------------------------- views and writes */
 FUNCTION(two_results) {
@@ -105,7 +109,8 @@ FUNCTION(detached_write) {
 FUNCTION(empty_filled_by_parts) {
     UNUSED;
     cr_tensor *x = cr_empty(CR_F32, CR_SHAPE(4, 4), CR_CPU);
-    for (int i = 0; i < 4; i++) cr_copy_(cr_select(x, 0, i), cr_mul_scalar(cr_select(in[0], 1, i), i));
+    for (int i = 0; i < 4; i++)
+        cr_copy_(cr_select(x, 0, i), cr_mul_scalar(cr_select(in[0], 1, i), i));
     return (out[0] = x) != NULL;
 }
 FUNCTION(constants) {
@@ -121,7 +126,8 @@ FUNCTION(randomness) {
 }
 FUNCTION(gradient) {
     UNUSED;
-    cr_tensor *x = cr_requires_grad_(cr_detach(in[0]), true), *y = cr_sum(cr_mul(cr_tanh(cr_slice(x, 1, 0, 3, 1)), cr_slice(x, 1, 1, 4, 1)));
+    cr_tensor *x = cr_requires_grad_(cr_detach(in[0]), true),
+              *y = cr_sum(cr_mul(cr_tanh(cr_slice(x, 1, 0, 3, 1)), cr_slice(x, 1, 1, 4, 1)));
     cr_tensor *grads[1];
     return cr_grad(&y, 1, &x, 1, grads, NULL) && (out[0] = grads[0]) && (out[1] = y) != NULL;
 }
@@ -166,14 +172,16 @@ FUNCTION(add_both) {
 }
 static void inputs_may_share_memory(void **state) {
     (void)state;
-    cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(3, 3), CR_CPU), *y = cr_randn(CR_F32, CR_SHAPE(3, 3), CR_CPU), *out[2], *expected[2] = {NULL};
+    cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(3, 3), CR_CPU), *y = cr_randn(CR_F32, CR_SHAPE(3, 3), CR_CPU), *out[2],
+              *expected[2] = {NULL};
     cr_tensor *alias[] = {x, cr_transpose(x, 0, 1)}, *apart[] = {x, y};
     cr_graph *graph = cr_jit_trace_function(add_both, NULL, alias, 2, NULL, 2, NULL, 0);
     assert_cr_ok();
     for (int round = 0; round < 2; round++) {
         cr_tensor **inputs = round ? apart : alias;
         assert_true(cr_jit_run(graph, inputs, 2, out, 2) && add_both(NULL, inputs, 2, expected, 2));
-        for (int i = 0; i < 2; i++) assert_same(out[i], expected[i]);
+        for (int i = 0; i < 2; i++)
+            assert_same(out[i], expected[i]);
     }
     cr_jit_free(graph);
 }
@@ -189,11 +197,13 @@ FUNCTION(use_state) {
     cr_add_(cr_select(c->table, 0, 1), cr_select(c->table, 0, 0)); /* two views of one memory */
     cr_copy_(c->square, cr_sub(c->square, cr_mul_scalar(cr_transpose(c->square, 0, 1), 2)));
     cr_copy_(c->count_down, cr_flip(c->count_down, CR_DIMS(0))); /* its old value is read until its new one is whole */
-    return (out[0] = cr_add(cr_mul(in[0], c->count), cr_select(c->table, 0, 1))) && (out[1] = cr_sum(c->square)) != NULL;
+    return (out[0] = cr_add(cr_mul(in[0], c->count), cr_select(c->table, 0, 1))) &&
+           (out[1] = cr_sum(c->square)) != NULL;
 }
 static captured new_state(void) {
     captured c = {cr_zeros(CR_F32, CR_SHAPE_0D, CR_CPU), cr_reshape(cr_arange(CR_F32, 0, 6, 1, CR_CPU), CR_SHAPE(2, 3)),
-                  cr_reshape(cr_arange(CR_F32, 0, 9, 1, CR_CPU), CR_SHAPE(3, 3)), cr_arange(CR_F32, 100, 0, -1, CR_CPU)};
+                  cr_reshape(cr_arange(CR_F32, 0, 9, 1, CR_CPU), CR_SHAPE(3, 3)),
+                  cr_arange(CR_F32, 100, 0, -1, CR_CPU)};
     return c;
 }
 static void what_is_captured_lives_between_runs(void **state) {
@@ -205,7 +215,8 @@ static void what_is_captured_lives_between_runs(void **state) {
     for (int round = 0; round < 5; round++) {
         assert_true(use_state(&plain, &x, 1, expected, 2));
         if (round) assert_true(cr_jit_run(graph, &x, 1, given, 2));
-        for (int i = 0; i < 2; i++) assert_same(given[i], expected[i]);
+        for (int i = 0; i < 2; i++)
+            assert_same(given[i], expected[i]);
         assert_same(traced.count, plain.count);
         assert_same(traced.table, plain.table);
         assert_same(traced.square, plain.square);
@@ -221,8 +232,9 @@ static void modules_run_in_both_modes(void **state) {
         cr_tensor *outputs[2];
         for (int k = 0; k < 2; k++) {
             cr_manual_seed(3);
-            nets[k] = cr_nn_sequential(cr_nn_conv2d(3, 8, 3, .stride = 2, .padding = 1), cr_nn_batch_norm2d(8), cr_nn_relu(), cr_nn_dropout(0.3),
-                                       cr_nn_conv2d(8, 4, 3), cr_nn_batch_norm2d(4), cr_nn_flatten(), cr_nn_linear(4 * 2 * 2, 5));
+            nets[k] = cr_nn_sequential(cr_nn_conv2d(3, 8, 3, .stride = 2, .padding = 1), cr_nn_batch_norm2d(8),
+                                       cr_nn_relu(), cr_nn_dropout(0.3), cr_nn_conv2d(8, 4, 3), cr_nn_batch_norm2d(4),
+                                       cr_nn_flatten(), cr_nn_linear(4 * 2 * 2, 5));
             cr_nn_train(nets[k], training);
         }
         cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(2, 3, 8, 8), CR_CPU);
@@ -237,10 +249,12 @@ static void modules_run_in_both_modes(void **state) {
             CR_NO_GRAD { outputs[1] = cr_nn_forward(nets[1], x); }
             assert_same(outputs[0], outputs[1]);
             const cr_nn_tensors a = cr_nn_state(nets[0]), b = cr_nn_state(nets[1]);
-            for (int i = 0; i < a.count; i++) assert_same(a.at[i], b.at[i]);
+            for (int i = 0; i < a.count; i++)
+                assert_same(a.at[i], b.at[i]);
         }
         cr_jit_free(graph);
-        for (int k = 0; k < 2; k++) cr_nn_free(nets[k]);
+        for (int k = 0; k < 2; k++)
+            cr_nn_free(nets[k]);
     }
 }
 
@@ -273,7 +287,8 @@ static void an_lstm_gives_the_same(void **state) {
         assert_cr_ok();
         x = cr_randn(CR_F32, CR_SHAPE(7, 2, 5), CR_CPU);
         assert_true(cr_jit_run(graph, &x, 1, given, 3) && run_lstm(lstm, &x, 1, expected, 3));
-        for (int i = 0; i < 3; i++) assert_same(given[i], expected[i]);
+        for (int i = 0; i < 3; i++)
+            assert_same(given[i], expected[i]);
         cr_jit_free(graph);
     }
     cr_nn_free(lstm);
@@ -286,13 +301,16 @@ FUNCTION(sequence_model) {
     cr_tensor *flat = cr_reshape(in[0], CR_SHAPE(s.at[0] * s.at[1], s.at[2]));
     cr_tensor *y = cr_reshape(cr_matmul(flat, in[1]), CR_SHAPE(s.at[0], s.at[1], 4));
     cr_tensor *scores = cr_softmax(cr_matmul(y, cr_transpose(y, 1, 2)), -1);
-    return (out[0] = cr_matmul(scores, y)) && (out[1] = cr_mean(y, .dims = CR_SHAPE(1))) && (out[2] = cr_slice(y, 1, 1, INT64_MAX, 2)) != NULL;
+    return (out[0] = cr_matmul(scores, y)) && (out[1] = cr_mean(y, .dims = CR_SHAPE(1))) &&
+           (out[2] = cr_slice(y, 1, 1, INT64_MAX, 2)) != NULL;
 }
 static void several_sizes_may_differ(void **state) {
     (void)state;
-    cr_tensor *weight = cr_randn(CR_F32, CR_SHAPE(3, 4), CR_CPU), *example[] = {cr_randn(CR_F32, CR_SHAPE(2, 5, 3), CR_CPU), weight}, *given[3], *expected[3];
-    cr_graph *graph = cr_jit_trace_function(sequence_model, NULL, example, 2, NULL, 3, NULL, 0, .dynamic = "0.0=batch 0.1=time",
-                                            .input_names = "tokens,weight", .output_names = "mixed,mean,odd");
+    cr_tensor *weight = cr_randn(CR_F32, CR_SHAPE(3, 4), CR_CPU),
+              *example[] = {cr_randn(CR_F32, CR_SHAPE(2, 5, 3), CR_CPU), weight}, *given[3], *expected[3];
+    cr_graph *graph =
+        cr_jit_trace_function(sequence_model, NULL, example, 2, NULL, 3, NULL, 0, .dynamic = "0.0=batch 0.1=time",
+                              .input_names = "tokens,weight", .output_names = "mixed,mean,odd");
     assert_cr_ok();
     assert_int_equal(cr_jit_input_shape(graph, 0).at[0], -1);
     assert_int_equal(cr_jit_input_shape(graph, 0).at[2], 3);
@@ -301,7 +319,8 @@ static void several_sizes_may_differ(void **state) {
         for (int time = 1; time < 8; time += 2) {
             cr_tensor *inputs[] = {cr_randn(CR_F32, CR_SHAPE(batch, time, 3), CR_CPU), weight};
             assert_true(cr_jit_run(graph, inputs, 2, given, 3) && sequence_model(NULL, inputs, 2, expected, 3));
-            for (int i = 0; i < 3; i++) assert_same(given[i], expected[i]);
+            for (int i = 0; i < 3; i++)
+                assert_same(given[i], expected[i]);
         }
     cr_tensor *wrong[] = {cr_zeros(CR_F32, CR_SHAPE(2, 5, 4), CR_CPU), weight};
     assert_false(cr_jit_run(graph, wrong, 2, given, 3));
@@ -321,7 +340,8 @@ static void several_sizes_may_differ(void **state) {
 
 static void check_image_sizes(cr_nn_module *net, const int *heights, int count) {
     cr_nn_eval(net);
-    cr_graph *graph = cr_jit_trace(net, cr_randn(CR_F32, CR_SHAPE(2, 3, 16, 24), CR_CPU), .dynamic = "0.0=n 0.2=height 0.3=width");
+    cr_graph *graph =
+        cr_jit_trace(net, cr_randn(CR_F32, CR_SHAPE(2, 3, 16, 24), CR_CPU), .dynamic = "0.0=n 0.2=height 0.3=width");
     assert_cr_ok();
     for (int n = 1; n < 3; n++)
         for (int i = 0; i < count; i++) {
@@ -333,9 +353,11 @@ static void check_image_sizes(cr_nn_module *net, const int *heights, int count) 
 }
 static void images_of_any_size_pass_strided_convolutions(void **state) {
     (void)state;
-    check_image_sizes(cr_nn_sequential(cr_nn_conv2d(3, 4, 3, .stride = 2, .padding = 1), cr_nn_relu(), cr_nn_max_pool2d(2), cr_nn_conv2d(4, 2, 3)),
+    check_image_sizes(cr_nn_sequential(cr_nn_conv2d(3, 4, 3, .stride = 2, .padding = 1), cr_nn_relu(),
+                                       cr_nn_max_pool2d(2), cr_nn_conv2d(4, 2, 3)),
                       (const int[]){12, 13, 14, 15, 16, 17, 29, 33, 47}, 9);
-    check_image_sizes(cr_nn_sequential(cr_nn_conv2d(3, 4, 3, .stride = 2, .padding = 1), cr_nn_relu(), cr_nn_max_pool2d(2), /* 2 * (h / 4) */
+    check_image_sizes(cr_nn_sequential(cr_nn_conv2d(3, 4, 3, .stride = 2, .padding = 1), cr_nn_relu(),
+                                       cr_nn_max_pool2d(2), /* 2 * (h / 4) */
                                        cr_nn_conv_transpose2d(4, 3, 4, .stride = 2, .padding = 1), cr_nn_tanh()),
                       (const int[]){8, 16, 32, 40}, 4);
 }
@@ -423,7 +445,8 @@ static void any_number_of_threads_run_one_graph(void **state) {
     enum { THREADS = 6 };
     pthread_t threads[THREADS];
     many jobs[THREADS], one = {.first = 0};
-    cr_nn_module *net = cr_nn_eval(cr_nn_sequential(cr_nn_linear(8, 32), cr_nn_gelu(), cr_nn_linear(32, 4), cr_nn_softmax(1)));
+    cr_nn_module *net =
+        cr_nn_eval(cr_nn_sequential(cr_nn_linear(8, 32), cr_nn_gelu(), cr_nn_linear(32, 4), cr_nn_softmax(1)));
     one.graph = cr_jit_trace(net, cr_randn(CR_F32, CR_SHAPE(2, 8), CR_CPU), .dynamic_batch = true);
     for (int k = 0; k < 4; k++) {
         one.x[k] = cr_randn(CR_F32, CR_SHAPE(k + 1, 8), CR_CPU);
@@ -446,10 +469,18 @@ static void any_number_of_threads_run_one_graph(void **state) {
 int main(void) {
     setenv("CR_CC", "none", 1); /* interpreted fused nodes have the ops' bits */
     const struct CMUnitTest tests[] = {
-        TEST(views_and_writes_become_values), TEST(random_ops_stay_random), TEST(inputs_may_share_memory),
-        TEST(what_is_captured_lives_between_runs), TEST(modules_run_in_both_modes), TEST(parameters_that_change_are_seen),
-        TEST(an_lstm_gives_the_same), TEST(several_sizes_may_differ), TEST(images_of_any_size_pass_strided_convolutions),
-        TEST(one_name_is_one_size), TEST(frozen_ways_are_told_of), TEST(any_number_of_threads_run_one_graph),
+        TEST(views_and_writes_become_values),
+        TEST(random_ops_stay_random),
+        TEST(inputs_may_share_memory),
+        TEST(what_is_captured_lives_between_runs),
+        TEST(modules_run_in_both_modes),
+        TEST(parameters_that_change_are_seen),
+        TEST(an_lstm_gives_the_same),
+        TEST(several_sizes_may_differ),
+        TEST(images_of_any_size_pass_strided_convolutions),
+        TEST(one_name_is_one_size),
+        TEST(frozen_ways_are_told_of),
+        TEST(any_number_of_threads_run_one_graph),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,11 +51,15 @@ static void calloc_realloc_and_strdup_behave_as_in_c(void **state) {
     memset(dirty, 1, 1000);
     cr_free(dirty);
     char *zeros = cr_calloc(100, 10);
-    for (int i = 0; i < 1000; i++) assert_int_equal(zeros[i], 0);
-    for (int i = 0; i < 1000; i++) zeros[i] = (char)i;
-    for (size_t bytes = 1000; bytes < 100000; bytes = bytes * 3 / 2) zeros = cr_realloc(zeros, bytes);
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(zeros[i], 0);
+    for (int i = 0; i < 1000; i++)
+        zeros[i] = (char)i;
+    for (size_t bytes = 1000; bytes < 100000; bytes = bytes * 3 / 2)
+        zeros = cr_realloc(zeros, bytes);
     zeros = cr_realloc(zeros, 500);
-    for (int i = 0; i < 500; i++) assert_int_equal(zeros[i], (char)i);
+    for (int i = 0; i < 500; i++)
+        assert_int_equal(zeros[i], (char)i);
     char *fresh = cr_realloc(NULL, 10), *copy = cr_strdup("text");
     assert_string_equal(copy, "text");
     assert_null(cr_strdup(NULL));
@@ -73,7 +77,8 @@ static void impossible_sizes_are_errors_and_leave_no_trace(void **state) {
     (void)state;
     cr_memory_reset_peak();
     const cr_memory_stats_t before = cr_memory_stats();
-    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 63, SIZE_MAX / 2, SIZE_MAX / 4, (size_t)1 << 60, (size_t)1 << 50};
+    static const size_t sizes[] = {SIZE_MAX,     SIZE_MAX - 63,   SIZE_MAX / 2,
+                                   SIZE_MAX / 4, (size_t)1 << 60, (size_t)1 << 50};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         assert_null(cr_malloc(sizes[i]));
         assert_cr_error(CR_ERROR_MEMORY, "cannot allocate");
@@ -150,14 +155,17 @@ static void *allocate_all(void *row) {
 
 static void *free_all(void *row) {
     void **blocks = row;
-    for (int i = 0; i < BLOCKS; i++) cr_free(blocks[i]);
+    for (int i = 0; i < BLOCKS; i++)
+        cr_free(blocks[i]);
     return NULL;
 }
 
 static void run_on_threads(void *(*body)(void *)) {
     pthread_t threads[THREADS];
-    for (int i = 0; i < THREADS; i++) assert_int_equal(pthread_create(&threads[i], NULL, body, handed_over[i]), 0);
-    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, body, handed_over[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
 }
 
 static void blocks_may_be_freed_by_other_threads(void **state) {

@@ -9,14 +9,16 @@ static int nothing_is_left(void **state) {
     (void)state;
     cr_scope_clear();
     const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean) fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes, cr_ok() ? "none" : cr_last_error()->message);
+    if (!clean)
+        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
+                cr_ok() ? "none" : cr_last_error()->message);
     cr_clear_error();
     return clean ? 0 : -1;
 }
 
 static cr_nn_module *small_net(void) {
-    return cr_nn_sequential(cr_nn_conv2d(1, 4, 3, .padding = 1), cr_nn_batch_norm2d(4), cr_nn_relu(), cr_nn_max_pool2d(2), cr_nn_flatten(),
-                            cr_nn_linear(4 * 4 * 4, 10));
+    return cr_nn_sequential(cr_nn_conv2d(1, 4, 3, .padding = 1), cr_nn_batch_norm2d(4), cr_nn_relu(),
+                            cr_nn_max_pool2d(2), cr_nn_flatten(), cr_nn_linear(4 * 4 * 4, 10));
 }
 
 static void parameters_have_pytorchs_names(void **state) {
@@ -26,7 +28,8 @@ static void parameters_have_pytorchs_names(void **state) {
     const char *const names[] = {"0.weight", "0.bias", "1.weight", "1.bias", "5.weight", "5.bias"};
     const cr_nn_tensors parameters = cr_nn_parameters(net);
     assert_int_equal(parameters.count, 6);
-    for (int i = 0; i < 6; i++) assert_string_equal(parameters.names[i], names[i]);
+    for (int i = 0; i < 6; i++)
+        assert_string_equal(parameters.names[i], names[i]);
     const cr_nn_tensors all = cr_nn_state(net);
     assert_int_equal(all.count, 9);
     assert_string_equal(all.names[6], "1.num_batches_tracked");
@@ -44,7 +47,8 @@ static void forward_gives_the_expected_shape(void **state) {
     assert_true(cr_shape_equal(cr_shape_of(y), CR_SHAPE(2, 10)));
     assert_true(cr_backward(cr_sum(cr_square(y))));
     const cr_nn_tensors parameters = cr_nn_parameters(net);
-    for (int i = 0; i < parameters.count; i++) assert_non_null(cr_grad_of(parameters.at[i]));
+    for (int i = 0; i < parameters.count; i++)
+        assert_non_null(cr_grad_of(parameters.at[i]));
     cr_nn_free(net);
 }
 
@@ -158,9 +162,16 @@ static void clipping_limits_the_norm(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, nothing_is_left)
     const struct CMUnitTest tests[] = {
-        TEST(parameters_have_pytorchs_names), TEST(forward_gives_the_expected_shape), TEST(state_survives_the_disk),
-        TEST(a_part_that_failed_makes_the_whole_fail), TEST(errors_tell_the_way_through_the_modules), TEST(moving_keeps_the_tensors),
-        TEST(a_list_and_an_own_module), TEST(an_lstm_runs_both_ways), TEST(summaries_count_every_parameter), TEST(clipping_limits_the_norm),
+        TEST(parameters_have_pytorchs_names),
+        TEST(forward_gives_the_expected_shape),
+        TEST(state_survives_the_disk),
+        TEST(a_part_that_failed_makes_the_whole_fail),
+        TEST(errors_tell_the_way_through_the_modules),
+        TEST(moving_keeps_the_tensors),
+        TEST(a_list_and_an_own_module),
+        TEST(an_lstm_runs_both_ways),
+        TEST(summaries_count_every_parameter),
+        TEST(clipping_limits_the_norm),
     };
     return cmocka_run_group_tests(tests, make_temporary_folder, remove_temporary_folder);
 }

@@ -12,7 +12,8 @@ static const char *const kinds[CR_DTYPE_COUNT] = {"b1", "u1", "i1", "i2", "i4", 
 static cr_tensor *counting(cr_dtype dtype, cr_shape shape) {
     cr_tensor *t = cr_empty(dtype, shape, CR_CPU);
     uint8_t *bytes = cr_data(t);
-    for (size_t i = 0; i < (size_t)cr_numel(t) * cr_dtype_size(dtype); i++) bytes[i] = (uint8_t)(dtype == CR_BOOL ? i % 2 : i * 7 + 1);
+    for (size_t i = 0; i < (size_t)cr_numel(t) * cr_dtype_size(dtype); i++)
+        bytes[i] = (uint8_t)(dtype == CR_BOOL ? i % 2 : i * 7 + 1);
     return t;
 }
 
@@ -31,7 +32,8 @@ static void assert_same_tensor(cr_tensor *a, cr_tensor *b) {
 static void every_dtype_and_shape_comes_back(void **state) {
     (void)state;
     const int64_t before = cr_memory_stats().live_bytes;
-    const cr_shape shapes[] = {CR_SHAPE_0D, CR_SHAPE(1), CR_SHAPE(0, 3), CR_SHAPE(70000), CR_SHAPE(3, 4), CR_SHAPE(1, 2, 3, 1, 2, 3, 1, 2)};
+    const cr_shape shapes[] = {CR_SHAPE_0D,     CR_SHAPE(1),    CR_SHAPE(0, 3),
+                               CR_SHAPE(70000), CR_SHAPE(3, 4), CR_SHAPE(1, 2, 3, 1, 2, 3, 1, 2)};
     for (int dtype = 0; dtype < CR_DTYPE_COUNT; dtype++) {
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0] && kinds[dtype]; s++) {
             CR_SCOPE {
@@ -75,7 +77,8 @@ static const char *write_file(int major, const char *text, size_t data_bytes) {
     fprintf(file, "\x93NUMPY%c%c%c%c", major, 0, (int)(length & 255), (int)(length >> 8));
     if (major > 1) fprintf(file, "%c%c", 0, 0);
     fwrite(text, 1, length, file);
-    for (size_t i = 0; i < data_bytes; i++) fputc((int)i + 2, file);
+    for (size_t i = 0; i < data_bytes; i++)
+        fputc((int)i + 2, file);
     fclose(file);
     return in_folder("hand-made.npy");
 }
@@ -90,7 +93,8 @@ static void headers_are_read_as_python_reads_them(void **state) {
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         CR_SCOPE {
-            cr_tensor *t = cr_npy_load(write_file(1 + (int)i % 3, texts[i], 5)); /* one byte too many is not ours to judge */
+            cr_tensor *t =
+                cr_npy_load(write_file(1 + (int)i % 3, texts[i], 5)); /* one byte too many is not ours to judge */
             assert_cr_ok();
             assert_true(cr_at(t, CR_SHAPE(0)) == 0x0302 && cr_at(t, CR_SHAPE(1)) == 0x0504);
         }
@@ -115,10 +119,14 @@ static void files_that_break_the_format_are_refused(void **state) {
         {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (-2,), }", 4, CR_ERROR_FORMAT, "at \"-2"},
         {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (2.0,), }", 4, CR_ERROR_FORMAT, "at \".0"},
         {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,2), }", 4, CR_ERROR_FORMAT, "at \"2)"},
-        {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (99999999999999999999,), }", 4, CR_ERROR_FORMAT, "cannot read"},
-        {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (4611686018427387904,4), }", 4, CR_ERROR_FORMAT, "int64"},
-        {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (1152921504606846976,), }", 4, CR_ERROR_FORMAT, "but 4 are there"},
-        {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (3,), }", 4, CR_ERROR_FORMAT, "takes 6 bytes of data, but 4"},
+        {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (99999999999999999999,), }", 4, CR_ERROR_FORMAT,
+         "cannot read"},
+        {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (4611686018427387904,4), }", 4, CR_ERROR_FORMAT,
+         "int64"},
+        {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (1152921504606846976,), }", 4, CR_ERROR_FORMAT,
+         "but 4 are there"},
+        {1, "{'descr': '<i2', 'fortran_order': False, 'shape': (3,), }", 4, CR_ERROR_FORMAT,
+         "takes 6 bytes of data, but 4"},
         {1, "{'descr': '|b1', 'fortran_order': False, 'shape': (2,), }", 2, CR_ERROR_FORMAT, "neither 0 nor 1"},
         {1, "{'descr': '|O', 'fortran_order': False, 'shape': (2,), }", 4, CR_ERROR_UNSUPPORTED, "type \"|O\""},
         {1, "{'descr': '<c8', 'fortran_order': False, 'shape': (2,), }", 16, CR_ERROR_UNSUPPORTED, "type \"<c8\""},
@@ -184,7 +192,8 @@ static void numpys_files_are_read_in_every_layout(void **state) {
 static void numpy_reads_our_files(void **state) {
     (void)state;
     if (!has_python_module("numpy")) skip();
-    const cr_shape shapes[] = {CR_SHAPE_0D, CR_SHAPE(6), CR_SHAPE(0, 3), CR_SHAPE(3, 4), CR_SHAPE(1, 2, 3, 1, 2, 3, 1, 2)};
+    const cr_shape shapes[] = {CR_SHAPE_0D, CR_SHAPE(6), CR_SHAPE(0, 3), CR_SHAPE(3, 4),
+                               CR_SHAPE(1, 2, 3, 1, 2, 3, 1, 2)};
     FILE *list = fopen(in_folder("list"), "w");
     int number = 0;
     for (int dtype = 0; dtype < CR_DTYPE_COUNT; dtype++) {

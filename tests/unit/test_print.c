@@ -1,5 +1,5 @@
-/* Tensors as text: literal expectations taken from PyTorch, and hundreds of cases against PyTorch where it is installed.
- * Labels: torch */
+/* Tensors as text: literal expectations taken from PyTorch, and hundreds of cases against PyTorch where it is
+ * installed. Labels: torch */
 #include "tests/unit/testing.h"
 #include "tests/unit/reference.h"
 #include "tests/unit/temporary_folder.h"
@@ -21,7 +21,8 @@ static void assert_text(cr_tensor *t, const char *expected) {
 
 static cr_tensor *arange(cr_shape shape) {
     cr_tensor *t = cr_empty(CR_I64, shape, CR_CPU);
-    for (int64_t i = 0; i < cr_numel(t); i++) cr_data_i64(t)[i] = i;
+    for (int64_t i = 0; i < cr_numel(t); i++)
+        cr_data_i64(t)[i] = i;
     return t;
 }
 
@@ -30,7 +31,8 @@ static void small_tensors_read_like_pytorchs(void **state) {
     const int64_t before = cr_memory_stats().live_bytes;
     CR_SCOPE {
         assert_text(F32(CR_SHAPE(3), 1, 2, 3), "tensor([1., 2., 3.])");
-        assert_text(F32(CR_SHAPE(2, 2), 1.5f, -2.25f, 100, 0), "tensor([[  1.5000,  -2.2500],\n        [100.0000,   0.0000]])");
+        assert_text(F32(CR_SHAPE(2, 2), 1.5f, -2.25f, 100, 0),
+                    "tensor([[  1.5000,  -2.2500],\n        [100.0000,   0.0000]])");
         assert_text(F32(CR_SHAPE(3), 1e-5f, 1, 1000), "tensor([1.0000e-05, 1.0000e+00, 1.0000e+03])");
         assert_text(F32(CR_SHAPE(4), NAN, INFINITY, -INFINITY, 1), "tensor([nan, inf, -inf, 1.])");
         assert_text(F32(CR_SHAPE(1), -NAN), "tensor([nan])");
@@ -73,8 +75,9 @@ static void large_tensors_are_summarised(void **state) {
 static void long_rows_are_broken_at_80_columns(void **state) {
     (void)state;
     CR_SCOPE {
-        assert_text(arange(CR_SHAPE(30)), "tensor([ 0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 17,\n"
-                                          "        18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29])");
+        assert_text(arange(CR_SHAPE(30)),
+                    "tensor([ 0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 17,\n"
+                    "        18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29])");
     }
 }
 
@@ -82,7 +85,8 @@ static void strides_and_devices_do_not_show(void **state) {
     (void)state;
     CR_SCOPE {
         cr_tensor *t = arange(CR_SHAPE(2, 3));
-        assert_text(cr_view_raw(t, CR_SHAPE(3, 2), CR_SHAPE(1, 3), 0), "tensor([[0, 3],\n        [1, 4],\n        [2, 5]])");
+        assert_text(cr_view_raw(t, CR_SHAPE(3, 2), CR_SHAPE(1, 3), 0),
+                    "tensor([[0, 3],\n        [1, 4],\n        [2, 5]])");
         assert_text(cr_view_raw(t, CR_SHAPE(2, 2), CR_SHAPE(0, 1), 4), "tensor([[4, 5],\n        [4, 5]])");
         assert_true(cr_cpu_set_device_count(2));
         cr_tensor *elsewhere = cr_empty(CR_I64, CR_SHAPE(1), (cr_device){CR_DEVICE_CPU, 1});
@@ -99,7 +103,9 @@ static void a_locale_with_commas_changes_nothing(void **state) {
     setenv("LOCPATH", temporary_folder, 1);
     const bool is_built = system(command) == 0 && setlocale(LC_NUMERIC, "de_DE.UTF-8");
     if (is_built) {
-        CR_SCOPE { assert_text(F32(CR_SHAPE(2), 0.5f, 1.25f), "tensor([0.5000, 1.2500])"); }
+        CR_SCOPE {
+            assert_text(F32(CR_SHAPE(2), 0.5f, 1.25f), "tensor([0.5000, 1.2500])");
+        }
         setlocale(LC_NUMERIC, "C");
     }
     snprintf(command, sizeof command, "rm -rf %s", in_folder("de_DE.UTF-8"));
@@ -172,7 +178,8 @@ static void write_case(FILE *list, int number, cr_tensor *t) {
     char name[16], file_name[32];
     snprintf(name, sizeof name, "%d", number);
     fprintf(list, "%s %s ", name, cr_dtype_name(cr_dtype_of(t)));
-    for (int i = 0; i < cr_ndim(t); i++) fprintf(list, "%lld,", (long long)cr_size(t, i));
+    for (int i = 0; i < cr_ndim(t); i++)
+        fprintf(list, "%lld,", (long long)cr_size(t, i));
     fprintf(list, "\n");
     const size_t bytes = (size_t)cr_numel(t) * cr_dtype_size(cr_dtype_of(t));
     void *data = cr_malloc(bytes);
@@ -217,10 +224,11 @@ static cr_tensor *strided_view(cr_tensor *t) {
 static void hundreds_of_tensors_print_as_in_pytorch(void **state) {
     (void)state;
     if (!has_python_module("torch")) skip();
-    const cr_shape shapes[] = {CR_SHAPE_0D,           CR_SHAPE(1),          CR_SHAPE(7),        CR_SHAPE(100),
-                               CR_SHAPE(1000),        CR_SHAPE(1001),       CR_SHAPE(3, 4),     CR_SHAPE(0, 2),
-                               CR_SHAPE(2, 3, 4),     CR_SHAPE(33, 31),     CR_SHAPE(7, 200),   CR_SHAPE(2, 2, 300),
-                               CR_SHAPE(9, 1, 8, 20), CR_SHAPE(1, 2, 3, 2), CR_SHAPE(2000, 1),  CR_SHAPE(1, 1, 1, 1, 1, 1, 1, 2)};
+    const cr_shape shapes[] = {
+        CR_SHAPE_0D,           CR_SHAPE(1),          CR_SHAPE(7),       CR_SHAPE(100),
+        CR_SHAPE(1000),        CR_SHAPE(1001),       CR_SHAPE(3, 4),    CR_SHAPE(0, 2),
+        CR_SHAPE(2, 3, 4),     CR_SHAPE(33, 31),     CR_SHAPE(7, 200),  CR_SHAPE(2, 2, 300),
+        CR_SHAPE(9, 1, 8, 20), CR_SHAPE(1, 2, 3, 2), CR_SHAPE(2000, 1), CR_SHAPE(1, 1, 1, 1, 1, 1, 1, 2)};
     FILE *list = fopen(in_folder("list"), "w");
     int number = 0;
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {

@@ -24,7 +24,8 @@ static const char *write_file(const char *header, size_t data_bytes) {
     const uint64_t length = strlen(header);
     memcpy(bytes, &length, 8);
     memcpy(bytes + 8, header, length);
-    for (size_t i = 0; i < data_bytes; i++) bytes[8 + length + i] = (char)i;
+    for (size_t i = 0; i < data_bytes; i++)
+        bytes[8 + length + i] = (char)i;
     const char *path = in_folder("hand-made.safetensors");
     write_bytes(path, bytes, 8 + length + data_bytes);
     return path;
@@ -34,7 +35,8 @@ static const char *write_file(const char *header, size_t data_bytes) {
 static cr_tensor *counting(cr_dtype dtype, cr_shape shape) {
     cr_tensor *t = cr_empty(dtype, shape, CR_CPU);
     uint8_t *bytes = cr_data(t);
-    for (size_t i = 0; i < (size_t)cr_numel(t) * cr_dtype_size(dtype); i++) bytes[i] = (uint8_t)(dtype == CR_BOOL ? i % 2 : i * 7 + 1);
+    for (size_t i = 0; i < (size_t)cr_numel(t) * cr_dtype_size(dtype); i++)
+        bytes[i] = (uint8_t)(dtype == CR_BOOL ? i % 2 : i * 7 + 1);
     return t;
 }
 
@@ -63,7 +65,8 @@ static void every_dtype_comes_back(void **state) {
             if (cr_numel(t)) {
                 const size_t bytes = (size_t)cr_numel(t) * cr_dtype_size(cr_dtype_of(t));
                 assert_memory_equal(cr_data(t), cr_data(tensors[i].tensor), bytes);
-                assert_true(cr_shares_storage(t, cr_safetensors_tensor(file, tensors[i].name))); /* aligned: not a copy */
+                assert_true(
+                    cr_shares_storage(t, cr_safetensors_tensor(file, tensors[i].name))); /* aligned: not a copy */
             }
         }
         assert_string_equal(cr_safetensors_metadata(file, "note"), "ünïcode \\ \"quoted\"");
@@ -111,7 +114,8 @@ static void unaligned_tensors_of_other_writers_are_copied(void **state) {
     (void)state;
     CR_SCOPE {
         const char *path = write_file("{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},"
-                                      "\"b\":{\"dtype\":\"I32\",\"shape\":[2],\"data_offsets\":[3,11]}}  ", 11);
+                                      "\"b\":{\"dtype\":\"I32\",\"shape\":[2],\"data_offsets\":[3,11]}}  ",
+                                      11);
         cr_safetensors *file = cr_safetensors_open(path);
         assert_cr_ok();
         cr_tensor *b = cr_safetensors_tensor(file, "b");
@@ -126,7 +130,8 @@ static void what_the_format_allows_but_we_lack_is_unsupported(void **state) {
     const char *path = write_file("{\"f8\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]},"
                                   "\"deep\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[4,6]},"
                                   "\"fine\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[6,8]},"
-                                  "\"bools\":{\"dtype\":\"BOOL\",\"shape\":[2],\"data_offsets\":[8,10]}}", 10);
+                                  "\"bools\":{\"dtype\":\"BOOL\",\"shape\":[2],\"data_offsets\":[8,10]}}",
+                                  10);
     cr_safetensors *file = cr_safetensors_open(path);
     assert_cr_ok();
     assert_null(cr_safetensors_tensor(file, "f8"));
@@ -166,9 +171,14 @@ static void files_that_break_the_format_are_refused(void **state) {
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,0]}}", 0, "int64"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[99999999999999999999],\"data_offsets\":[0,1]}}", 1, "too big"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2, "gap"},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 2, "2 bytes of data, but its tensors take 1"},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 3, "overlap"},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2, "duplicate"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 2,
+         "2 bytes of data, but its tensors take 1"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+         "offsets\":[1,3]}}",
+         3, "overlap"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_"
+         "offsets\":[1,2]}}",
+         2, "duplicate"},
         {"{\"__metadata__\":{\"a\":1}}", 0, "is not text"},
         {"{\"__metadata__\":[]}", 0, "__metadata__"},
     };
@@ -198,8 +208,8 @@ static void saving_checks_its_arguments(void **state) {
     (void)state;
     CR_SCOPE {
         cr_tensor *t = cr_scalar(1, CR_F32);
-        const cr_named_tensor twins[] = {{"a", t}, {"b", t}, {"a", t}}, reserved = {"__metadata__", t}, nameless = {NULL, t},
-                              nothing = {"n", NULL}, invalid = {"\xff\xfe", t};
+        const cr_named_tensor twins[] = {{"a", t}, {"b", t}, {"a", t}}, reserved = {"__metadata__", t},
+                              nameless = {NULL, t}, nothing = {"n", NULL}, invalid = {"\xff\xfe", t};
         const cr_text_pair twice[] = {{"k", "1"}, {"k", "2"}}, half = {"k", NULL};
         assert_false(cr_safetensors_save(in_folder("bad"), twins, 3, NULL, 0));
         assert_cr_error(CR_ERROR_ARGUMENT, "two tensors are named \"a\"");
@@ -229,7 +239,8 @@ static void each_failing_allocation_is_an_error(void **state) {
     (void)state;
     CR_SCOPE {
         cr_tensor *t = counting(CR_F32, CR_SHAPE(4, 6));
-        const cr_named_tensor tensors[] = {{"plain", t}, {"strided", cr_view_raw(t, CR_SHAPE(6, 4), CR_SHAPE(1, 6), 0)}};
+        const cr_named_tensor tensors[] = {{"plain", t},
+                                           {"strided", cr_view_raw(t, CR_SHAPE(6, 4), CR_SHAPE(1, 6), 0)}};
         const cr_text_pair metadata = {"key", "value"};
         assert_true(cr_safetensors_save(in_folder("f"), tensors, 2, &metadata, 1));
         const int64_t before = cr_memory_stats().live_bytes;
@@ -276,7 +287,8 @@ static void save_for_ever(const char *path) {
         CR_SCOPE {
             cr_tensor *t = cr_empty(CR_I32, CR_SHAPE(50000), CR_CPU);
             int32_t *values = cr_data(t);
-            for (int i = 0; i < 50000; i++) values[i] = round;
+            for (int i = 0; i < 50000; i++)
+                values[i] = round;
             const cr_named_tensor tensors[] = {{"a", t}, {"b", t}};
             if (!cr_safetensors_save(path, tensors, 2, NULL, 0)) _exit(1);
         }
@@ -300,7 +312,8 @@ static void a_kill_at_any_moment_leaves_a_whole_file(void **state) {
         CR_SCOPE {
             cr_safetensors *file = cr_safetensors_open(path);
             assert_cr_ok();
-            cr_tensor *a = cr_safetensors_tensor(file, "a"), *b = cr_safetensors_tensor(file, cr_safetensors_has(file, "b") ? "b" : "a");
+            cr_tensor *a = cr_safetensors_tensor(file, "a"),
+                      *b = cr_safetensors_tensor(file, cr_safetensors_has(file, "b") ? "b" : "a");
             assert_cr_ok();
             const int64_t last = cr_numel(a) - 1;
             if (last > 0) {

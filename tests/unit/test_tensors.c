@@ -31,9 +31,12 @@ static void shapes_broadcast_by_numpys_rule(void **state) {
     static const struct {
         cr_shape a, b, expected;
     } rows[] = {
-        {CR_SHAPE_0D, CR_SHAPE_0D, CR_SHAPE_0D},          {CR_SHAPE_0D, CR_SHAPE(3), CR_SHAPE(3)},
-        {CR_SHAPE(2, 3), CR_SHAPE(3), CR_SHAPE(2, 3)},    {CR_SHAPE(2, 1), CR_SHAPE(1, 4), CR_SHAPE(2, 4)},
-        {CR_SHAPE(0), CR_SHAPE(1), CR_SHAPE(0)},          {CR_SHAPE(5, 1, 3), CR_SHAPE(0, 1), CR_SHAPE(5, 0, 3)},
+        {CR_SHAPE_0D, CR_SHAPE_0D, CR_SHAPE_0D},
+        {CR_SHAPE_0D, CR_SHAPE(3), CR_SHAPE(3)},
+        {CR_SHAPE(2, 3), CR_SHAPE(3), CR_SHAPE(2, 3)},
+        {CR_SHAPE(2, 1), CR_SHAPE(1, 4), CR_SHAPE(2, 4)},
+        {CR_SHAPE(0), CR_SHAPE(1), CR_SHAPE(0)},
+        {CR_SHAPE(5, 1, 3), CR_SHAPE(0, 1), CR_SHAPE(5, 0, 3)},
         {CR_SHAPE(1, 1, 1, 1, 1, 1, 1, 7), CR_SHAPE(2, 1, 1), CR_SHAPE(1, 1, 1, 1, 1, 2, 1, 7)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -150,7 +153,8 @@ static void a_tensor_tells_its_geometry(void **state) {
         assert_true(cr_shape_equal(strides, CR_SHAPE(60, 1, 15, 3)));
         cr_tensor *picture = cr_empty_strided(CR_F32, CR_SHAPE(2, 3, 4, 5), strides, CR_CPU);
         assert_true(cr_is_channels_last(picture) && !cr_is_contiguous(picture));
-        assert_true(cr_is_contiguous(cr_view_raw(t, CR_SHAPE(2, 1, 4), CR_SHAPE(4, 99, 1), 0))); /* a size of 1 may have any stride */
+        assert_true(cr_is_contiguous(
+            cr_view_raw(t, CR_SHAPE(2, 1, 4), CR_SHAPE(4, 99, 1), 0))); /* a size of 1 may have any stride */
         assert_true(cr_is_contiguous(cr_empty(CR_F32, CR_SHAPE(0, 3), CR_CPU)));
         assert_null(cr_data(cr_empty(CR_F32, CR_SHAPE(0, 3), CR_CPU)));
         assert_null(cr_data_f32(t));
@@ -176,7 +180,10 @@ static void one_element_reads_as_a_number_of_any_dtype(void **state) {
     (void)state;
     CR_SCOPE {
         for (int dtype = 0; dtype < CR_DTYPE_COUNT; dtype++) {
-            const double given = dtype == CR_BOOL ? 1 : cr_dtype_is_floating((cr_dtype)dtype) ? -2.5 : dtype == CR_U8 ? 200 : -100;
+            const double given = dtype == CR_BOOL                        ? 1
+                                 : cr_dtype_is_floating((cr_dtype)dtype) ? -2.5
+                                 : dtype == CR_U8                        ? 200
+                                                                         : -100;
             cr_tensor *t = cr_scalar(given, (cr_dtype)dtype);
             assert_true(cr_item(t) == given);
             assert_int_equal(cr_item_i64(t), (int64_t)given);
@@ -230,11 +237,14 @@ static bool mark(const cr_tensor *t, int64_t *order, int64_t count, uint8_t *mar
     bool met = false;
     for (int64_t done = 0; done < count; done++) {
         int64_t offset = t->offset;
-        for (int i = 0; i < t->ndim; i++) offset += index[i] * t->strides[i];
+        for (int i = 0; i < t->ndim; i++)
+            offset += index[i] * t->strides[i];
         order[done] = offset;
         met |= marks[offset * size] == 1;
-        for (int64_t b = 0; b < size; b++) marks[offset * size + b] = 1;
-        for (int i = t->ndim - 1; i >= 0 && ++index[i] == t->sizes[i]; i--) index[i] = 0;
+        for (int64_t b = 0; b < size; b++)
+            marks[offset * size + b] = 1;
+        for (int i = t->ndim - 1; i >= 0 && ++index[i] == t->sizes[i]; i--)
+            index[i] = 0;
     }
     return met;
 }
@@ -246,7 +256,8 @@ static void copies_follow_any_strides(void **state) {
         cr_tensor *base = cr_empty(CR_I32, CR_SHAPE(ROOM), CR_CPU);
         int32_t *values = cr_data(base), copy[256];
         int64_t order[256];
-        for (int i = 0; i < ROOM; i++) values[i] = i * 3;
+        for (int i = 0; i < ROOM; i++)
+            values[i] = i * 3;
         for (uint64_t seed = 0; seed < 500; seed++) {
             CR_SCOPE {
                 uint8_t marks[ROOM * 4] = {0};
@@ -255,7 +266,8 @@ static void copies_follow_any_strides(void **state) {
                 const int64_t count = cr_numel(view);
                 mark(view, order, count, marks);
                 assert_true(cr_copy_to_host(view, copy, (size_t)count * 4));
-                for (int64_t i = 0; i < count; i++) assert_int_equal(copy[i], order[i] * 3);
+                for (int64_t i = 0; i < count; i++)
+                    assert_int_equal(copy[i], order[i] * 3);
             }
         }
         assert_false(cr_copy_to_host(base, copy, 4));
@@ -284,7 +296,8 @@ static void overlaps_are_what_marking_every_byte_finds(void **state) {
                 const bool a_meets_itself = mark(a, order, cr_numel(a), a_marks);
                 mark(b, order, cr_numel(b), b_marks);
                 bool meet = false;
-                for (int i = 0; i < ROOM * 8; i++) meet |= a_marks[i] && b_marks[i];
+                for (int i = 0; i < ROOM * 8; i++)
+                    meet |= a_marks[i] && b_marks[i];
                 const bool is_same = b_dtype == CR_I32 && a->offset == b->offset && a->ndim == 0 && b->ndim == 0;
                 assert_int_equal(cr_tensor_partly_overlaps(a, b), meet && !is_same);
                 assert_int_equal(cr_tensor_partly_overlaps(b, a), meet && !is_same);

@@ -1,7 +1,7 @@
 /* Ops by name, and a listing of the table: for tools, bindings and tests. Included by <cresset/ops.h>. */
 
-/* Runs the op `name`. `attributes` is text, "stride=[2,2] groups=1" (NULL or "": the defaults); an absent optional input
- * is NULL. Fills outputs[0 … output_count-1]; fewer than the op has is allowed. */
+/* Runs the op `name`. `attributes` is text, "stride=[2,2] groups=1" (NULL or "": the defaults); an absent optional
+ * input is NULL. Fills outputs[0 … output_count-1]; fewer than the op has is allowed. */
 CR_API bool cr_op_call(const char *name, cr_tensor *const *inputs, int input_count, const char *attributes,
                        cr_tensor **outputs, int output_count);
 
@@ -13,7 +13,7 @@ typedef struct cr_op_description {
     const char *expression; /* a pointwise op's formula, or NULL */
     int attribute_count;
     bool is_pointwise, is_view, is_random;
-    bool has_gradient;      /* a rule of its own, or a decomposition into ops that have one */
+    bool has_gradient; /* a rule of its own, or a decomposition into ops that have one */
     bool has_decomposition;
     bool has_kernel_cpu, has_kernel_cuda;
 } cr_op_description;

@@ -1,5 +1,5 @@
-/* Indexing: elements chosen by tensors of indices (i64 or i32). An index outside its dim is an error that names it; it is
- * never read or written. Included by <cresset/ops.h>. */
+/* Indexing: elements chosen by tensors of indices (i64 or i32). An index outside its dim is an error that names it; it
+ * is never read or written. Included by <cresset/ops.h>. */
 
 /* Positions `index` [n] of a dim, in that order. */
 CR_API cr_tensor *cr_index_select(cr_tensor *x, int dim, cr_tensor *index);

@@ -2,8 +2,8 @@
 typedef enum cr_reduction { CR_REDUCTION_NONE = 0, CR_REDUCTION_MEAN = 1, CR_REDUCTION_SUM = 2 } cr_reduction;
 
 #define CR_LOSS_ATTRIBUTES(A, op)                                                                                      \
-    A(op, INT, reduction, CR_REDUCTION_MEAN) A(op, INT, ignore_index, -100) A(op, FLOAT, label_smoothing, 0)           \
-    A(op, FLOAT, beta, 1)
+    A(op, INT, reduction, CR_REDUCTION_MEAN)                                                                           \
+    A(op, INT, ignore_index, -100) A(op, FLOAT, label_smoothing, 0) A(op, FLOAT, beta, 1)
 CR_OPTIONS(loss_row, CR_LOSS_ATTRIBUTES)
 /* What may be named behind the operands; each loss says what it reads beside .reduction. */
 typedef struct cr_loss_options {
@@ -27,8 +27,8 @@ CR_API cr_tensor *cr_huber_loss_with(cr_tensor *x, cr_tensor *y, const cr_loss_o
 CR_API cr_tensor *cr_bce_with(cr_tensor *x, cr_tensor *y, const cr_loss_options *options);
 /* The same of sigmoid(x), without overflow. Reads .weight and .pos_weight (of the positive class). */
 CR_API cr_tensor *cr_bce_with_logits_with(cr_tensor *x, cr_tensor *y, const cr_loss_options *options);
-/* -x[target] of log-probabilities x [N, C, …] and classes target [N, …] (i64). Reads .weight [C] and .ignore_index. A class
- * outside 0 … C-1 is an error. */
+/* -x[target] of log-probabilities x [N, C, …] and classes target [N, …] (i64). Reads .weight [C] and .ignore_index. A
+ * class outside 0 … C-1 is an error. */
 CR_API cr_tensor *cr_nll_loss_with(cr_tensor *x, cr_tensor *target, const cr_loss_options *options);
 /* nll of log_softmax: x [N, C, …] or [C]; target of classes, or floating probabilities of x's shape. Reads .weight,
  * .ignore_index and .label_smoothing. */
@@ -37,14 +37,18 @@ CR_API cr_tensor *cr_cross_entropy_with(cr_tensor *x, cr_tensor *target, const c
 CR_API cr_tensor *cr_kl_div_with(cr_tensor *x, cr_tensor *y, const cr_loss_options *options);
 #ifndef __cplusplus
 #define CR_LOSS_(...)                                                                                                  \
-    (&(cr_loss_options){.size = sizeof(cr_loss_options), .reduction = CR_REDUCTION_MEAN, .ignore_index = -100, .beta = 1, __VA_ARGS__})
-#define cr_mse_loss(x, y, ...) cr_mse_loss_with(x, y, CR_LOSS_(__VA_ARGS__))
-#define cr_l1_loss(x, y, ...) cr_l1_loss_with(x, y, CR_LOSS_(__VA_ARGS__))
-#define cr_smooth_l1_loss(x, y, ...) cr_smooth_l1_loss_with(x, y, CR_LOSS_(__VA_ARGS__))
-#define cr_huber_loss(x, y, ...) cr_huber_loss_with(x, y, CR_LOSS_(__VA_ARGS__))
-#define cr_bce(x, y, ...) cr_bce_with(x, y, CR_LOSS_(__VA_ARGS__))
-#define cr_bce_with_logits(x, y, ...) cr_bce_with_logits_with(x, y, CR_LOSS_(__VA_ARGS__))
-#define cr_nll_loss(x, target, ...) cr_nll_loss_with(x, target, CR_LOSS_(__VA_ARGS__))
+    (&(cr_loss_options){.size = sizeof(cr_loss_options),                                                               \
+                        .reduction = CR_REDUCTION_MEAN,                                                                \
+                        .ignore_index = -100,                                                                          \
+                        .beta = 1,                                                                                     \
+                        __VA_ARGS__})
+#define cr_mse_loss(x, y, ...)           cr_mse_loss_with(x, y, CR_LOSS_(__VA_ARGS__))
+#define cr_l1_loss(x, y, ...)            cr_l1_loss_with(x, y, CR_LOSS_(__VA_ARGS__))
+#define cr_smooth_l1_loss(x, y, ...)     cr_smooth_l1_loss_with(x, y, CR_LOSS_(__VA_ARGS__))
+#define cr_huber_loss(x, y, ...)         cr_huber_loss_with(x, y, CR_LOSS_(__VA_ARGS__))
+#define cr_bce(x, y, ...)                cr_bce_with(x, y, CR_LOSS_(__VA_ARGS__))
+#define cr_bce_with_logits(x, y, ...)    cr_bce_with_logits_with(x, y, CR_LOSS_(__VA_ARGS__))
+#define cr_nll_loss(x, target, ...)      cr_nll_loss_with(x, target, CR_LOSS_(__VA_ARGS__))
 #define cr_cross_entropy(x, target, ...) cr_cross_entropy_with(x, target, CR_LOSS_(__VA_ARGS__))
-#define cr_kl_div(x, y, ...) cr_kl_div_with(x, y, CR_LOSS_(__VA_ARGS__))
+#define cr_kl_div(x, y, ...)             cr_kl_div_with(x, y, CR_LOSS_(__VA_ARGS__))
 #endif

@@ -1,5 +1,6 @@
-/* Reductions: over the named dims (none named: all), which go, or stay with size 1 under .keepdim. Included by <cresset/ops.h>.
- * f32 sums are added in blocks and then in f64: their error does not grow with the length, and does not depend on threads. */
+/* Reductions: over the named dims (none named: all), which go, or stay with size 1 under .keepdim. Included by
+ * <cresset/ops.h>. f32 sums are added in blocks and then in f64: their error does not grow with the length, and does
+ * not depend on threads. */
 
 #define CR_SUM_ATTRIBUTES(A, op)                                                                                       \
     A(op, DIMS, dims, {0, {0}}) A(op, BOOL, keepdim, false) A(op, DTYPE, dtype, CR_DTYPE_DEFAULT)
@@ -44,15 +45,15 @@ CR_API cr_tensor *cr_cumsum(cr_tensor *x, int dim);
 CR_API cr_tensor *cr_cumprod(cr_tensor *x, int dim);
 
 #ifndef __cplusplus
-#define cr_sum(x, ...) cr_sum_with(x, CR_WITH(sum, CR_SUM_ATTRIBUTES, __VA_ARGS__))
-#define cr_mean(x, ...) cr_mean_with(x, CR_WITH(sum, CR_SUM_ATTRIBUTES, __VA_ARGS__))
-#define cr_prod(x, ...) cr_prod_with(x, CR_WITH(sum, CR_SUM_ATTRIBUTES, __VA_ARGS__))
-#define cr_amax(x, ...) cr_amax_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
-#define cr_amin(x, ...) cr_amin_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
-#define cr_any(x, ...) cr_any_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
-#define cr_all(x, ...) cr_all_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
+#define cr_sum(x, ...)       cr_sum_with(x, CR_WITH(sum, CR_SUM_ATTRIBUTES, __VA_ARGS__))
+#define cr_mean(x, ...)      cr_mean_with(x, CR_WITH(sum, CR_SUM_ATTRIBUTES, __VA_ARGS__))
+#define cr_prod(x, ...)      cr_prod_with(x, CR_WITH(sum, CR_SUM_ATTRIBUTES, __VA_ARGS__))
+#define cr_amax(x, ...)      cr_amax_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
+#define cr_amin(x, ...)      cr_amin_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
+#define cr_any(x, ...)       cr_any_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
+#define cr_all(x, ...)       cr_all_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
 #define cr_logsumexp(x, ...) cr_logsumexp_with(x, CR_WITH(reduce, CR_REDUCE_ATTRIBUTES, __VA_ARGS__))
-#define cr_var(x, ...) cr_var_with(x, CR_WITH(var, CR_VAR_ATTRIBUTES, __VA_ARGS__))
-#define cr_std(x, ...) cr_std_with(x, CR_WITH(var, CR_VAR_ATTRIBUTES, __VA_ARGS__))
-#define cr_norm(x, ...) cr_norm_with(x, CR_WITH(norm, CR_NORM_ATTRIBUTES, __VA_ARGS__))
+#define cr_var(x, ...)       cr_var_with(x, CR_WITH(var, CR_VAR_ATTRIBUTES, __VA_ARGS__))
+#define cr_std(x, ...)       cr_std_with(x, CR_WITH(var, CR_VAR_ATTRIBUTES, __VA_ARGS__))
+#define cr_norm(x, ...)      cr_norm_with(x, CR_WITH(norm, CR_NORM_ATTRIBUTES, __VA_ARGS__))
 #endif

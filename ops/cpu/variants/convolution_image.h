@@ -51,8 +51,7 @@ static void NAMED(pad_plane)(const NAMED(padded) * p, const T *source, T *target
                     target[l] = 0;
             else
                 NAMED(pad_row)
-                (source + (i0 * p->in[1] + i1) * p->in[2], target, p->in[2], p->step[2], f2 - p->padding[2],
-                 p->size[2]);
+            (source + (i0 * p->in[1] + i1) * p->in[2], target, p->in[2], p->step[2], f2 - p->padding[2], p->size[2]);
         }
     }
 }
@@ -169,7 +168,7 @@ static void NAMED(pad_range)(void *context, int64_t begin, int64_t end) {
             for (int64_t b = 0; b < p->phase_count[1]; b++)
                 for (int64_t c = 0; c < p->phase_count[2]; c++, target += plane)
                     NAMED(pad_plane)
-                    (p, p->source + item * p->item_source, target, p->phases[0][a], p->phases[1][b], p->phases[2][c]);
+        (p, p->source + item * p->item_source, target, p->phases[0][a], p->phases[1][b], p->phases[2][c]);
     }
 }
 

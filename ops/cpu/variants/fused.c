@@ -15,9 +15,11 @@ typedef struct fused_job {
     int64_t strides[CR_FUSED_OPERANDS][CR_MAX_DIMS];
 } fused_job;
 
-/* ---------------------------------------------------------------- the interpreter: slots hold the compute type of their dtype */
+/* ---------------------------------------------------------------- the interpreter: slots hold the compute type of
+ * their dtype */
 #define CONVERT(from_type, to_type)                                                                                    \
-    for (int64_t i = 0; i < count; i++) ((to_type *)to)[i] = (to_type)((const from_type *)from)[i];                    \
+    for (int64_t i = 0; i < count; i++)                                                                                \
+        ((to_type *)to)[i] = (to_type)((const from_type *)from)[i];                                                    \
     break
 static void convert(const void *from, cr_compute have, void *to, cr_compute want, int64_t count) {
     switch (3 * have + want) {
@@ -33,12 +35,14 @@ static void convert(const void *from, cr_compute have, void *to, cr_compute want
 
 /* Integers as their dtype holds them; bool is 0 or 1. */
 #define WRAP(type)                                                                                                     \
-    for (int64_t i = 0; i < count; i++) values[i] = (type)values[i];                                                   \
+    for (int64_t i = 0; i < count; i++)                                                                                \
+        values[i] = (type)values[i];                                                                                   \
     break
 static void wrap(int64_t *values, cr_dtype dtype, bool lowest_bit, int64_t count) {
     switch (dtype) {
     case CR_BOOL:
-        for (int64_t i = 0; i < count; i++) values[i] = lowest_bit ? values[i] & 1 : values[i] != 0;
+        for (int64_t i = 0; i < count; i++)
+            values[i] = lowest_bit ? values[i] & 1 : values[i] != 0;
         break;
     case CR_U8: WRAP(uint8_t);
     case CR_I8: WRAP(int8_t);
@@ -48,7 +52,8 @@ static void wrap(int64_t *values, cr_dtype dtype, bool lowest_bit, int64_t count
     }
 }
 
-static void run_instruction(const cr_fused_program *program, const cr_fused_instruction *in, const void *const *slots, void *result, int64_t count) {
+static void run_instruction(const cr_fused_program *program, const cr_fused_instruction *in, const void *const *slots,
+                            void *result, int64_t count) {
     _Alignas(64) char converted[3][TILE * 8];
     const void *operands[3] = {result, result, result};
     for (int i = 0; i < in->operand_count; i++) {
@@ -62,7 +67,8 @@ static void run_instruction(const cr_fused_program *program, const cr_fused_inst
     if (in->info->class == CR_CLASS_COMPARE) {
         uint8_t flags[TILE];
         loop(operands, flags, in->numbers, count);
-        for (int64_t i = 0; i < count; i++) ((int64_t *)result)[i] = flags[i];
+        for (int64_t i = 0; i < count; i++)
+            ((int64_t *)result)[i] = flags[i];
         return;
     }
     const cr_compute kept = cr_compute_of(in->dtype);
@@ -85,7 +91,8 @@ static void run_tiles(const fused_job *job, int64_t begin, int64_t end) {
         int64_t count = cr_tile_length(it, start, end);
         if (count > TILE) count = TILE;
         for (int i = 0; i < program->input_count; i++)
-            slots[i] = cr_tile_load(it, program->output_count + i, start, count, cr_compute_of(program->inputs[i]), buffers[i]);
+            slots[i] = cr_tile_load(it, program->output_count + i, start, count, cr_compute_of(program->inputs[i]),
+                                    buffers[i]);
         for (int i = 0; i < program->instruction_count; i++) {
             const int slot = program->input_count + i;
             run_instruction(program, &program->instructions[i], slots, buffers[slot], count);
@@ -108,10 +115,13 @@ static void run_range(void *context, int64_t begin, int64_t end) {
         run_tiles(job, begin, end);
 }
 
-static void begin_iteration(cr_iteration *it, cr_tensor *const *outputs, int output_count, cr_tensor *const *inputs, int input_count) {
+static void begin_iteration(cr_iteration *it, cr_tensor *const *outputs, int output_count, cr_tensor *const *inputs,
+                            int input_count) {
     cr_iteration_begin(it, outputs[0]);
-    for (int i = 1; i < output_count; i++) cr_iteration_add(it, outputs[i]);
-    for (int i = 0; i < input_count; i++) cr_iteration_add(it, inputs[i]);
+    for (int i = 1; i < output_count; i++)
+        cr_iteration_add(it, outputs[i]);
+    for (int i = 0; i < input_count; i++)
+        cr_iteration_add(it, inputs[i]);
     cr_iteration_merge(it);
 }
 
@@ -122,7 +132,8 @@ void CR_NAME(cr_fused_geometry)(cr_fused_program *program, cr_tensor *const *out
     cr_iteration it;
     begin_iteration(&it, outputs, program->output_count, inputs, program->input_count);
     program->ndim = it.ndim;
-    for (int k = 0; k < it.operand_count; k++) program->inner[k] = inner_class(it.operands[k].strides[it.ndim - 1]);
+    for (int k = 0; k < it.operand_count; k++)
+        program->inner[k] = inner_class(it.operands[k].strides[it.ndim - 1]);
 }
 
 /* The compiled function fits only the geometry that it was made for. */

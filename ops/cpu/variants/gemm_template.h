@@ -1,8 +1,9 @@
 /* C = A B + bias for one element type: define T, LANES and NAMED(x) before including it.
  *
- * A is packed into panels of TILE_ROWS rows and B into panels of TILE_COLUMNS columns, whatever their strides; a micro-kernel
- * keeps a TILE_ROWS x TILE_COLUMNS block of C in registers over DEPTH_BLOCK steps (Goto, van de Geijn, "Anatomy of
- * high-performance matrix multiplication", 2008). Every element of C is summed in the same order for any number of threads. */
+ * A is packed into panels of TILE_ROWS rows and B into panels of TILE_COLUMNS columns, whatever their strides; a
+ * micro-kernel keeps a TILE_ROWS x TILE_COLUMNS block of C in registers over DEPTH_BLOCK steps (Goto, van de Geijn,
+ * "Anatomy of high-performance matrix multiplication", 2008). Every element of C is summed in the same order for any
+ * number of threads. */
 
 typedef T NAMED(vector) __attribute__((vector_size(LANES * sizeof(T))));
 typedef T NAMED(loose) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
@@ -26,7 +27,8 @@ static void NAMED(pack_a)(void *context, int64_t begin, int64_t end) {
         const int64_t first = p * TILE_ROWS, rows = g->m - first < TILE_ROWS ? g->m - first : TILE_ROWS;
         const T *from = g->a + first * g->a_row;
         for (int64_t r = 0; r < TILE_ROWS; r++)
-            for (int64_t k = 0; k < g->k; k++) to[k * TILE_ROWS + r] = r < rows ? from[r * g->a_row + k * g->a_column] : 0;
+            for (int64_t k = 0; k < g->k; k++)
+                to[k * TILE_ROWS + r] = r < rows ? from[r * g->a_row + k * g->a_column] : 0;
     }
 }
 
@@ -39,20 +41,24 @@ static void NAMED(pack_b)(void *context, int64_t begin, int64_t end) {
         const int64_t first = p * COLUMNS, columns = g->n - first < COLUMNS ? g->n - first : COLUMNS;
         const T *from = g->b + first * g->b_column;
         if (g->b_column == 1 && columns == COLUMNS) {
-            for (int64_t k = 0; k < g->k; k++) memcpy(to + k * COLUMNS, from + k * g->b_row, sizeof(T) * COLUMNS);
+            for (int64_t k = 0; k < g->k; k++)
+                memcpy(to + k * COLUMNS, from + k * g->b_row, sizeof(T) * COLUMNS);
         } else if (g->b_row == 1) { /* B is a transposed view: read along its rows */
             for (int64_t c = 0; c < COLUMNS; c++)
-                for (int64_t k = 0; k < g->k; k++) to[k * COLUMNS + c] = c < columns ? from[c * g->b_column + k] : 0;
+                for (int64_t k = 0; k < g->k; k++)
+                    to[k * COLUMNS + c] = c < columns ? from[c * g->b_column + k] : 0;
         } else {
             for (int64_t k = 0; k < g->k; k++)
-                for (int64_t c = 0; c < COLUMNS; c++) to[k * COLUMNS + c] = c < columns ? from[k * g->b_row + c * g->b_column] : 0;
+                for (int64_t c = 0; c < COLUMNS; c++)
+                    to[k * COLUMNS + c] = c < columns ? from[k * g->b_row + c * g->b_column] : 0;
         }
     }
 }
 
 /* ---------------------------------------------------------------- the micro-kernel */
 /* block[r] (+)= Σ_k a[k][r] · b[k][:] */
-static inline __attribute__((always_inline)) void NAMED(micro)(const T *a, const T *b, int64_t depth, NAMED(vector) block[TILE_ROWS][2]) {
+static inline __attribute__((always_inline)) void NAMED(micro)(const T *a, const T *b, int64_t depth,
+                                                               NAMED(vector) block[TILE_ROWS][2]) {
     for (int64_t k = 0; k < depth; k++, a += TILE_ROWS, b += 2 * LANES) {
         const NAMED(vector) b0 = *(const NAMED(loose) *)b, b1 = *(const NAMED(loose) *)(b + LANES);
         for (int r = 0; r < TILE_ROWS; r++) {
@@ -63,11 +69,12 @@ static inline __attribute__((always_inline)) void NAMED(micro)(const T *a, const
     }
 }
 
-static void NAMED(tile)(const NAMED(gemm) *g, int64_t row_panel, int64_t column_panel, int64_t start, int64_t depth) {
+static void NAMED(tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t column_panel, int64_t start, int64_t depth) {
     enum { COLUMNS = 2 * LANES };
     NAMED(vector) block[TILE_ROWS][2];
     const int64_t row = row_panel * TILE_ROWS, column = column_panel * COLUMNS;
-    const int64_t rows = g->m - row < TILE_ROWS ? g->m - row : TILE_ROWS, columns = g->n - column < COLUMNS ? g->n - column : COLUMNS;
+    const int64_t rows = g->m - row < TILE_ROWS ? g->m - row : TILE_ROWS,
+                  columns = g->n - column < COLUMNS ? g->n - column : COLUMNS;
     const T *a = g->packed_a + row_panel * TILE_ROWS * g->k + start * TILE_ROWS;
     const T *b = g->packed_b + column_panel * COLUMNS * g->k + start * COLUMNS;
     T edge[TILE_ROWS * COLUMNS], *c = g->c + row * g->c_row + column;
@@ -88,7 +95,8 @@ static void NAMED(tile)(const NAMED(gemm) *g, int64_t row_panel, int64_t column_
         *(NAMED(loose) *)(to + r * step) = block[r][0];
         *(NAMED(loose) *)(to + r * step + LANES) = block[r][1];
     }
-    for (int64_t r = 0; !whole && r < rows; r++) memcpy(c + r * g->c_row, edge + r * COLUMNS, (size_t)columns * sizeof(T));
+    for (int64_t r = 0; !whole && r < rows; r++)
+        memcpy(c + r * g->c_row, edge + r * COLUMNS, (size_t)columns * sizeof(T));
 }
 
 /* A task is GROUP_ROWS panels of A times GROUP_COLUMNS panels of B: B's part stays in the cache over the rows. */
@@ -103,7 +111,8 @@ static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
         for (int64_t start = 0; start < g->k || (start == 0 && g->k == 0); start += DEPTH_BLOCK) {
             const int64_t depth = g->k - start < DEPTH_BLOCK ? g->k - start : DEPTH_BLOCK;
             for (int64_t c = column; c < column_end; c++)
-                for (int64_t r = row; r < row_end; r++) NAMED(tile)(g, r, c, start, depth);
+                for (int64_t r = row; r < row_end; r++)
+                    NAMED(tile)(g, r, c, start, depth);
         }
     }
 }
@@ -116,10 +125,12 @@ static void NAMED(few_rows)(void *context, int64_t begin, int64_t end) {
         const T *a = g->a + row * g->a_row;
         T *c = g->c + row * g->c_row;
         if (g->b_column == 1) {
-            for (int64_t i = begin; i < end; i++) c[i] = g->bias ? g->bias[i] : 0;
+            for (int64_t i = begin; i < end; i++)
+                c[i] = g->bias ? g->bias[i] : 0;
             for (int64_t k = 0; k < g->k; k++) {
                 const T factor = a[k * g->a_column], *b = g->b + k * g->b_row;
-                for (int64_t i = begin; i < end; i++) c[i] += factor * b[i];
+                for (int64_t i = begin; i < end; i++)
+                    c[i] += factor * b[i];
             }
             continue;
         }
@@ -129,15 +140,18 @@ static void NAMED(few_rows)(void *context, int64_t begin, int64_t end) {
             int64_t k = 0;
             if (g->b_row == 1 && g->a_column == 1)
                 for (; k + 4 * LANES <= g->k; k += 4 * LANES)
-                    for (int l = 0; l < 4 * LANES; l++) sums[l] += a[k + l] * b[k + l];
-            for (int l = 0; k < g->k; k++, l = (l + 1) % (4 * LANES)) sums[l] += a[k * g->a_column] * b[k * g->b_row];
-            for (int l = 0; l < 4 * LANES; l++) total += sums[l];
+                    for (int l = 0; l < 4 * LANES; l++)
+                        sums[l] += a[k + l] * b[k + l];
+            for (int l = 0; k < g->k; k++, l = (l + 1) % (4 * LANES))
+                sums[l] += a[k * g->a_column] * b[k * g->b_row];
+            for (int l = 0; l < 4 * LANES; l++)
+                total += sums[l];
             c[i] = total;
         }
     }
 }
 
-static bool NAMED(run)(NAMED(gemm) *g) {
+static bool NAMED(run)(NAMED(gemm) * g) {
     if (g->m == 0 || g->n == 0) return true;
     const int64_t row_panels = (g->m + TILE_ROWS - 1) / TILE_ROWS, column_panels = (g->n + 2 * LANES - 1) / (2 * LANES);
     if (g->m <= FEW_ROWS || (g->m * g->n * g->k <= SMALL_PRODUCT && g->b_column == 1)) {
@@ -152,7 +166,8 @@ static bool NAMED(run)(NAMED(gemm) *g) {
     if (g->packed_b) {
         cr_parallel_for(row_panels, CR_GRAIN_ELEMENTS / (TILE_ROWS * g->k + 1), NAMED(pack_a), g);
         cr_parallel_for(column_panels, CR_GRAIN_ELEMENTS / (2 * LANES * g->k + 1), NAMED(pack_b), g);
-        const int64_t groups = ((row_panels + GROUP_ROWS - 1) / GROUP_ROWS) * ((column_panels + GROUP_COLUMNS - 1) / GROUP_COLUMNS);
+        const int64_t groups =
+            ((row_panels + GROUP_ROWS - 1) / GROUP_ROWS) * ((column_panels + GROUP_COLUMNS - 1) / GROUP_COLUMNS);
         const int64_t work = GROUP_ROWS * TILE_ROWS * GROUP_COLUMNS * 2 * LANES * (g->k + 1) / 16;
         cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work, NAMED(tasks), g);
         cr_block_free(g->packed_b, b_bytes);

@@ -4,53 +4,61 @@
 #include "ops/cpu/variants/tile.h"
 #include "ops/math.h"
 
-
-
 /* ---------------------------------------------------------------- loops: loop_add_f32, loop_add_f64, loop_add_i64 */
 #define PASTE_(name, type) loop_##name##_##type
-#define PASTE(name, type) PASTE_(name, type)
+#define PASTE(name, type)  PASTE_(name, type)
 #define NUMBERS_0
-#define NUMBERS_1(p) const T p = ATTRIBUTE(numbers[0]); (void)p;
-#define NUMBERS_2(p, q) NUMBERS_1(p) const T q = ATTRIBUTE(numbers[1]); (void)q;
+#define NUMBERS_1(p)                                                                                                   \
+    const T p = ATTRIBUTE(numbers[0]);                                                                                 \
+    (void)p;
+#define NUMBERS_2(p, q)                                                                                                \
+    NUMBERS_1(p) const T q = ATTRIBUTE(numbers[1]);                                                                    \
+    (void)q;
 #define POINTERS_1 const T *const pa = operands[0];
 #define POINTERS_2 POINTERS_1 const T *const pb = operands[1];
 #define POINTERS_3 POINTERS_2 const T *const pc = operands[2];
-#define READ_1 const T a = pa[i]; (void)a;
-#define READ_2 READ_1 const T b = pb[i]; (void)b;
-#define READ_3 READ_2 const T c = pc[i]; (void)c;
+#define READ_1                                                                                                         \
+    const T a = pa[i];                                                                                                 \
+    (void)a;
+#define READ_2                                                                                                         \
+    READ_1 const T b = pb[i];                                                                                          \
+    (void)b;
+#define READ_3                                                                                                         \
+    READ_2 const T c = pc[i];                                                                                          \
+    (void)c;
 #define LOOP(name, result_type, count_of_operands, numbers_, ...)                                                      \
     static void PASTE(name, CR_T)(const void *const *operands, void *result, const double *numbers, int64_t count) {   \
         result_type *const out = result;                                                                               \
         (void)numbers;                                                                                                 \
-        POINTERS_##count_of_operands numbers_                                                                          \
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < count; i++) {                                                     \
+        POINTERS_##count_of_operands numbers_ _Pragma("GCC ivdep") for (int64_t i = 0; i < count; i++) {               \
             READ_##count_of_operands out[i] = (result_type)(__VA_ARGS__);                                              \
         }                                                                                                              \
     }
-#define LOOP_ANY(name, ...) LOOP(name, T, __VA_ARGS__)
-#define LOOP_SIGNED(name, ...) LOOP(name, T, __VA_ARGS__)
-#define LOOP_MASK_A(name, ...) LOOP(name, T, __VA_ARGS__)
-#define LOOP_MASK_B(name, ...) LOOP(name, T, __VA_ARGS__)
+#define LOOP_ANY(name, ...)     LOOP(name, T, __VA_ARGS__)
+#define LOOP_SIGNED(name, ...)  LOOP(name, T, __VA_ARGS__)
+#define LOOP_MASK_A(name, ...)  LOOP(name, T, __VA_ARGS__)
+#define LOOP_MASK_B(name, ...)  LOOP(name, T, __VA_ARGS__)
 #define LOOP_COMPARE(name, ...) LOOP(name, uint8_t, __VA_ARGS__)
 
-#define CR_POINTWISE_1(name, class, saves, ga, ...) LOOP_##class(name, 1, NUMBERS_0, __VA_ARGS__)
-#define CR_POINTWISE_1_P(name, p, pd, class, saves, ga, ...) LOOP_##class(name, 1, NUMBERS_1(p), __VA_ARGS__)
+#define CR_POINTWISE_1(name, class, saves, ga, ...)                  LOOP_##class(name, 1, NUMBERS_0, __VA_ARGS__)
+#define CR_POINTWISE_1_P(name, p, pd, class, saves, ga, ...)         LOOP_##class(name, 1, NUMBERS_1(p), __VA_ARGS__)
 #define CR_POINTWISE_1_PQ(name, p, pd, q, qd, class, saves, ga, ...) LOOP_##class(name, 1, NUMBERS_2(p, q), __VA_ARGS__)
-#define CR_POINTWISE_2(name, class, saves, ga, gb, ...) LOOP_##class(name, 2, NUMBERS_0, __VA_ARGS__)
-#define CR_POINTWISE_2_P(name, p, pd, class, saves, ga, gb, ...) LOOP_##class(name, 2, NUMBERS_1(p), __VA_ARGS__)
-#define CR_POINTWISE_2_PQ(name, p, pd, q, qd, class, saves, ga, gb, ...) LOOP_##class(name, 2, NUMBERS_2(p, q), __VA_ARGS__)
-#define CR_POINTWISE_3(name, class, saves, ga, gb, gc, ...) LOOP_##class(name, 3, NUMBERS_0, __VA_ARGS__)
+#define CR_POINTWISE_2(name, class, saves, ga, gb, ...)              LOOP_##class(name, 2, NUMBERS_0, __VA_ARGS__)
+#define CR_POINTWISE_2_P(name, p, pd, class, saves, ga, gb, ...)     LOOP_##class(name, 2, NUMBERS_1(p), __VA_ARGS__)
+#define CR_POINTWISE_2_PQ(name, p, pd, q, qd, class, saves, ga, gb, ...)                                               \
+    LOOP_##class(name, 2, NUMBERS_2(p, q), __VA_ARGS__)
+#define CR_POINTWISE_3(name, class, saves, ga, gb, gc, ...)          LOOP_##class(name, 3, NUMBERS_0, __VA_ARGS__)
 #define CR_POINTWISE_3_P(name, p, pd, class, saves, ga, gb, gc, ...) LOOP_##class(name, 3, NUMBERS_1(p), __VA_ARGS__)
 
 /* floats: all but INTEGER */
 #define LOOP_REAL(name, ...) LOOP(name, T, __VA_ARGS__)
 #define LOOP_INTEGER(...)
-#define T float
+#define T    float
 #define CR_T f32
 #include <cresset/pointwise.def>
 #undef T
 #undef CR_T
-#define T double
+#define T    double
 #define CR_T f64
 #include <cresset/pointwise.def>
 #undef T
@@ -60,36 +68,37 @@
 #undef LOOP_INTEGER
 #define LOOP_REAL(...)
 #define LOOP_INTEGER(name, ...) LOOP(name, T, __VA_ARGS__)
-#define T int64_t
-#define CR_T i64
+#define T                       int64_t
+#define CR_T                    i64
 #include <cresset/pointwise.def>
 #undef T
 #undef CR_T
 #include <cresset/pointwise_undef.h>
 
 /* ---------------------------------------------------------------- the table of loops */
-#define ROW_ANY(name) {loop_##name##_f32, loop_##name##_f64, loop_##name##_i64},
-#define ROW_SIGNED ROW_ANY
-#define ROW_MASK_A ROW_ANY
-#define ROW_MASK_B ROW_ANY
-#define ROW_COMPARE ROW_ANY
-#define ROW_REAL(name) {loop_##name##_f32, loop_##name##_f64, NULL},
-#define ROW_INTEGER(name) {NULL, NULL, loop_##name##_i64},
-#define CR_POINTWISE_1(name, class, ...) ROW_##class(name)
-#define CR_POINTWISE_1_P(name, p, pd, class, ...) ROW_##class(name)
+#define ROW_ANY(name)                                     {loop_##name##_f32, loop_##name##_f64, loop_##name##_i64},
+#define ROW_SIGNED                                        ROW_ANY
+#define ROW_MASK_A                                        ROW_ANY
+#define ROW_MASK_B                                        ROW_ANY
+#define ROW_COMPARE                                       ROW_ANY
+#define ROW_REAL(name)                                    {loop_##name##_f32, loop_##name##_f64, NULL},
+#define ROW_INTEGER(name)                                 {NULL, NULL, loop_##name##_i64},
+#define CR_POINTWISE_1(name, class, ...)                  ROW_##class(name)
+#define CR_POINTWISE_1_P(name, p, pd, class, ...)         ROW_##class(name)
 #define CR_POINTWISE_1_PQ(name, p, pd, q, qd, class, ...) ROW_##class(name)
-#define CR_POINTWISE_2 CR_POINTWISE_1
-#define CR_POINTWISE_2_P CR_POINTWISE_1_P
-#define CR_POINTWISE_2_PQ CR_POINTWISE_1_PQ
-#define CR_POINTWISE_3 CR_POINTWISE_1
-#define CR_POINTWISE_3_P CR_POINTWISE_1_P
+#define CR_POINTWISE_2                                    CR_POINTWISE_1
+#define CR_POINTWISE_2_P                                  CR_POINTWISE_1_P
+#define CR_POINTWISE_2_PQ                                 CR_POINTWISE_1_PQ
+#define CR_POINTWISE_3                                    CR_POINTWISE_1
+#define CR_POINTWISE_3_P                                  CR_POINTWISE_1_P
 static const cr_pointwise_loop loops[CR_POINTWISE_COUNT][CR_COMPUTE_COUNT] = {
 #include <cresset/pointwise.def>
 };
 #include <cresset/pointwise_undef.h>
 
 /* ---------------------------------------------------------------- periodic functions in f32 */
-/* Blocks whose arguments are all within the limit run without a branch; the others by the word, which is the same there. */
+/* Blocks whose arguments are all within the limit run without a branch; the others by the word, which is the same
+ * there. */
 #define PERIODIC_LOOP(name)                                                                                            \
     static void periodic_##name(const void *const *operands, void *result, const double *numbers, int64_t count) {     \
         const float *const x = operands[0];                                                                            \
@@ -97,7 +106,8 @@ static const cr_pointwise_loop loops[CR_POINTWISE_COUNT][CR_COMPUTE_COUNT] = {
         for (int64_t start = 0; start < count; start += PERIODIC_BLOCK) {                                              \
             const int64_t end = start + PERIODIC_BLOCK < count ? start + PERIODIC_BLOCK : count;                       \
             int beyond = 0;                                                                                            \
-            for (int64_t i = start; i < end; i++) beyond |= !(cr_abs_f32(x[i]) <= CR_TURNS_LIMIT);                     \
+            for (int64_t i = start; i < end; i++)                                                                      \
+                beyond |= !(cr_abs_f32(x[i]) <= CR_TURNS_LIMIT);                                                       \
             if (beyond)                                                                                                \
                 loop_##name##_f32((const void *const[]){x + start}, out + start, numbers, end - start);                \
             else                                                                                                       \
@@ -109,8 +119,8 @@ PERIODIC_LOOP(sin)
 PERIODIC_LOOP(cos)
 PERIODIC_LOOP(tan)
 static const cr_pointwise_loop periodic[CR_POINTWISE_COUNT] = {[CR_POINTWISE_INDEX_sin] = periodic_sin,
-                                                            [CR_POINTWISE_INDEX_cos] = periodic_cos,
-                                                            [CR_POINTWISE_INDEX_tan] = periodic_tan};
+                                                               [CR_POINTWISE_INDEX_cos] = periodic_cos,
+                                                               [CR_POINTWISE_INDEX_tan] = periodic_tan};
 
 cr_pointwise_loop cr_pointwise_loop_of(int index, cr_compute compute) {
     return compute == CR_COMPUTE_F32 && periodic[index] ? periodic[index] : loops[index][compute];
@@ -132,7 +142,8 @@ static bool is_one_run(const pointwise_job *job) {
     static const cr_dtype dtypes[] = {CR_F32, CR_F64, CR_I64, CR_BOOL};
     if (it->ndim != 1) return false;
     for (int k = 0; k < it->operand_count; k++)
-        if (it->operands[k].strides[0] != 1 || it->operands[k].dtype != dtypes[k ? job->compute : job->result]) return false;
+        if (it->operands[k].strides[0] != 1 || it->operands[k].dtype != dtypes[k ? job->compute : job->result])
+            return false;
     return true;
 }
 
@@ -141,7 +152,8 @@ static void run_dense(const pointwise_job *job, int64_t begin, int64_t end) {
     const void *operands[3] = {NULL};
     for (int k = 1; k < it->operand_count; k++)
         operands[k - 1] = it->operands[k].data + (size_t)begin * cr_dtype_size(it->operands[k].dtype);
-    job->loop(operands, it->operands[0].data + (size_t)begin * cr_dtype_size(it->operands[0].dtype), job->numbers, end - begin);
+    job->loop(operands, it->operands[0].data + (size_t)begin * cr_dtype_size(it->operands[0].dtype), job->numbers,
+              end - begin);
 }
 
 static void run_tiles(const pointwise_job *job, int64_t begin, int64_t end) {
@@ -159,7 +171,8 @@ static void run_tiles(const pointwise_job *job, int64_t begin, int64_t end) {
         }
         void *target = cr_tile_target(it, 0, start, count, job->result, buffers[0]);
         job->loop(operands, target, job->numbers, count);
-        for (int64_t i = 0; job->low_bit && i < count; i++) ((int64_t *)target)[i] &= 1;
+        for (int64_t i = 0; job->low_bit && i < count; i++)
+            ((int64_t *)target)[i] &= 1;
         cr_tile_store(it, 0, start, count, job->result, target, buffers[0]);
         start += count;
     }
@@ -197,7 +210,8 @@ static void begin_alike(cr_iteration *it, const cr_call *call) {
     it->sizes[0] = it->numel = call->outputs[0]->numel;
     it->operand_count = 1 + call->input_count;
     set_run(it, 0, call->outputs[0]);
-    for (int i = 0; i < call->input_count; i++) set_run(it, i + 1, call->inputs[i]);
+    for (int i = 0; i < call->input_count; i++)
+        set_run(it, i + 1, call->inputs[i]);
 }
 
 static bool run_loop(cr_call *call, pointwise_job *job) {
@@ -207,7 +221,8 @@ static bool run_loop(cr_call *call, pointwise_job *job) {
         begin_alike(it, call);
     } else {
         cr_iteration_begin(it, call->outputs[0]);
-        for (int i = 0; i < call->input_count; i++) cr_iteration_add(it, call->inputs[i]);
+        for (int i = 0; i < call->input_count; i++)
+            cr_iteration_add(it, call->inputs[i]);
         cr_iteration_merge(it);
     }
     if (job->copies && it->operands[0].dtype == it->operands[1].dtype) {
@@ -238,7 +253,8 @@ bool CR_NAME(cr_pointwise_kernel)(cr_call *call) {
     return run_loop(call, &job);
 }
 
-/* Casts and copies are the identity between two dtypes. f32 holds every f16, bf16, i8, i16 exactly; integers go as i64. */
+/* Casts and copies are the identity between two dtypes. f32 holds every f16, bf16, i8, i16 exactly; integers go as i64.
+ */
 CR_KERNEL(cast) {
     pointwise_job job;
     const cr_dtype from = (cr_dtype)call->inputs[0]->dtype, to = (cr_dtype)call->outputs[0]->dtype;

@@ -84,13 +84,10 @@ static void NAMED(row_tap)(const NAMED(pool_job) * job, const T *row_in, T *row_
         NAMED(row_range)(p, t, &low, &high);
         if (low >= high) continue;
         const int64_t i = low * p->stride[2] + t * p->dilation[2] - p->padding[2];
-        if (job->kind == MAXIMUM)
-            NAMED(take_greater)
-            (row_out + low, row_position + low, row_in + i, high - low, p->stride[2], first + i, p->stride[2]);
-        else if (job->kind == MEAN)
-            NAMED(take_sum)(row_out + low, row_in + i, high - low, p->stride[2]);
-        else
-            NAMED(give_share)(spread_to + i, row_out + low, high - low, p->stride[2]);
+        if (job->kind == MAXIMUM) NAMED(take_greater)
+        (row_out + low, row_position + low, row_in + i, high - low, p->stride[2], first + i, p->stride[2]);
+        else if (job->kind == MEAN) NAMED(take_sum)(row_out + low, row_in + i, high - low, p->stride[2]);
+        else NAMED(give_share)(spread_to + i, row_out + low, high - low, p->stride[2]);
     }
 }
 

@@ -332,9 +332,8 @@ static void NAMED(run_task)(const NAMED(job) * job, int64_t task, T *memory) {
     for (int64_t r = 0; r < b.rows; r++)
         for (int64_t c = 0; c < b.column_panels; c++)
             NAMED(write_tile_row)
-            (b.product, b.first_row + r,
-             b.tiles + (r / ROWS * b.column_panels + c) * ROWS * COLUMNS + r % ROWS * COLUMNS, b.runs[c],
-             b.run_counts[c]);
+    (b.product, b.first_row + r, b.tiles + (r / ROWS * b.column_panels + c) * ROWS * COLUMNS + r % ROWS * COLUMNS,
+     b.runs[c], b.run_counts[c]);
 }
 
 static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {

@@ -1,6 +1,6 @@
-/* Reduction kernels. A tensor is seen as [outer, length, inner] in memory order and reduced over `length`; several separate
- * reduced dims take several stages, from the innermost out. Work is cut into blocks of fixed size whose results are combined
- * in fixed order, so the number of threads never shows in the bits. */
+/* Reduction kernels. A tensor is seen as [outer, length, inner] in memory order and reduced over `length`; several
+ * separate reduced dims take several stages, from the innermost out. Work is cut into blocks of fixed size whose
+ * results are combined in fixed order, so the number of threads never shows in the bits. */
 #include "core/parallel.h"
 #include "ops/cpu/variant.h"
 #include "ops/pointwise.h"
@@ -10,12 +10,12 @@
 #include <string.h>
 
 enum {
-    LANES = 32,         /* independent partial results of a row */
-    BLOCK = 1024,       /* elements of a row that are added in the element's own type */
-    CHUNK = 64 * 1024,  /* elements of a row for one task */
-    COLUMNS = 256,      /* columns of one task */
-    ROWS = 16,          /* rows of a column that are added in the element's own type */
-    ROW_CHUNK = 4096    /* rows of one task */
+    LANES = 32,        /* independent partial results of a row */
+    BLOCK = 1024,      /* elements of a row that are added in the element's own type */
+    CHUNK = 64 * 1024, /* elements of a row for one task */
+    COLUMNS = 256,     /* columns of one task */
+    ROWS = 16,         /* rows of a column that are added in the element's own type */
+    ROW_CHUNK = 4096   /* rows of one task */
 };
 
 typedef struct stage {
@@ -27,19 +27,24 @@ typedef struct stage {
 
 typedef void (*stage_function)(void *stage, int64_t begin, int64_t end);
 
-/* A reduction in element type T, with results of type A; STEP(acc, x) adds an element in T, JOIN(acc, x) a partial in A. */
+/* A reduction in element type T, with results of type A; STEP(acc, x) adds an element in T, JOIN(acc, x) a partial in
+ * A. */
 #define REDUCTION(name, T, A, INITIAL, STEP, JOIN)                                                                     \
     static A name##_row(const T *x, int64_t n) {                                                                       \
         A total = INITIAL;                                                                                             \
         for (int64_t start = 0; start < n; start += BLOCK) {                                                           \
             const int64_t end = start + BLOCK < n ? start + BLOCK : n;                                                 \
             T lanes[LANES];                                                                                            \
-            for (int l = 0; l < LANES; l++) lanes[l] = (T)INITIAL;                                                     \
+            for (int l = 0; l < LANES; l++)                                                                            \
+                lanes[l] = (T)INITIAL;                                                                                 \
             int64_t i = start;                                                                                         \
             for (; i + LANES <= end; i += LANES)                                                                       \
-                for (int l = 0; l < LANES; l++) lanes[l] = STEP(lanes[l], x[i + l]);                                   \
-            for (int l = 0; i < end; i++, l++) lanes[l] = STEP(lanes[l], x[i]);                                        \
-            for (int l = 0; l < LANES; l++) total = JOIN(total, (A)lanes[l]);                                          \
+                for (int l = 0; l < LANES; l++)                                                                        \
+                    lanes[l] = STEP(lanes[l], x[i + l]);                                                               \
+            for (int l = 0; i < end; i++, l++)                                                                         \
+                lanes[l] = STEP(lanes[l], x[i]);                                                                       \
+            for (int l = 0; l < LANES; l++)                                                                            \
+                total = JOIN(total, (A)lanes[l]);                                                                      \
         }                                                                                                              \
         return total;                                                                                                  \
     }                                                                                                                  \
@@ -62,19 +67,24 @@ typedef void (*stage_function)(void *stage, int64_t begin, int64_t end);
             const int64_t first = tile * COLUMNS, width = s->inner - first < COLUMNS ? s->inner - first : COLUMNS;     \
             const int64_t top = chunk * ROW_CHUNK, bottom = top + ROW_CHUNK < s->length ? top + ROW_CHUNK : s->length; \
             A totals[COLUMNS];                                                                                         \
-            for (int64_t c = 0; c < width; c++) totals[c] = INITIAL;                                                   \
+            for (int64_t c = 0; c < width; c++)                                                                        \
+                totals[c] = INITIAL;                                                                                   \
             for (int64_t start = top; start < bottom; start += ROWS) {                                                 \
                 const int64_t stop = start + ROWS < bottom ? start + ROWS : bottom;                                    \
                 T sums[COLUMNS];                                                                                       \
-                for (int64_t c = 0; c < width; c++) sums[c] = (T)INITIAL;                                              \
+                for (int64_t c = 0; c < width; c++)                                                                    \
+                    sums[c] = (T)INITIAL;                                                                              \
                 for (int64_t r = start; r < stop; r++) {                                                               \
                     const T *x = (const T *)s->in + (outer * s->length + r) * s->inner + first;                        \
-                    for (int64_t c = 0; c < width; c++) sums[c] = STEP(sums[c], x[c]);                                 \
+                    for (int64_t c = 0; c < width; c++)                                                                \
+                        sums[c] = STEP(sums[c], x[c]);                                                                 \
                 }                                                                                                      \
-                for (int64_t c = 0; c < width; c++) totals[c] = JOIN(totals[c], (A)sums[c]);                           \
+                for (int64_t c = 0; c < width; c++)                                                                    \
+                    totals[c] = JOIN(totals[c], (A)sums[c]);                                                           \
             }                                                                                                          \
             A *to = (A *)s->partials + (chunk * s->outer + outer) * s->inner + first;                                  \
-            for (int64_t c = 0; c < width; c++) to[c] = totals[c];                                                     \
+            for (int64_t c = 0; c < width; c++)                                                                        \
+                to[c] = totals[c];                                                                                     \
         }                                                                                                              \
     }                                                                                                                  \
     static void name##_join(void *context, int64_t begin, int64_t end) {                                               \
@@ -82,15 +92,16 @@ typedef void (*stage_function)(void *stage, int64_t begin, int64_t end);
         const int64_t count = s->outer * s->inner;                                                                     \
         for (int64_t i = begin; i < end; i++) {                                                                        \
             A total = ((const A *)s->partials)[i];                                                                     \
-            for (int64_t chunk = 1; chunk < s->chunks; chunk++) total = JOIN(total, ((const A *)s->partials)[chunk * count + i]); \
+            for (int64_t chunk = 1; chunk < s->chunks; chunk++)                                                        \
+                total = JOIN(total, ((const A *)s->partials)[chunk * count + i]);                                      \
             ((A *)s->out)[i] = total;                                                                                  \
         }                                                                                                              \
     }
 
-#define ADD(a, x) ((a) + (x))
+#define ADD(a, x)      ((a) + (x))
 #define MULTIPLY(a, x) ((a) * (x))
-#define LARGER(a, x) ((x) > (a) || (x) != (x) ? (x) : (a))
-#define SMALLER(a, x) ((x) < (a) || (x) != (x) ? (x) : (a))
+#define LARGER(a, x)   ((x) > (a) || (x) != (x) ? (x) : (a))
+#define SMALLER(a, x)  ((x) < (a) || (x) != (x) ? (x) : (a))
 REDUCTION(sum_f32, float, double, 0, ADD, ADD)
 REDUCTION(sum_f64, double, double, 0, ADD, ADD)
 REDUCTION(sum_i64, int64_t, int64_t, 0, ADD, ADD)
@@ -109,7 +120,8 @@ typedef struct reduction {
     cr_dtype result; /* of a stage: what the next one reads */
 } reduction;
 
-#define ROW(name, dtype) {name##_rows, name##_columns, name##_join, dtype}
+#define ROW(name, dtype)                                                                                               \
+    { name##_rows, name##_columns, name##_join, dtype }
 /* [kind][compute type] */
 enum { SUM, PROD, MAX, MIN };
 static const reduction reductions[][CR_COMPUTE_COUNT] = {
@@ -142,11 +154,13 @@ static bool lay_out(cr_tensor *t, cr_dtype dtype, layout *place) {
     if (!(t = cr_cast(t, dtype))) return false;
     for (int i = 0; i < t->ndim; i++) {
         int at = i;
-        for (; at > 0 && t->strides[place->order[at - 1]] < t->strides[i]; at--) place->order[at] = place->order[at - 1];
+        for (; at > 0 && t->strides[place->order[at - 1]] < t->strides[i]; at--)
+            place->order[at] = place->order[at - 1];
         place->order[at] = i;
     }
     if (!is_dense_in_order(t, place->order)) {
-        for (int i = 0; i < t->ndim; i++) place->order[i] = i;
+        for (int i = 0; i < t->ndim; i++)
+            place->order[i] = i;
         if (!(t = cr_contiguous(t))) return false;
     }
     place->tensor = t;
@@ -180,7 +194,8 @@ static cr_tensor *kept_view(const cr_tensor *out, const layout *place, unsigned 
     const int ndim = place->tensor->ndim;
     int dim_in_output[CR_MAX_DIMS];
     const bool keepdim = out->ndim == ndim;
-    for (int i = 0, at = 0; i < ndim; i++) dim_in_output[i] = keepdim ? i : mask >> i & 1 ? -1 : at++;
+    for (int i = 0, at = 0; i < ndim; i++)
+        dim_in_output[i] = keepdim ? i : mask >> i & 1 ? -1 : at++;
     cr_shape shape = {.count = 0}, strides = {.count = 0};
     for (int i = 0; i < ndim; i++) {
         const int dim = place->order[i];
@@ -208,8 +223,10 @@ static bool reduce(cr_call *call, int kind, cr_dims dims, double of_nothing) {
     for (int i = 0; i < input->ndim; i++) { /* neighbours of one kind are one group */
         const int dim = place.order[i];
         const bool is_reduced = mask >> dim & 1;
-        if (groups && reduced[groups - 1] == is_reduced) sizes[groups - 1] *= input->sizes[dim];
-        else sizes[groups] = input->sizes[dim], reduced[groups++] = is_reduced;
+        if (groups && reduced[groups - 1] == is_reduced)
+            sizes[groups - 1] *= input->sizes[dim];
+        else
+            sizes[groups] = input->sizes[dim], reduced[groups++] = is_reduced;
     }
     cr_tensor *now = place.tensor;
     int64_t inner = 1;
@@ -219,7 +236,8 @@ static bool reduce(cr_call *call, int kind, cr_dims dims, double of_nothing) {
             continue;
         }
         int64_t outer = 1;
-        for (int k = 0; k < g; k++) outer *= sizes[k];
+        for (int k = 0; k < g; k++)
+            outer *= sizes[k];
         const reduction *r = &reductions[kind][compute];
         if (!(now = run_stage(r, cr_tensor_address(now), outer, sizes[g], inner))) return false;
         compute = cr_compute_of(r->result);
@@ -233,7 +251,8 @@ CR_KERNEL(prod) { return reduce(call, PROD, ((const cr_sum_options *)call->attri
 CR_KERNEL(amax) { return reduce(call, MAX, ((const cr_reduce_options *)call->attributes)->dims, 0); }
 CR_KERNEL(amin) { return reduce(call, MIN, ((const cr_reduce_options *)call->attributes)->dims, 0); }
 
-/* ---------------------------------------------------------------- argmax, argmin, running sums: [outer, length, inner] */
+/* ---------------------------------------------------------------- argmax, argmin, running sums: [outer, length, inner]
+ */
 typedef struct line_job {
     const void *in;
     void *out;
@@ -255,7 +274,7 @@ typedef struct line_job {
         }                                                                                                              \
     }
 /* NaN is better than any number, and the first one stays. */
-#define IS_LARGER(x, best) ((x) > (best) || ((x) != (x) && (best) == (best)))
+#define IS_LARGER(x, best)  ((x) > (best) || ((x) != (x) && (best) == (best)))
 #define IS_SMALLER(x, best) ((x) < (best) || ((x) != (x) && (best) == (best)))
 ARGUMENT(argmax_f32, float, IS_LARGER)
 ARGUMENT(argmax_f64, double, IS_LARGER)
@@ -284,7 +303,8 @@ RUNNING(cumprod_f64, double, double, 1, MULTIPLY)
 RUNNING(cumprod_i64, int64_t, int64_t, 1, MULTIPLY)
 
 /* Runs one function per compute type over the lines of a dim, into `out_dtype`, and copies the result out. */
-static bool run_lines(cr_call *call, int64_t dim_named, const stage_function functions[CR_COMPUTE_COUNT], bool reduces) {
+static bool run_lines(cr_call *call, int64_t dim_named, const stage_function functions[CR_COMPUTE_COUNT],
+                      bool reduces) {
     cr_tensor *out = call->outputs[0], *input = call->inputs[0];
     if (input->numel == 0) return out->numel == 0 || cr_fill_(out, 0);
     const cr_compute compute = cr_compute_of((cr_dtype)input->dtype);
@@ -292,9 +312,11 @@ static bool run_lines(cr_call *call, int64_t dim_named, const stage_function fun
     if (!x) return false;
     const int dim = (int)(dim_named < 0 ? dim_named + (x->ndim ? x->ndim : 1) : dim_named);
     line_job job = {.in = cr_tensor_address(x), .length = x->ndim ? x->sizes[dim] : 1, .inner = 1};
-    for (int d = dim + 1; d < x->ndim; d++) job.inner *= x->sizes[d];
+    for (int d = dim + 1; d < x->ndim; d++)
+        job.inner *= x->sizes[d];
     const int64_t lines = x->numel / job.length;
-    cr_tensor *result = reduces ? cr_empty(CR_I64, cr_tensor_shape(out), CR_CPU) : cr_empty(compute_dtypes[compute], cr_tensor_shape(x), CR_CPU);
+    cr_tensor *result = reduces ? cr_empty(CR_I64, cr_tensor_shape(out), CR_CPU)
+                                : cr_empty(compute_dtypes[compute], cr_tensor_shape(x), CR_CPU);
     if (!result) return false;
     job.out = cr_tensor_address(result);
     cr_parallel_for(lines, CR_GRAIN_ELEMENTS / job.length, functions[compute], &job);
@@ -302,9 +324,19 @@ static bool run_lines(cr_call *call, int64_t dim_named, const stage_function fun
 }
 
 /* The row's first attribute is the dim. */
-static int64_t dim_of(const cr_call *call) { return *(const int64_t *)((const char *)call->attributes + call->op->attributes[0].offset); }
+static int64_t dim_of(const cr_call *call) {
+    return *(const int64_t *)((const char *)call->attributes + call->op->attributes[0].offset);
+}
 
-CR_KERNEL(argmax) { return run_lines(call, dim_of(call), (const stage_function[]){argmax_f32, argmax_f64, argmax_i64}, true); }
-CR_KERNEL(argmin) { return run_lines(call, dim_of(call), (const stage_function[]){argmin_f32, argmin_f64, argmin_i64}, true); }
-CR_KERNEL(cumsum) { return run_lines(call, dim_of(call), (const stage_function[]){cumsum_f32, cumsum_f64, cumsum_i64}, false); }
-CR_KERNEL(cumprod) { return run_lines(call, dim_of(call), (const stage_function[]){cumprod_f32, cumprod_f64, cumprod_i64}, false); }
+CR_KERNEL(argmax) {
+    return run_lines(call, dim_of(call), (const stage_function[]){argmax_f32, argmax_f64, argmax_i64}, true);
+}
+CR_KERNEL(argmin) {
+    return run_lines(call, dim_of(call), (const stage_function[]){argmin_f32, argmin_f64, argmin_i64}, true);
+}
+CR_KERNEL(cumsum) {
+    return run_lines(call, dim_of(call), (const stage_function[]){cumsum_f32, cumsum_f64, cumsum_i64}, false);
+}
+CR_KERNEL(cumprod) {
+    return run_lines(call, dim_of(call), (const stage_function[]){cumprod_f32, cumprod_f64, cumprod_i64}, false);
+}

@@ -9,7 +9,8 @@
 static void order_dims(const cr_tensor *output, int order[CR_MAX_DIMS]) {
     for (int i = 0; i < output->ndim; i++) {
         int at = i;
-        for (; at > 0 && output->strides[order[at - 1]] < output->strides[i] && output->sizes[i] > 1; at--) order[at] = order[at - 1];
+        for (; at > 0 && output->strides[order[at - 1]] < output->strides[i] && output->sizes[i] > 1; at--)
+            order[at] = order[at - 1];
         order[at] = i;
     }
 }
@@ -27,7 +28,8 @@ void cr_iteration_begin(cr_iteration *it, const cr_tensor *output) {
         it->operands[0].strides[d] = output->strides[order[d]];
     }
     /* operands are added in the output's dims and then brought into this order: remember it behind the last operand */
-    for (int d = 0; d < it->ndim; d++) it->operands[CR_TILE_OPERANDS - 1].strides[d] = order[d];
+    for (int d = 0; d < it->ndim; d++)
+        it->operands[CR_TILE_OPERANDS - 1].strides[d] = order[d];
 }
 
 void cr_iteration_add(cr_iteration *it, const cr_tensor *input) {
@@ -53,12 +55,14 @@ void cr_iteration_merge(cr_iteration *it) {
         } else {
             it->sizes[++last] = it->sizes[d];
         }
-        for (int k = 0; k < it->operand_count; k++) it->operands[k].strides[last] = it->operands[k].strides[d];
+        for (int k = 0; k < it->operand_count; k++)
+            it->operands[k].strides[last] = it->operands[k].strides[d];
     }
     if (last < 0) { /* one element */
         last = 0;
         it->sizes[0] = 1;
-        for (int k = 0; k < it->operand_count; k++) it->operands[k].strides[0] = 1;
+        for (int k = 0; k < it->operand_count; k++)
+            it->operands[k].strides[0] = 1;
     }
     it->ndim = last + 1;
 }
@@ -77,8 +81,8 @@ int64_t cr_tile_length(const cr_iteration *it, int64_t start, int64_t end) {
 /* Element converters named like the types, so that one macro makes all the loops. */
 #define FROM_BOOL(x) ((x) != 0)
 #define FROM_SAME(x) (x)
-#define TO_BOOL(x) ((x) != 0)
-#define TO_SAME(x) (x)
+#define TO_BOOL(x)   ((x) != 0)
+#define TO_SAME(x)   (x)
 /* Past the range of int64 the result is INT64_MIN, as the x86 instruction gives. */
 static inline int64_t integer_of_f64(double x) { return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN; }
 static inline int64_t integer_of_f32(float x) { return x >= -0x1p63f && x < 0x1p63f ? (int64_t)x : INT64_MIN; }
@@ -87,9 +91,11 @@ static inline int64_t integer_of_f32(float x) { return x >= -0x1p63f && x < 0x1p
     {                                                                                                                  \
         const source_type *const from = (const source_type *)source;                                                   \
         if (stride == 1)                                                                                               \
-            for (int64_t i = 0; i < count; i++) ((T *)target)[i] = (T)convert(from[i]);                                \
+            for (int64_t i = 0; i < count; i++)                                                                        \
+                ((T *)target)[i] = (T)convert(from[i]);                                                                \
         else                                                                                                           \
-            for (int64_t i = 0; i < count; i++) ((T *)target)[i] = (T)convert(from[i * stride]);                       \
+            for (int64_t i = 0; i < count; i++)                                                                        \
+                ((T *)target)[i] = (T)convert(from[i * stride]);                                                       \
         break;                                                                                                         \
     }
 #define LOAD_CASES(T)                                                                                                  \
@@ -107,14 +113,21 @@ static inline int64_t integer_of_f32(float x) { return x >= -0x1p63f && x < 0x1p
     default: break;                                                                                                    \
     }
 
-static void load_run_f32(const char *source, cr_dtype dtype, int64_t stride, int64_t count, void *target) { LOAD_CASES(float) }
-static void load_run_f64(const char *source, cr_dtype dtype, int64_t stride, int64_t count, void *target) { LOAD_CASES(double) }
-static void load_run_i64(const char *source, cr_dtype dtype, int64_t stride, int64_t count, void *target) { LOAD_CASES(int64_t) }
+static void load_run_f32(const char *source, cr_dtype dtype, int64_t stride, int64_t count, void *target) {
+    LOAD_CASES(float)
+}
+static void load_run_f64(const char *source, cr_dtype dtype, int64_t stride, int64_t count, void *target) {
+    LOAD_CASES(double)
+}
+static void load_run_i64(const char *source, cr_dtype dtype, int64_t stride, int64_t count, void *target) {
+    LOAD_CASES(int64_t)
+}
 
 #define STORE_RUN(T, target_type, convert)                                                                             \
     {                                                                                                                  \
         target_type *const to = (target_type *)(void *)target;                                                         \
-        for (int64_t i = 0; i < count; i++) to[i * stride] = (target_type)convert(((const T *)source)[i]);             \
+        for (int64_t i = 0; i < count; i++)                                                                            \
+            to[i * stride] = (target_type)convert(((const T *)source)[i]);                                             \
         break;                                                                                                         \
     }
 #define STORE_CASES(T, TO_INTEGER, TO_F32)                                                                             \
@@ -132,10 +145,18 @@ static void load_run_i64(const char *source, cr_dtype dtype, int64_t stride, int
     default: break;                                                                                                    \
     }
 
-static void store_run_f32(const void *source, cr_dtype dtype, int64_t stride, int64_t count, char *target) { STORE_CASES(float, integer_of_f32, ) }
-static void store_run_f64(const void *source, cr_dtype dtype, int64_t stride, int64_t count, char *target) { STORE_CASES(double, integer_of_f64, ) }
-static void store_run_i64(const void *source, cr_dtype dtype, int64_t stride, int64_t count, char *target) { STORE_CASES(int64_t, FROM_SAME, ) }
-static void store_run_bool(const void *source, cr_dtype dtype, int64_t stride, int64_t count, char *target) { STORE_CASES(uint8_t, FROM_SAME, ) }
+static void store_run_f32(const void *source, cr_dtype dtype, int64_t stride, int64_t count, char *target) {
+    STORE_CASES(float, integer_of_f32, )
+}
+static void store_run_f64(const void *source, cr_dtype dtype, int64_t stride, int64_t count, char *target) {
+    STORE_CASES(double, integer_of_f64, )
+}
+static void store_run_i64(const void *source, cr_dtype dtype, int64_t stride, int64_t count, char *target) {
+    STORE_CASES(int64_t, FROM_SAME, )
+}
+static void store_run_bool(const void *source, cr_dtype dtype, int64_t stride, int64_t count, char *target) {
+    STORE_CASES(uint8_t, FROM_SAME, )
+}
 
 typedef void (*load_function)(const char *, cr_dtype, int64_t, int64_t, void *);
 typedef void (*store_function)(const void *, cr_dtype, int64_t, int64_t, char *);
@@ -177,7 +198,8 @@ static void next_row(const cr_iteration *it, const cr_tile_operand *operand, cur
 }
 
 /* The address of a dense run of the right type, or NULL where elements must be moved. */
-static char *dense_run(const cr_iteration *it, const cr_tile_operand *operand, int64_t start, int64_t count, cr_dtype dtype) {
+static char *dense_run(const cr_iteration *it, const cr_tile_operand *operand, int64_t start, int64_t count,
+                       cr_dtype dtype) {
     const int inner = it->ndim - 1;
     if (operand->dtype != dtype || (operand->strides[inner] != 1 && count > 1)) return NULL;
     const size_t bytes = cr_dtype_size(dtype);
@@ -186,7 +208,8 @@ static char *dense_run(const cr_iteration *it, const cr_tile_operand *operand, i
     return operand->data + (size_t)cursor_at(it, operand, start).offset * bytes;
 }
 
-const void *cr_tile_load(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, void *buffer) {
+const void *cr_tile_load(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute,
+                         void *buffer) {
     const cr_tile_operand *operand = &it->operands[index];
     const char *dense = dense_run(it, operand, start, count, compute_dtypes[compute]);
     if (dense) return dense;
@@ -203,12 +226,14 @@ const void *cr_tile_load(const cr_iteration *it, int index, int64_t start, int64
     return buffer;
 }
 
-void *cr_tile_target(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, void *buffer) {
+void *cr_tile_target(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute,
+                     void *buffer) {
     char *dense = dense_run(it, &it->operands[index], start, count, compute_dtypes[compute]);
     return dense ? dense : buffer;
 }
 
-void cr_tile_store(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, const void *source, const void *buffer) {
+void cr_tile_store(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute,
+                   const void *source, const void *buffer) {
     if (source != buffer) return;
     const cr_tile_operand *operand = &it->operands[index];
     const size_t bytes = cr_dtype_size(operand->dtype);
@@ -216,8 +241,8 @@ void cr_tile_store(const cr_iteration *it, int index, int64_t start, int64_t cou
     cursor at = cursor_at(it, operand, start);
     for (int64_t done = 0; done < count;) {
         const int64_t rest = it->sizes[inner] - at.index[inner], run = count - done < rest ? count - done : rest;
-        store_runs[compute]((const char *)source + (size_t)done * compute_bytes[compute], operand->dtype, operand->strides[inner],
-                            run, operand->data + at.offset * (int64_t)bytes);
+        store_runs[compute]((const char *)source + (size_t)done * compute_bytes[compute], operand->dtype,
+                            operand->strides[inner], run, operand->data + at.offset * (int64_t)bytes);
         done += run;
         if (done < count) next_row(it, operand, &at);
     }

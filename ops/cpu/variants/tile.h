@@ -25,14 +25,15 @@ typedef struct cr_iteration {
 } cr_iteration;
 
 #define cr_iteration_begin CR_NAME(cr_iteration_begin)
-#define cr_iteration_add CR_NAME(cr_iteration_add)
+#define cr_iteration_add   CR_NAME(cr_iteration_add)
 #define cr_iteration_merge CR_NAME(cr_iteration_merge)
-#define cr_tile_length CR_NAME(cr_tile_length)
-#define cr_tile_load CR_NAME(cr_tile_load)
-#define cr_tile_target CR_NAME(cr_tile_target)
-#define cr_tile_store CR_NAME(cr_tile_store)
+#define cr_tile_length     CR_NAME(cr_tile_length)
+#define cr_tile_load       CR_NAME(cr_tile_load)
+#define cr_tile_target     CR_NAME(cr_tile_target)
+#define cr_tile_store      CR_NAME(cr_tile_store)
 
-/* The loop of a pointwise op over dense runs of a compute type; comparisons give bool. NULL: it does not take the type. */
+/* The loop of a pointwise op over dense runs of a compute type; comparisons give bool. NULL: it does not take the type.
+ */
 typedef void (*cr_pointwise_loop)(const void *const *operands, void *result, const double *numbers, int64_t count);
 #define cr_pointwise_loop_of CR_NAME(cr_pointwise_loop_of)
 cr_pointwise_loop cr_pointwise_loop_of(int index, cr_compute compute);
@@ -46,10 +47,12 @@ void cr_iteration_merge(cr_iteration *it);
 int64_t cr_tile_length(const cr_iteration *it, int64_t start, int64_t end);
 /* Elements start … start+count-1 of an operand as a dense run of the compute type: in place where possible, else in
  * `buffer` (CR_TILE elements of 8 bytes). */
-const void *cr_tile_load(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, void *buffer);
+const void *cr_tile_load(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute,
+                         void *buffer);
 /* Where results of `compute` type (bool for comparisons: compute COUNT) for output `index` go: itself or `buffer`. */
 void *cr_tile_target(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, void *buffer);
 /* Converts and scatters what cr_tile_target put into `buffer`; nothing to do where it was the output itself. */
-void cr_tile_store(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute, const void *source, const void *buffer);
+void cr_tile_store(const cr_iteration *it, int index, int64_t start, int64_t count, cr_compute compute,
+                   const void *source, const void *buffer);
 
 #endif

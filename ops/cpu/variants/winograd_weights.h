@@ -74,9 +74,9 @@ static void NAMED(turn_inputs)(void *context, int64_t begin, int64_t end) {
         }
         for (int64_t p = 0; p < points; p++)
             NAMED(turn)
-            (block[p], COLUMNS,
-             j->product.right + p * j->product.right_point + (first * j->product.depth + panel * COLUMNS * COLUMNS),
-             NAMED(tiles_of_panel)(j, panel));
+        (block[p], COLUMNS,
+         j->product.right + p * j->product.right_point + (first * j->product.depth + panel * COLUMNS * COLUMNS),
+         NAMED(tiles_of_panel)(j, panel));
     }
 }
 
@@ -99,10 +99,9 @@ static void NAMED(turn_gradients)(void *context, int64_t begin, int64_t end) {
         }
         for (int64_t p = 0; p < points; p++)
             NAMED(turn)
-            (block[p], ROWS,
-             j->product.weights +
-                 ((p * j->product.row_panels + first / ROWS) * j->product.depth + panel * COLUMNS) * ROWS,
-             NAMED(tiles_of_panel)(j, panel));
+        (block[p], ROWS,
+         j->product.weights + ((p * j->product.row_panels + first / ROWS) * j->product.depth + panel * COLUMNS) * ROWS,
+         NAMED(tiles_of_panel)(j, panel));
     }
 }
 
