@@ -143,10 +143,12 @@ static cached *new_entry(cr_tensor *const *inputs, int count) {
 
 /* The graph, or NULL where its function must go on being called: a warning says that the next call may decide
  * otherwise, or there is no plan for it. */
-static cr_graph *keep_if_sound(cr_jit_wrapped *wrapped, cr_graph *graph) {
+static cr_graph *keep_if_sound(cr_jit_wrapped *wrapped, cr_graph *graph, bool *again) {
     cr_jit_memory memory;
+    *again = false;
     const bool planned = graph->warning_count == 0 && cr_jit_memory_of(graph, NULL, 0, &memory);
     if (planned) return graph;
+    *again = !cr_ok() && cr_last_error()->code == CR_ERROR_MEMORY;
     char *reason = cr_strdup(graph->warning_count ? graph->warnings[0] : cr_ok() ? "" : cr_last_error()->message);
     cr_clear_error();
     pthread_mutex_lock(&wrapped->lock);
@@ -169,8 +171,12 @@ static bool trace(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_c
         cr_jit_free(graph);
         return false;
     }
-    entry->graph = keep_if_sound(wrapped, graph);
-    insert(wrapped, entry);
+    bool again;
+    entry->graph = keep_if_sound(wrapped, graph, &again);
+    if (again)
+        free_entry(entry); /* memory may be there next time */
+    else
+        insert(wrapped, entry);
     return true;
 }
 
