@@ -87,7 +87,7 @@ static void add_function(cr_text *out, const dialect *d, const cr_fused_instruct
     const bool compares = in->info->class == CR_CLASS_COMPARE;
     cr_text_add(out, "#define T %s\n#define CR_T %s\n%s %s op_%d(", compute_types[in->compute],
                 compute_names[in->compute], d->function, compares ? "uint8_t" : "T", index);
-    for (int i = 0; i < in->info->operands; i++)
+    for (int i = 0; i < in->info->operands && i < 3; i++)
         cr_text_add(out, "T %s, ", names[i]);
     cr_text_add(out, "const double *numbers) {\n");
     for (int i = 0; i < op->attribute_count; i++)

@@ -47,6 +47,11 @@ static bool call(const char *name, cr_jit_function function, void *context, cr_t
     return true;
 }
 
+static void copy_tensors(cr_tensor **to, cr_tensor *const *from, int count) {
+    for (int i = 0; i < count; i++)
+        to[i] = from[i];
+}
+
 static bool run_cond(cr_tensor *condition, cr_jit_function then, cr_jit_function otherwise, void *context,
                      cr_tensor *const *operands, int count, cr_tensor **outputs, int output_count) {
     const double decided = cr_item(condition);
@@ -56,16 +61,16 @@ static bool run_cond(cr_tensor *condition, cr_jit_function then, cr_jit_function
 static bool run_while(cr_jit_function condition, cr_jit_function body, void *context, cr_tensor *const *state,
                       int count, cr_tensor **outputs) {
     cr_tensor *now[CR_MAX_INPUTS], *decided;
-    memcpy(now, state, (size_t)count * sizeof *now);
+    copy_tensors(now, state, count);
     for (;;) {
         if (!call("while_loop", condition, context, now, count, &decided, 1)) return false;
         const double goes_on = cr_item(decided);
         if (!cr_ok()) return false;
         if (goes_on == 0) break;
         if (!call("while_loop", body, context, now, count, outputs, count)) return false;
-        memcpy(now, outputs, (size_t)count * sizeof *now);
+        copy_tensors(now, outputs, count);
     }
-    memcpy(outputs, now, (size_t)count * sizeof *now);
+    copy_tensors(outputs, now, count);
     return true;
 }
 
@@ -75,19 +80,19 @@ static bool run_scan(cr_jit_function body, void *context, cr_tensor *const *oper
     const int64_t steps = cr_size(operands[carried], 0);
     cr_tensor *now[CR_MAX_INPUTS], **rows = cr_calloc((size_t)(steps * made) + 1, sizeof *rows);
     bool done = rows != NULL;
-    memcpy(now, operands, (size_t)carried * sizeof *now);
+    copy_tensors(now, operands, carried);
     for (int64_t t = 0; done && t < steps; t++) {
         for (int i = 0; i < scanned; i++)
             now[carried + i] = cr_select(operands[carried + i], 0, t);
         done = call("scan", body, context, now, carried + scanned, outputs, output_count);
         if (!done) break;
-        memcpy(now, outputs, (size_t)carried * sizeof *now);
+        copy_tensors(now, outputs, carried);
         for (int i = 0; i < made; i++)
             rows[i * steps + t] = outputs[carried + i];
     }
     for (int i = 0; done && i < made; i++)
         done = (outputs[carried + i] = cr_stack(rows + i * steps, (int)steps, 0)) != NULL;
-    memcpy(outputs, now, (size_t)carried * sizeof *now);
+    copy_tensors(outputs, now, carried);
     cr_free(rows);
     return done;
 }

@@ -18,7 +18,7 @@ const cr_fused_options *cr_fused_attributes(cr_pool *pool, const cr_graph_node *
 
 typedef enum cr_dialect { CR_DIALECT_C, CR_DIALECT_CUDA } cr_dialect;
 /* Source of the program for its geometry: a function `kernel` that needs no header. From cr_malloc, for cr_free. */
-char *cr_fused_source(const cr_fused_program *program, cr_dialect dialect);
+char *cr_fused_source(const cr_fused_program *program, cr_dialect which);
 
 /* The place where the function of this source appears once it is compiled: from this process's or the disk's cache, or
  * by the system's compiler in the background. NULL: it never will (no compiler, CR_CC=none, no memory). The place lives

@@ -101,7 +101,8 @@ void cr_graph_warn(cr_graph *graph, const char *format, ...) {
     char text[CR_MESSAGE_BYTES];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(text, sizeof text, format,
+              arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
     va_end(arguments);
     for (int i = 0; i < graph->warning_count; i++)
         if (!strcmp(graph->warnings[i], text)) return;

@@ -142,7 +142,7 @@ static bool read_device(reader *r, cr_value *value) {
 static cr_value *read_typed(reader *r) {
     char word[32];
     int id;
-    cr_extent extents[CR_MAX_DIMS];
+    cr_extent extents[CR_MAX_DIMS] = {{0}};
     const cr_shape none = CR_SHAPE_0D;
     if (!read_id(r, &id) || !read_word(r, word, sizeof word)) return NULL;
     cr_value *value = cr_graph_value(r->graph, CR_F32, &none, CR_CPU);

@@ -168,7 +168,7 @@ static void hollow_operands(const builder *b, const int *inputs, int count, cr_t
 }
 
 static bool plan_view(builder *b, cr_graph_node *node, int *inputs) {
-    cr_tensor *operands[CR_MAX_INPUTS], *outputs[CR_MAX_OUTPUTS] = {NULL};
+    cr_tensor *operands[CR_MAX_INPUTS] = {NULL}, *outputs[CR_MAX_OUTPUTS] = {NULL};
     cr_call call = {.op = node->op,
                     .inputs = operands,
                     .input_count = node->input_count,
@@ -294,8 +294,8 @@ static bool infer_node(const cr_graph_node *node, cr_call *call) {
 }
 
 static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
-    cr_tensor *operands[CR_MAX_INPUTS], *made[CR_MAX_INPUTS] = {NULL};
-    cr_spec specs[CR_MAX_INPUTS];
+    cr_tensor *operands[CR_MAX_INPUTS] = {NULL}, *made[CR_MAX_INPUTS] = {NULL};
+    cr_spec specs[CR_MAX_INPUTS] = {{0}};
     int outputs[CR_MAX_INPUTS];
     const int count = cr_graph_declared_outputs(node);
     if (!plan_mutations(b, node, inputs)) return false;
@@ -332,7 +332,7 @@ static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
 }
 
 static bool plan_node_inside(builder *b, cr_graph_node *node) {
-    int inputs[CR_MAX_INPUTS];
+    int inputs[CR_MAX_INPUTS] = {0};
     for (int i = 0; i < node->input_count; i++) {
         inputs[i] = node->inputs[i] ? b->tensor_of[node->inputs[i]->id] : -1;
         if (node->inputs[i] && inputs[i] < 0)

@@ -41,12 +41,15 @@ void cr_jit_free(cr_graph *graph) {
 
 /* ---------------------------------------------------------------- inputs and symbols */
 static bool wrong_input(const cr_graph *graph, int index, const cr_tensor *t) {
-    char given[224], sizes[256] = "", size[64], device[16];
+    char given[224], sizes[256] = "", device[16];
+    size_t used = 0;
     const cr_value *value = graph->body.inputs[index];
     for (int d = 0; d < value->shape.count; d++) {
         const cr_extent constant = cr_extent_constant(value->shape.at[d]);
-        cr_extent_print(size, sizeof size, value->extents ? &value->extents[d] : &constant, graph->symbols);
-        if (strlen(sizes) + strlen(size) + 2 < sizeof sizes) strcat(strcat(sizes, d ? "," : ""), size);
+        if (d && used + 1 < sizeof sizes) sizes[used++] = ',';
+        const int length = cr_extent_print(sizes + used, sizeof sizes - used,
+                                           value->extents ? &value->extents[d] : &constant, graph->symbols);
+        used += (size_t)length < sizeof sizes - used ? (size_t)length : 0;
     }
     return cr_fail(CR_ERROR_SHAPE, "jit_run: input %d (\"%s\") is %s, it must be %s[%s] on %s", index,
                    graph->input_names[index], cr_describe(t, given), cr_dtype_name(value->dtype), sizes,

@@ -16,6 +16,6 @@ typedef struct cr_jit_subject {
 /* The graph and the function on other inputs; an error where they differ. */
 bool cr_jit_check(cr_graph *graph, const cr_jit_subject *subject, cr_tensor *const *examples);
 cr_graph *cr_jit_trace_subject(const cr_jit_subject *subject, cr_tensor *const *examples, cr_tensor **results,
-                               const cr_jit_trace_options *options);
+                               const cr_jit_trace_options *given);
 
 #endif

@@ -173,7 +173,7 @@ static bool output_labels(const char *arrow, const int *uses, int *wide, int *la
 }
 
 static bool contract(const char *equation, cr_tensor *const *operands, int count, cr_tensor **result) {
-    term terms[CR_MAX_INPUTS];
+    term terms[CR_MAX_INPUTS] = {{0}};
     int wide = 0, out[CR_MAX_DIMS * 2], out_count, uses[LABELS] = {0};
     const char *arrow = strstr(equation, "->"), *at = equation, *end = arrow ? arrow : equation + strlen(equation);
     for (int t = 0; t < count; t++) {

@@ -271,7 +271,8 @@ static bool decompose_batch_norm(cr_call *call) {
     if (!x) return false;
     if (o->training) {
         if (!batch_statistics(x, o->eps, &mean, &scale, &variance)) return false;
-        const double count = (double)(x->numel / (x->sizes[1] ? x->sizes[1] : 1));
+        const int64_t each = x->numel / (x->sizes[1] ? x->sizes[1] : 1); /* elements of a channel */
+        const double count = (double)each;
         if (running_mean) cr_add_(cr_mul_scalar_(running_mean, 1 - o->momentum), cr_mul_scalar(mean, o->momentum));
         if (running_var)
             cr_add_(cr_mul_scalar_(running_var, 1 - o->momentum),
@@ -308,7 +309,8 @@ static bool decompose_batch_norm_grad(cr_call *call) {
               *grad_weight = cr_sum(cr_mul(g, n), .dims = all_but_channels(x));
     cr_tensor *inner = g;
     if (o->training) {
-        const double count = (double)(x->numel / (x->sizes[1] ? x->sizes[1] : 1));
+        const int64_t each = x->numel / (x->sizes[1] ? x->sizes[1] : 1); /* elements of a channel */
+        const double count = (double)each;
         cr_tensor *pull = cr_add(per_channel(grad_bias, x), cr_mul(n, per_channel(grad_weight, x)));
         inner = cr_sub(g, cr_div_scalar(pull, count));
     }

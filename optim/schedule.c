@@ -65,7 +65,8 @@ bool cr_optim_schedule_step(cr_optim_schedule *schedule, double metric) {
 
 /* ---------------------------------------------------------------- step and cosine */
 static double step_rate(const cr_optim_schedule *s, double initial) {
-    return initial * pow(s->gamma, (double)(s->state.position / s->period));
+    const int64_t drops = s->state.position / s->period;
+    return initial * pow(s->gamma, (double)drops);
 }
 
 static double cosine_rate(const cr_optim_schedule *s, double initial) {

@@ -33,7 +33,7 @@ double peak_flops(void) {
         const double seconds = wall_seconds() - start;
         best = seconds < best ? seconds : best;
     }
-    return 2.0 * threads * (STEPS / 8) * SUMS * LANES / best;
+    return 2.0 * threads * STEPS / 8.0 * SUMS * LANES / best;
 }
 
 static void add_arrays(void *context, int64_t begin, int64_t end) {

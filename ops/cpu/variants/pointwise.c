@@ -225,7 +225,7 @@ static bool run_loop(cr_call *call, pointwise_job *job) {
             cr_iteration_add(it, call->inputs[i]);
         cr_iteration_merge(it);
     }
-    if (job->copies && it->operands[0].dtype == it->operands[1].dtype) {
+    if (job->copies && call->input_count == 1 && it->operands[0].dtype == it->operands[1].dtype) {
         cr_copy_elements(it);
         return true;
     }
