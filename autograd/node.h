@@ -109,8 +109,8 @@ static inline cr_autograd_record *cr_record_peek(const cr_tensor *t) { return t-
 /* t is output `index` of `node` from now on. The second takes over the caller's reference, also where it fails. */
 bool cr_record_set_node(cr_tensor *t, cr_node *node, int index);
 bool cr_record_take_node(cr_tensor *t, cr_node *node, int index);
-/* Where gradients of t go (one reference to the node); node NULL where it requires none. False and an error on failure.
- */
+/* Where gradients of t go (one reference to the node); node NULL where it requires none. False and an error on
+ * failure. */
 bool cr_edge_of(cr_tensor *t, cr_edge *edge);
 /* The accumulator of a leaf that requires gradients, with one reference. */
 cr_node *cr_accumulator_of(cr_tensor *leaf);

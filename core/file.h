@@ -27,8 +27,8 @@ void cr_file_writer_abandon(cr_file_writer *writer);
 
 /* Opens a regular file for reading and tells its size. -1 and CR_ERROR_IO on failure. */
 int cr_file_open(const char *path, int64_t *bytes);
-/* Reads exactly `bytes` bytes from a descriptor; false and CR_ERROR_IO, or CR_ERROR_FORMAT where the file ends first.
- */
+/* Reads exactly `bytes` bytes from a descriptor; false and CR_ERROR_IO, or CR_ERROR_FORMAT where the file ends
+ * first. */
 bool cr_file_read(int descriptor, const char *path, void *data, size_t bytes);
 /* The whole file in memory from cr_malloc, for cr_free, with a zero byte behind it. A file past `limit` bytes is
  * refused before anything is allocated (0: no limit). NULL and an error on failure. */

@@ -7,8 +7,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* Drops one reference; true where it was the last. A sole owner needs no locked instruction: nobody else can add one.
- */
+/* Drops one reference; true where it was the last. A sole owner needs no locked instruction: nobody else can add
+ * one. */
 static inline bool cr_reference_drop(atomic_int *references) {
     return atomic_load_explicit(references, memory_order_acquire) == 1 ||
            atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel) == 1;

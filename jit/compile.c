@@ -23,8 +23,8 @@
 enum { PATH_BYTES = 1024, SECONDS_TO_COMPILE = 60 };
 extern char **environ;
 
-/* As the library's own loops are compiled, so that both round alike; the last word names the chosen instruction set's.
- */
+/* As the library's own loops are compiled, so that both round alike; the last word names the chosen instruction
+ * set's. */
 static const char *const flags[] = {"-x",
                                     "c",
                                     "-std=gnu17",

@@ -10,8 +10,8 @@ typedef struct cr_control_options {
     int64_t scanned; /* scan: those after them, taken apart along dim 0 */
 } cr_control_options;
 
-/* Plans for the blocks of a control-flow node, as a kernel and its attributes. The plan that holds the step owns them.
- */
+/* Plans for the blocks of a control-flow node, as a kernel and its attributes. The plan that holds the step owns
+ * them. */
 bool cr_control_plan(cr_plan *plan, const cr_graph_node *node, cr_kernel *kernel, const void **attributes);
 
 #endif

@@ -18,8 +18,8 @@ typedef struct cr_fused_instruction {
 } cr_fused_instruction;
 
 /* Rows [begin, end) of the iteration, or elements where it has one dim. `data` and `strides` are by operand: outputs,
- * then inputs; strides and sizes are over the merged dims, the last being 1, 0 or another as the source was made for.
- */
+ * then inputs; strides and sizes are over the merged dims, the last being 1, 0 or another as the source was made
+ * for. */
 typedef void (*cr_fused_function)(char *const *data, const int64_t *sizes, const int64_t (*strides)[CR_MAX_DIMS],
                                   const double *numbers, int64_t begin, int64_t end);
 

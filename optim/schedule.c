@@ -140,8 +140,8 @@ cr_optim_schedule *cr_optim_plateau_schedule_with(cr_optim *optim, const cr_opti
     return schedule;
 }
 
-/* ---------------------------------------------------------------- state: position, best, bad, cooling, then the rates
- */
+/* ---------------------------------------------------------------- state: position, best, bad, cooling, then the
+ * rates */
 cr_tensor *cr_optim_schedule_state(const cr_optim_schedule *schedule) {
     if (!schedule) return NULL;
     cr_tensor *state = cr_empty(CR_F64, CR_SHAPE(4 + schedule->group_count), CR_CPU);

@@ -1,5 +1,5 @@
-/* Histograms by TensorFlow's default buckets: limits 0 and ±1e-12 × 1.1^i below 1e20, each bucket closed on the left.
- */
+/* Histograms by TensorFlow's default buckets: limits 0 and ±1e-12 × 1.1^i below 1e20, each bucket closed on the
+ * left. */
 #ifdef CRESSET_HAS_SUMMARY
 #include "core/tensor.h"
 #include "summary/writer.h"

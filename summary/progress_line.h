@@ -23,8 +23,8 @@ typedef struct cr_progress_view {
  * there is room. What is least needed goes first where there is not: the times, the bar, the count. */
 void cr_progress_line(const cr_progress_view *view, int width, bool with_bar, char *line, size_t size);
 
-/* Seconds from some fixed moment on, that progress bars go by: the system's monotonic clock, or what a test puts here.
- */
+/* Seconds from some fixed moment on, that progress bars go by: the system's monotonic clock, or what a test puts
+ * here. */
 extern double (*cr_progress_clock)(void);
 
 /* Columns that UTF-8 text takes on a terminal: East Asian characters and emoji take two, combining marks none. */

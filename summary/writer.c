@@ -168,8 +168,8 @@ bool cr_summary_append_value(cr_summary_writer *writer, const char *caller, cons
     return cr_summary_append(writer, &event);
 }
 
-/* Length of the UTF-8 character at `text`: 1 to 4, or 0 where there is none (overlong forms and surrogates are none).
- */
+/* Length of the UTF-8 character at `text`: 1 to 4, or 0 where there is none (overlong forms and surrogates are
+ * none). */
 static int character_length(const uint8_t *text) {
     if (text[0] < 0x80) return 1;
     const int length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;

@@ -1,6 +1,6 @@
 /* A palette by median cut (Heckbert, "Color image quantization for frame buffer display", 1982) over a histogram of 5
- * bits a channel, and the picture drawn with it. Boxes are split where their colours vary most, as Wu's variance does.
- */
+ * bits a channel, and the picture drawn with it. Boxes are split where their colours vary most, as Wu's variance
+ * does. */
 #include "vision/palette.h"
 
 #include <stdlib.h>

@@ -10,8 +10,8 @@ static cr_nn_module *model_new(void) {
                             cr_nn_linear(128, 10));
 }
 
-/* Drawn digits come in new fonts' sizes, places and turns each time; held-out ones are in fonts that were never seen.
- */
+/* Drawn digits come in new fonts' sizes, places and turns each time; held-out ones are in fonts that were never
+ * seen. */
 static cr_data_dataset *open_digits(const options *o, bool train) {
     if (o->data) return cr_vision_mnist(o->data, .train = train);
     return cr_vision_glyphs(.count = train ? o->count : 2000, .train = train);

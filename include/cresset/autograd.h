@@ -103,8 +103,8 @@ CR_API bool cr_remove_hook(cr_tensor *t, int handle);
 typedef struct cr_function_call cr_function_call;
 
 /* A differentiable function in C. forward runs with recording off; backward fills the gradient of each input (NULL:
- * none), written with ops where it shall be differentiable again. Both return false with an error recorded on failure.
- */
+ * none), written with ops where it shall be differentiable again. Both return false with an error recorded on
+ * failure. */
 typedef struct cr_function {
     const char *name;
     bool (*forward)(cr_function_call *call, cr_tensor *const *inputs, cr_tensor **outputs);
@@ -121,8 +121,8 @@ CR_API int cr_function_input_count(const cr_function_call *call);
 CR_API int cr_function_output_count(const cr_function_call *call);
 /* Whether input i wants a gradient. */
 CR_API bool cr_function_needs(const cr_function_call *call, int input);
-/* In forward: keeps a tensor (an input, an output, or any other) for backward, up to 16. False and an error when full.
- */
+/* In forward: keeps a tensor (an input, an output, or any other) for backward, up to 16. False and an error when
+ * full. */
 CR_API bool cr_function_save(cr_function_call *call, cr_tensor *t);
 /* In backward: the index-th saved tensor; NULL and an error where it was overwritten in place since. */
 CR_API cr_tensor *cr_function_saved(cr_function_call *call, int index);

@@ -287,8 +287,8 @@ CR_API char *cr_describe(const cr_tensor *t, char text[224]);
 CR_API cr_tensor *cr_npy_load(const char *path);
 CR_API bool cr_npy_save(const char *path, const cr_tensor *t);
 
-/* A safetensors file, mapped: tensors look into the mapping (copy on write, never back to the file) and keep it alive.
- */
+/* A safetensors file, mapped: tensors look into the mapping (copy on write, never back to the file) and keep it
+ * alive. */
 typedef struct cr_safetensors cr_safetensors;
 CR_API cr_safetensors *cr_safetensors_open(const char *path);
 CR_API void cr_safetensors_close(cr_safetensors *file);

@@ -27,23 +27,24 @@ typedef bool (*cr_jit_function)(void *context, cr_tensor *const *inputs, int inp
 
 /* ------------------------------------------------------------------ tracing
  * dynamic        sizes that may differ from the example's: "0.0=batch 0.1=time 1.0=batch" names dim 0 of input 0
- * "batch", and so on. One name is one size. The function is then also run on other sizes, without computing (its host
- * code runs some ten times), to find how the sizes inside follow from the inputs'. dynamic_batch  the same as naming
- * dim 0 of every input "batch" freeze         parameters and buffers are constants from now on: batch norm folds into
- * convolutions, and so on. Later changes of the module may or may not be seen. check          runs the graph on fresh
- * inputs beside the function and fails where they differ by more than rounding input_names, output_names "image,mask";
- * the default is input0, …, output0, … */
+ *                "batch", and so on. One name is one size. The function is then also run on other sizes, without
+ *                computing (its host code runs some ten times), to find how the sizes inside follow from the inputs'.
+ * dynamic_batch  the same as naming dim 0 of every input "batch"
+ * freeze         parameters and buffers are constants from now on: batch norm folds into convolutions, and so on.
+ *                Later changes of the module may or may not be seen.
+ * check          runs the graph on fresh inputs beside the function and fails where they differ by more than rounding
+ * input_names, output_names   "image,mask"; the default is input0, …, output0, … */
 #define CR_JIT_TRACE_OPTIONS(A, op)                                                                                    \
     A(op, TEXT, dynamic, NULL)                                                                                         \
-    A(op, BOOL, dynamic_batch, false) A(op, BOOL, freeze, false) A(op, BOOL, check, false)                             \
-        A(op, TEXT, input_names, NULL) A(op, TEXT, output_names, NULL)
+    A(op, BOOL, dynamic_batch, false)                                                                                  \
+    A(op, BOOL, freeze, false) A(op, BOOL, check, false) A(op, TEXT, input_names, NULL) A(op, TEXT, output_names, NULL)
 CR_OPTIONS(jit_trace, CR_JIT_TRACE_OPTIONS)
 
 /* The graph of a module's forward (in the mode that it is in) from an example input. NULL and an error on failure. */
 CR_API cr_graph *cr_jit_trace_with(cr_nn_module *module, cr_tensor *example, const cr_jit_trace_options *options);
 /* The graph of any function with up to 64 inputs and outputs: a loss, a whole training step. The function runs for
- * real, and its results go to `results` (NULL: dropped). `modules` (may be NULL) give the tensors inside their names.
- */
+ * real, and its results go to `results` (NULL: dropped). `modules` (may be NULL) give the tensors inside their
+ * names. */
 CR_API cr_graph *cr_jit_trace_function_with(cr_jit_function function, void *context, cr_tensor *const *examples,
                                             int example_count, cr_tensor **results, int result_count,
                                             cr_nn_module *const *modules, int module_count,
@@ -74,8 +75,8 @@ CR_API bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_coun
 /* A graph of one input and one output. */
 CR_API cr_tensor *cr_jit_forward(cr_graph *graph, cr_tensor *input);
 
-/* How many inputs and outputs a graph has (0 for NULL), and their names; NULL and an error for an index out of range.
- */
+/* How many inputs and outputs a graph has (0 for NULL), and their names; NULL and an error for an index out of
+ * range. */
 CR_API int cr_jit_input_count(const cr_graph *graph);
 CR_API int cr_jit_output_count(const cr_graph *graph);
 CR_API const char *cr_jit_input_name(const cr_graph *graph, int index);

@@ -116,10 +116,11 @@ CR_API cr_nn_module *cr_nn_linear_with(int64_t in, int64_t out, const cr_nn_line
 /* One number for every spatial dim, or a list for each (count 0: the number). */
 #define CR_NN_CONV_OPTIONS(A, op)                                                                                      \
     A(op, INT, stride, 1)                                                                                              \
-    A(op, INT, padding, 0) A(op, INT, dilation, 1) A(op, INT, groups, 1) A(op, INT, output_padding, 0)                 \
-        A(op, BOOL, bias, true) A(op, DIMS, kernel_sizes, CR_SHAPE_0D) A(op, DIMS, strides, CR_SHAPE_0D)               \
-            A(op, DIMS, paddings, CR_SHAPE_0D) A(op, DIMS, dilations, CR_SHAPE_0D)                                     \
-                A(op, DIMS, output_paddings, CR_SHAPE_0D) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
+    A(op, INT, padding, 0)                                                                                             \
+    A(op, INT, dilation, 1)                                                                                            \
+    A(op, INT, groups, 1) A(op, INT, output_padding, 0) A(op, BOOL, bias, true) A(op, DIMS, kernel_sizes, CR_SHAPE_0D) \
+        A(op, DIMS, strides, CR_SHAPE_0D) A(op, DIMS, paddings, CR_SHAPE_0D) A(op, DIMS, dilations, CR_SHAPE_0D)       \
+            A(op, DIMS, output_paddings, CR_SHAPE_0D) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_conv, CR_NN_CONV_OPTIONS)
 /* weight [out, in / groups, k…] for conv, [in, out / groups, k…] for conv_transpose. */
 CR_API cr_nn_module *cr_nn_conv1d_with(int64_t in, int64_t out, int64_t kernel_size, const cr_nn_conv_options *options);
@@ -134,8 +135,9 @@ CR_API cr_nn_module *cr_nn_conv_transpose3d_with(int64_t in, int64_t out, int64_
 
 #define CR_NN_BATCH_NORM_OPTIONS(A, op)                                                                                \
     A(op, FLOAT, eps, 1e-5)                                                                                            \
-    A(op, FLOAT, momentum, 0.1) A(op, BOOL, affine, true) A(op, BOOL, track_running_stats, true)                       \
-        A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
+    A(op, FLOAT, momentum, 0.1)                                                                                        \
+    A(op, BOOL, affine, true)                                                                                          \
+    A(op, BOOL, track_running_stats, true) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_batch_norm, CR_NN_BATCH_NORM_OPTIONS)
 CR_API cr_nn_module *cr_nn_batch_norm1d_with(int64_t features, const cr_nn_batch_norm_options *options);
 CR_API cr_nn_module *cr_nn_batch_norm2d_with(int64_t features, const cr_nn_batch_norm_options *options);
@@ -155,8 +157,10 @@ CR_API cr_nn_module *cr_nn_embedding_with(int64_t count, int64_t size, const cr_
 
 #define CR_NN_LSTM_OPTIONS(A, op)                                                                                      \
     A(op, INT, num_layers, 1)                                                                                          \
-    A(op, BOOL, bias, true) A(op, BOOL, batch_first, false) A(op, FLOAT, dropout, 0) A(op, BOOL, bidirectional, false) \
-        A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
+    A(op, BOOL, bias, true)                                                                                            \
+    A(op, BOOL, batch_first, false)                                                                                    \
+    A(op, FLOAT, dropout, 0) A(op, BOOL, bidirectional, false) A(op, DTYPE, dtype, CR_F32)                             \
+        A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_lstm, CR_NN_LSTM_OPTIONS)
 /* Parameters weight_ih_l0 [4H, in], weight_hh_l0 [4H, H], bias_ih_l0, bias_hh_l0, …_reverse; gates in the order i f g
  * o. */

@@ -14,25 +14,27 @@ typedef struct cr_optim cr_optim;
 
 #define CR_OPTIM_SGD_OPTIONS(A, op)                                                                                    \
     A(op, FLOAT, lr, 1e-3)                                                                                             \
-    A(op, FLOAT, momentum, 0) A(op, FLOAT, dampening, 0) A(op, FLOAT, weight_decay, 0) A(op, BOOL, nesterov, false)    \
-        A(op, BOOL, maximize, false)
+    A(op, FLOAT, momentum, 0)                                                                                          \
+    A(op, FLOAT, dampening, 0) A(op, FLOAT, weight_decay, 0) A(op, BOOL, nesterov, false) A(op, BOOL, maximize, false)
 CR_OPTIONS(optim_sgd, CR_OPTIM_SGD_OPTIONS)
 /* Kingma, Ba 2015; with amsgrad: Reddi et al. 2018. weight_decay is added to the gradient. */
 #define CR_OPTIM_ADAM_OPTIONS(A, op)                                                                                   \
     A(op, FLOAT, lr, 1e-3)                                                                                             \
-    A(op, FLOAT, beta1, 0.9) A(op, FLOAT, beta2, 0.999) A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 0)          \
-        A(op, BOOL, amsgrad, false) A(op, BOOL, maximize, false)
+    A(op, FLOAT, beta1, 0.9)                                                                                           \
+    A(op, FLOAT, beta2, 0.999)                                                                                         \
+    A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 0) A(op, BOOL, amsgrad, false) A(op, BOOL, maximize, false)
 CR_OPTIONS(optim_adam, CR_OPTIM_ADAM_OPTIONS)
 /* Loshchilov, Hutter 2019: weights decay by lr · weight_decay beside the gradient. */
 #define CR_OPTIM_ADAMW_OPTIONS(A, op)                                                                                  \
     A(op, FLOAT, lr, 1e-3)                                                                                             \
-    A(op, FLOAT, beta1, 0.9) A(op, FLOAT, beta2, 0.999) A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 1e-2)       \
-        A(op, BOOL, amsgrad, false) A(op, BOOL, maximize, false)
+    A(op, FLOAT, beta1, 0.9)                                                                                           \
+    A(op, FLOAT, beta2, 0.999)                                                                                         \
+    A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 1e-2) A(op, BOOL, amsgrad, false) A(op, BOOL, maximize, false)
 CR_OPTIONS(optim_adamw, CR_OPTIM_ADAMW_OPTIONS)
 #define CR_OPTIM_RMSPROP_OPTIONS(A, op)                                                                                \
     A(op, FLOAT, lr, 1e-2)                                                                                             \
-    A(op, FLOAT, alpha, 0.99) A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 0) A(op, FLOAT, momentum, 0)          \
-        A(op, BOOL, centered, false)
+    A(op, FLOAT, alpha, 0.99)                                                                                          \
+    A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 0) A(op, FLOAT, momentum, 0) A(op, BOOL, centered, false)
 CR_OPTIONS(optim_rmsprop, CR_OPTIM_RMSPROP_OPTIONS)
 
 CR_API cr_optim *cr_optim_sgd_with(cr_nn_tensors parameters, const cr_optim_sgd_options *options);
@@ -82,8 +84,8 @@ CR_API cr_optim_schedule *cr_optim_step_schedule(cr_optim *optim, int step_size,
 CR_API cr_optim_schedule *cr_optim_cosine_schedule(cr_optim *optim, int steps, double min_lr);
 #define CR_OPTIM_PLATEAU_OPTIONS(A, op)                                                                                \
     A(op, FLOAT, factor, 0.1)                                                                                          \
-    A(op, INT, patience, 10) A(op, FLOAT, threshold, 1e-4) A(op, INT, cooldown, 0) A(op, FLOAT, min_lr, 0)             \
-        A(op, BOOL, maximize, false)
+    A(op, INT, patience, 10)                                                                                           \
+    A(op, FLOAT, threshold, 1e-4) A(op, INT, cooldown, 0) A(op, FLOAT, min_lr, 0) A(op, BOOL, maximize, false)
 CR_OPTIONS(optim_plateau, CR_OPTIM_PLATEAU_OPTIONS)
 /* lr · factor when the metric has not improved for `patience` steps. */
 CR_API cr_optim_schedule *cr_optim_plateau_schedule_with(cr_optim *optim, const cr_optim_plateau_options *options);

@@ -62,8 +62,8 @@ typedef struct cr_summary_image_options {
     int padding;        /* images: black pixels around each; 2 */
 } cr_summary_image_options;
 
-/* image: [C,H,W], C is 1 (grey), 3 (RGB) or 4 (RGBA); u8, or floats that are clamped to 0 … 1 (NaN: 0). Stored as PNG.
- */
+/* image: [C,H,W], C is 1 (grey), 3 (RGB) or 4 (RGBA); u8, or floats that are clamped to 0 … 1 (NaN: 0). Stored as
+ * PNG. */
 CR_API bool cr_summary_image_with(cr_summary_writer *writer, const char *tag, const cr_tensor *image, int64_t step,
                                   const cr_summary_image_options *options);
 /* images: [N,C,H,W], shown as one grid. */

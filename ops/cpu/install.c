@@ -34,7 +34,7 @@ typedef struct variant {
 } variant;
 
 static const variant variants[] = {
-    /* from the least to the most demanding */
+/* from the least to the most demanding */
 #define CR_VARIANT_ROW(name)                                                                                           \
     {#name, cr_variant_rows_##name, &cr_variant_row_count_##name, cr_pointwise_kernel_##name, cr_fused_geometry_##name},
 #include "variants.inc"

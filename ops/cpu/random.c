@@ -3,8 +3,8 @@
 #include "ops/cpu/variant.h"
 #include "ops/random.h"
 
-/* Weights are finite, 0 or more, and enough of them are not 0. Leaves the running sums in `sums` where it is not NULL.
- */
+/* Weights are finite, 0 or more, and enough of them are not 0. Leaves the running sums in `sums` where it is not
+ * NULL. */
 static bool read_row(const cr_call *call, const double *weights, int64_t categories, int64_t needed, double *sums) {
     double sum = 0;
     int64_t positive = 0;

@@ -1,6 +1,6 @@
 /* Reads the pointwise table once for each compute type, as LOOP(name, result type, operands, numbers, expression): what
- * that makes of a line (a C++ loop, a CUDA kernel) is for the includer to say. NUMBERS_ and VALUES_ are pieces for it.
- */
+ * that makes of a line (a C++ loop, a CUDA kernel) is for the includer to say. NUMBERS_ and VALUES_ are pieces for
+ * it. */
 #define PASTE_(name, type) loop_##name##_##type
 #define PASTE(name, type)  PASTE_(name, type)
 #define NUMBERS_0

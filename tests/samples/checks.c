@@ -1,5 +1,5 @@
-/* Every check that needs no reference: two ways to compute the same must agree, and gradients must match differences.
- */
+/* Every check that needs no reference: two ways to compute the same must agree, and gradients must match
+ * differences. */
 #include "tests/samples/checks.h"
 
 #include "ops/op.h"

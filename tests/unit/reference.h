@@ -1,5 +1,5 @@
-/* Python scripts in tests/reference/ that hold our results against PyTorch's and NumPy's. CTest tells where things are.
- */
+/* Python scripts in tests/reference/ that hold our results against PyTorch's and NumPy's. CTest tells where things
+ * are. */
 #ifndef CRESSET_REFERENCE_H
 #define CRESSET_REFERENCE_H
 

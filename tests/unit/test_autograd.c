@@ -1,5 +1,5 @@
-/* Autograd: the driver, modes, hooks, views and in-place writes, functions of the user's own, checkpoints, deep graphs.
- */
+/* Autograd: the driver, modes, hooks, views and in-place writes, functions of the user's own, checkpoints, deep
+ * graphs. */
 #include "tests/unit/testing.h"
 
 #include <math.h>

@@ -180,10 +180,10 @@ static void making_a_tensor_survives_each_failing_allocation(void **state) {
 static void a_use_after_its_scope_names_both_places(void **state) {
     (void)state;
     cr_tensor *t = NULL, *released = cr_retain(make(2));
+    const int opened_at = __LINE__ + 1;
     CR_SCOPE {
         t = make(3);
     }
-    const int opened_at = __LINE__ - 1;
     char place[64];
     snprintf(place, sizeof place, "item: the tensor went when its scope, opened at");
     cr_item(t);

@@ -1,5 +1,5 @@
-/* Indexing beyond the samples: large sizes against plain loops, order of writes, ties and NaN, indices that are wrong.
- */
+/* Indexing beyond the samples: large sizes against plain loops, order of writes, ties and NaN, indices that are
+ * wrong. */
 #include "tests/unit/testing.h"
 
 #include <math.h>

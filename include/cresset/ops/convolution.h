@@ -77,13 +77,13 @@ CR_API cr_tensor *cr_convolution_grad_weight_with(cr_tensor *grad, cr_tensor *in
 CR_OPTIONS(pool, CR_POOL_ATTRIBUTES)
 
 /* The greatest value of each window (NaN where it holds one); windows step by `stride`:
- *   out = (in + 2 padding - dilation (kernel - 1) - 1) / stride + 1, rounded down, or up with .ceil_mode as long as the
- * last window begins inside the input or its padding in front. */
+ *   out = (in + 2 padding - dilation (kernel - 1) - 1) / stride + 1,
+ * rounded down, or up with .ceil_mode as long as the last window begins inside the input or its padding in front. */
 CR_API cr_tensor *cr_max_pool1d_with(cr_tensor *input, int64_t kernel, const cr_pool_options *options);
 CR_API cr_tensor *cr_max_pool2d_with(cr_tensor *input, int64_t kernel, const cr_pool_options *options);
 CR_API cr_tensor *cr_max_pool3d_with(cr_tensor *input, int64_t kernel, const cr_pool_options *options);
-/* The same for any number of spatial dims (1 to 3), with each value's position in its channel's flattened input (i64).
- */
+/* The same for any number of spatial dims (1 to 3), with each value's position in its channel's flattened input
+ * (i64). */
 CR_API bool cr_max_pool_with_indices(cr_tensor *input, int spatial, int64_t kernel, const cr_pool_options *options,
                                      cr_tensor **values, cr_tensor **indices);
 /* The mean of each window. */

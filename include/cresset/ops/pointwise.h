@@ -2,8 +2,9 @@
  *   cr_exp(x), cr_exp_(x)                        one operand, and in place
  *   cr_add(a, b), cr_add_(a, b)                  two operands
  *   cr_add_scalar(a, 2.0), cr_add_scalar_(…)     the second operand a number: an integer tensor keeps its dtype where
- * the number is integral, else the result is f32 cr_clamp(x, min, max)                        an op's attributes follow
- * its operands Included by <cresset/ops.h>. */
+ *                                                the number is integral, else the result is f32
+ *   cr_clamp(x, min, max)                        an op's attributes follow its operands
+ * Included by <cresset/ops.h>. */
 #define CR_POINTWISE_1(name, ...)                                                                                      \
     CR_API cr_tensor *cr_##name(cr_tensor *a);                                                                         \
     CR_API cr_tensor *cr_##name##_(cr_tensor *a);

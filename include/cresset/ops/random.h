@@ -5,8 +5,9 @@
 
 #define CR_UNIFORM_ATTRIBUTES(A, op)                                                                                   \
     A(op, DTYPE, dtype, CR_F32)                                                                                        \
-    A(op, DIMS, shape, {0, {0}}) A(op, FLOAT, low, 0) A(op, FLOAT, high, 1) A(op, DEVICE, device, {CR_DEVICE_CPU, 0})  \
-        A(op, GENERATOR, generator, NULL)
+    A(op, DIMS, shape, {0, {0}})                                                                                       \
+    A(op, FLOAT, low, 0)                                                                                               \
+    A(op, FLOAT, high, 1) A(op, DEVICE, device, {CR_DEVICE_CPU, 0}) A(op, GENERATOR, generator, NULL)
 CR_OPTIONS(uniform, CR_UNIFORM_ATTRIBUTES)
 /* low … high without high, for the floating dtypes: 24 random bits in f32, 53 in f64, 11 in f16, 8 in bf16. */
 CR_API cr_tensor *cr_uniform_with(const cr_uniform_options *options);
@@ -15,8 +16,9 @@ CR_API cr_tensor *cr_uniform_with_(cr_tensor *t, const cr_uniform_options *optio
 
 #define CR_NORMAL_ATTRIBUTES(A, op)                                                                                    \
     A(op, DTYPE, dtype, CR_F32)                                                                                        \
-    A(op, DIMS, shape, {0, {0}}) A(op, FLOAT, mean, 0) A(op, FLOAT, std, 1) A(op, DEVICE, device, {CR_DEVICE_CPU, 0})  \
-        A(op, GENERATOR, generator, NULL)
+    A(op, DIMS, shape, {0, {0}})                                                                                       \
+    A(op, FLOAT, mean, 0)                                                                                              \
+    A(op, FLOAT, std, 1) A(op, DEVICE, device, {CR_DEVICE_CPU, 0}) A(op, GENERATOR, generator, NULL)
 CR_OPTIONS(normal, CR_NORMAL_ATTRIBUTES)
 /* Normal numbers, by Box and Muller's transform (Annals of Mathematical Statistics 29, 1958); within 6.7 std of the
  * mean (8.6 in f64). */
@@ -25,8 +27,8 @@ CR_API cr_tensor *cr_normal_with_(cr_tensor *t, const cr_normal_options *options
 
 #define CR_RANDINT_ATTRIBUTES(A, op)                                                                                   \
     A(op, DTYPE, dtype, CR_I64)                                                                                        \
-    A(op, DIMS, shape, {0, {0}}) A(op, INT, low, 0) A(op, INT, high, 2) A(op, DEVICE, device, {CR_DEVICE_CPU, 0})      \
-        A(op, GENERATOR, generator, NULL)
+    A(op, DIMS, shape, {0, {0}})                                                                                       \
+    A(op, INT, low, 0) A(op, INT, high, 2) A(op, DEVICE, device, {CR_DEVICE_CPU, 0}) A(op, GENERATOR, generator, NULL)
 CR_OPTIONS(randint, CR_RANDINT_ATTRIBUTES)
 /* Integers low … high - 1, in any dtype that holds them. 64 random bits each: no number is likelier than another by
  * more than (high - low) / 2^64. */
@@ -35,8 +37,8 @@ CR_API cr_tensor *cr_randint_with_(cr_tensor *t, const cr_randint_options *optio
 
 #define CR_BERNOULLI_ATTRIBUTES(A, op)                                                                                 \
     A(op, DTYPE, dtype, CR_F32)                                                                                        \
-    A(op, DIMS, shape, {0, {0}}) A(op, FLOAT, p, 0.5) A(op, DEVICE, device, {CR_DEVICE_CPU, 0})                        \
-        A(op, GENERATOR, generator, NULL)
+    A(op, DIMS, shape, {0, {0}})                                                                                       \
+    A(op, FLOAT, p, 0.5) A(op, DEVICE, device, {CR_DEVICE_CPU, 0}) A(op, GENERATOR, generator, NULL)
 CR_OPTIONS(bernoulli, CR_BERNOULLI_ATTRIBUTES)
 /* 1 with probability p, else 0 (32 random bits each). probabilities: one p for each element, and the result has their
  * shape and dtype; or NULL, and .p, .shape, .dtype (any, also bool) hold. */

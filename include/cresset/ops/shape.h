@@ -1,8 +1,8 @@
 /* Shape and layout: views where memory allows, copies where it does not. Dims may be negative: they count from the end.
  * Included by <cresset/ops.h>. */
 
-/* Another shape over the same elements in row-major order; one size may be -1. view: an error where that needs a copy.
- */
+/* Another shape over the same elements in row-major order; one size may be -1. view: an error where that needs a
+ * copy. */
 CR_API cr_tensor *cr_view(cr_tensor *t, cr_shape shape);
 CR_API cr_tensor *cr_reshape(cr_tensor *t, cr_shape shape);
 /* Dims start … end as one. */
@@ -21,8 +21,8 @@ CR_API cr_tensor *cr_unsqueeze(cr_tensor *t, int dim);
 /* Dims of size 1 (and new ones in front) repeated without copying; -1 keeps a size. */
 CR_API cr_tensor *cr_expand(cr_tensor *t, cr_shape shape);
 CR_API cr_tensor *cr_expand_as(cr_tensor *t, cr_tensor *other);
-/* Elements start, start + step, … below end of one dim: a view. Negative positions count from the end; beyond are cut.
- */
+/* Elements start, start + step, … below end of one dim: a view. Negative positions count from the end; beyond are
+ * cut. */
 CR_API cr_tensor *cr_slice(cr_tensor *t, int dim, int64_t start, int64_t end, int64_t step);
 /* `length` elements of one dim from `start`, all of which must exist. */
 CR_API cr_tensor *cr_narrow(cr_tensor *t, int dim, int64_t start, int64_t length);
@@ -45,8 +45,8 @@ CR_API cr_tensor *cr_select_scatter(cr_tensor *t, cr_tensor *source, int dim, in
 /* Joined along an existing dim, or along a new one. */
 CR_API cr_tensor *cr_cat(cr_tensor *const *tensors, int count, int dim);
 CR_API cr_tensor *cr_stack(cr_tensor *const *tensors, int count, int dim);
-/* Parts of `size` (the last may be smaller) into parts[0 … capacity-1]; returns how many, -1 and an error on failure.
- */
+/* Parts of `size` (the last may be smaller) into parts[0 … capacity-1]; returns how many, -1 and an error on
+ * failure. */
 CR_API int cr_split(cr_tensor *t, int64_t size, int dim, cr_tensor **parts, int capacity);
 /* Parts of these sizes, which add up to the dim's, into parts[0 … sizes.count-1]. */
 CR_API int cr_split_sizes(cr_tensor *t, cr_dims sizes, int dim, cr_tensor **parts);

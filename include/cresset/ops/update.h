@@ -4,8 +4,8 @@
 
 #define CR_ADAM_UPDATE_ATTRIBUTES(A, op)                                                                               \
     A(op, FLOAT, beta1, 0.9)                                                                                           \
-    A(op, FLOAT, beta2, 0.999) A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 0) A(op, BOOL, decoupled, false)     \
-        A(op, BOOL, maximize, false)
+    A(op, FLOAT, beta2, 0.999)                                                                                         \
+    A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 0) A(op, BOOL, decoupled, false) A(op, BOOL, maximize, false)
 CR_OPTIONS(adam_update, CR_ADAM_UPDATE_ATTRIBUTES)
 /* m = β₁ m + (1 - β₁) g; v = β₂ v + (1 - β₂) g²; p -= lr / (1 - β₁^t) · m / (sqrt(v) / sqrt(1 - β₂^t) + eps).
  * `maximum` (amsgrad; may be NULL) replaces v by its running maximum. decoupled: p -= lr · weight_decay · p first, else

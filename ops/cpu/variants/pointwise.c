@@ -253,8 +253,8 @@ bool CR_NAME(cr_pointwise_kernel)(cr_call *call) {
     return run_loop(call, &job);
 }
 
-/* Casts and copies are the identity between two dtypes. f32 holds every f16, bf16, i8, i16 exactly; integers go as i64.
- */
+/* Casts and copies are the identity between two dtypes. f32 holds every f16, bf16, i8, i16 exactly; integers go as
+ * i64. */
 CR_KERNEL(cast) {
     pointwise_job job;
     const cr_dtype from = (cr_dtype)call->inputs[0]->dtype, to = (cr_dtype)call->outputs[0]->dtype;

@@ -49,8 +49,8 @@ static inline void NAMED(put)(T *to, const T *from, int64_t count) {
         memcpy(to, from, sizeof(T) * (size_t)count);
 }
 
-/* One sample's cells: i, f, g, o = σ, σ, tanh, σ of what comes from the input and from h; c = f c + i g; h = o tanh(c).
- */
+/* One sample's cells: i, f, g, o = σ, σ, tanh, σ of what comes from the input and from h; c = f c + i g; h = o
+ * tanh(c). */
 static void NAMED(cell)(const lstm_job *job, int64_t row, int64_t unit, int64_t count, const T *first,
                         const T *second) {
     const T *gates = (const T *)job->gates + row * 4 * job->hidden + unit;

@@ -251,8 +251,8 @@ CR_KERNEL(prod) { return reduce(call, PROD, ((const cr_sum_options *)call->attri
 CR_KERNEL(amax) { return reduce(call, MAX, ((const cr_reduce_options *)call->attributes)->dims, 0); }
 CR_KERNEL(amin) { return reduce(call, MIN, ((const cr_reduce_options *)call->attributes)->dims, 0); }
 
-/* ---------------------------------------------------------------- argmax, argmin, running sums: [outer, length, inner]
- */
+/* ---------------------------------------------------------------- argmax, argmin, running sums: [outer, length,
+ * inner] */
 typedef struct line_job {
     const void *in;
     void *out;

@@ -32,8 +32,8 @@ typedef struct cr_iteration {
 #define cr_tile_target     CR_NAME(cr_tile_target)
 #define cr_tile_store      CR_NAME(cr_tile_store)
 
-/* The loop of a pointwise op over dense runs of a compute type; comparisons give bool. NULL: it does not take the type.
- */
+/* The loop of a pointwise op over dense runs of a compute type; comparisons give bool. NULL: it does not take the
+ * type. */
 typedef void (*cr_pointwise_loop)(const void *const *operands, void *result, const double *numbers, int64_t count);
 #define cr_pointwise_loop_of CR_NAME(cr_pointwise_loop_of)
 cr_pointwise_loop cr_pointwise_loop_of(int index, cr_compute compute);

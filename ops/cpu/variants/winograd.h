@@ -11,8 +11,8 @@
  *
  * A template: include it with T and NAMED(name) defined, after convolution_data.h. */
 
-/* ---------------------------------------------------------------- the transforms of one dim, on every step-th element
- */
+/* ---------------------------------------------------------------- the transforms of one dim, on every step-th
+ * element */
 #define TRANSFORM static inline __attribute__((always_inline)) void
 
 TRANSFORM NAMED(transform_input)(const int r, NAMED(vector) * d, const int step) {
