@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Breaks kernels and gradient rules, one small change at a time, and counts what the tests notice.
 
-    scripts/mutate.py [--count 40] [--seed 1] [--label mutation] [--minimum 0] [--list] [path …]
+    scripts/mutate.py [--count 40] [--seed 1] [--minimum 0] [--list] [path …]      also path:line, for one line's changes
 
 A change flips a sign or a comparison, drops a term, moves a bound by one, negates a condition, or swaps two ops of a
-gradient. Changes are drawn at random (by --seed) over the given paths, a copy of the tree under
-build-mutants/ is changed, built and tested with the tests labelled --label, and put back. The tree itself is never
-touched. Each survivor is printed as a diff: a test to add, or a change without a meaning. A change that leaves the
-machine code as it was is not counted, nor is one that does not compile.
+gradient. Changes are drawn at random (by --seed) over the given paths; a copy of the tree under build-mutants/ is
+changed, built and tested, and put back. The tree itself is never touched. AREAS says which tests a file concerns: only
+those are linked again, and they run one by one, the quickest first, until one notices. Each survivor is printed as a
+diff: a test to add, or a change without a meaning (docs/mutants.md lists those that were found). A change that leaves
+the machine code as it was is not counted, nor is one that does not compile. ccache is used where it is installed.
 """
 import argparse
 import dataclasses
@@ -26,7 +27,21 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "build-mutants"
 SOURCE, BUILD = WORK / "source", WORK / "build"
-DEFAULT_PATHS = ["ops", "autograd", "include/cresset/pointwise.def"]
+DEFAULT_PATHS = ["ops", "autograd", "optim", "jit/passes", "jit/memory.c", "include/cresset/pointwise.def"]
+# The first pattern that a path matches names its tests, quickest first: those of CTest by their names.
+QUICK = "shapes tensors indexing updates optim nn models autograd random jit_trace jit_save jit_passes dtypes"
+AREAS = [
+    (r"^jit/", "jit_passes jit_save jit_trace jit_control jit_gradients jit_training jit_hostile samples"),
+    (r"^autograd/", "autograd jit_gradients jit_trace nn models jit_training samples samples_reference"),
+    (r"^optim/", "optim updates training_reference"),
+    (r"update", "updates optim samples samples_reference"),
+    (r"convolution|winograd|gemm|product", "convolution samples autograd models samples_reference training_reference"),
+    (r"random|philox", "random nn samples"),
+    (r"pointwise|math|tile|fused", f"pointwise math {QUICK} samples samples_reference pointwise_on_host codegen"),
+    (r"", f"{QUICK} samples convolution samples_reference training_reference"),
+]
+PROGRAMS = {"samples": "op_samples", "samples_reference": "op_samples", "training_reference": "train_dump",
+            "pointwise_on_host": "test_pointwise_on_host"}
 NOT_COPIED = {".git", "runs", "__pycache__"}
 MEMORY_LIMIT = 8 << 30  # a wrong bound may ask for any amount
 
@@ -145,17 +160,15 @@ def copy_tree():
             target.unlink()
 
 
-def run(command, timeout=None, cached=False):
+def run(command, timeout=None):
     """(exit code or None after the time limit, output)."""
-    environment = dict(os.environ) if cached else dict(os.environ, CCACHE_DISABLE="1")
-
     def limit():
         os.setsid()
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                               env=environment, preexec_fn=limit)
+                               preexec_fn=limit)
     try:
         output, _ = process.communicate(timeout=timeout)
         return process.returncode, output
@@ -165,12 +178,17 @@ def run(command, timeout=None, cached=False):
         return None, ""
 
 
-def build(target, cached=False):
-    return run(["cmake", "--build", str(BUILD), "--parallel", str(os.cpu_count()), "--target", target], cached=cached)
+def tests_of(path):
+    return next(tests.split() for pattern, tests in AREAS if re.search(pattern, path))
 
 
-def test(label, timeout):
-    return run(["ctest", "--test-dir", str(BUILD), "-L", label, "--stop-on-failure", "--output-on-failure"], timeout)
+def build(tests):
+    programs = sorted({PROGRAMS.get(name, name) for name in tests})
+    return run(["cmake", "--build", str(BUILD), "--parallel", str(os.cpu_count()), "--target", *programs])
+
+
+def test(name, timeout=None):
+    return run(["ctest", "--test-dir", str(BUILD), "-R", f"^{name}$", "--output-on-failure", "--no-tests=error"], timeout)
 
 
 def machine_code():
@@ -178,7 +196,8 @@ def machine_code():
     return hashlib.sha256((BUILD / "libcresset.a").read_bytes()).hexdigest()
 
 
-def prepare(label):
+def prepare(tests):
+    """Builds the unchanged tree; the seconds that each test may take."""
     copy_tree()
     flags = pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
     variant = "avx2" if " avx2 " in flags and " fma " in flags else "baseline"
@@ -186,27 +205,33 @@ def prepare(label):
                  "-DCRESSET_BUILD_EXAMPLES=OFF", "-DCRESSET_BUILD_BENCHMARKS=OFF"]
     if shutil.which("ninja") and not (BUILD / "CMakeCache.txt").exists():
         configure += ["-G", "Ninja"]
-    target = f"{label}_tests"
-    for code, output in (run(configure), build(target, cached=True)):
+    if shutil.which("ccache"):
+        configure.append("-DCMAKE_C_COMPILER_LAUNCHER=ccache")
+    for code, output in (run(configure), build(tests)):
         if code != 0:
             sys.exit(f"mutate: the unchanged tree does not build\n{output}")
-    begin = time.monotonic()
-    code, output = test(label, None)
-    if code != 0 or "No tests were found" in output:
-        sys.exit(f"mutate: the tests labelled '{label}' do not pass on the unchanged tree\n{output}")
-    return target, max(20, 5 * (time.monotonic() - begin))
+    limits = {}
+    for name in tests:
+        begin = time.monotonic()
+        code, output = test(name)
+        if code != 0:
+            sys.exit(f"mutate: the test '{name}' does not pass on the unchanged tree\n{output}")
+        limits[name] = max(20, 5 * (time.monotonic() - begin))
+    return limits
 
 
-def judge(mutation, target, label, timeout, original_code):
-    """'killed', 'survived', 'same code' or 'does not compile'."""
+def judge(mutation, limits, original_code):
+    """'killed', 'survived', 'same code' or 'does not compile', and by which test."""
     file = SOURCE / mutation.path
+    tests = tests_of(mutation.path)
     file.write_text(changed_text(mutation))
     try:
-        if build(target)[0] != 0:
-            return "does not compile"
+        if build(tests)[0] != 0:
+            return "does not compile", ""
         if machine_code() == original_code:
-            return "same code"
-        return "survived" if test(label, timeout)[0] == 0 else "killed"
+            return "same code", ""
+        noticed = next((name for name in tests if test(name, limits[name])[0] != 0), None)
+        return ("killed", noticed) if noticed else ("survived", "")
     finally:
         shutil.copy(ROOT / mutation.path, file)
 
@@ -235,17 +260,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=40, help="changes to try (default: 40)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--label", default="mutation", help="CTest label of the tests to run")
     parser.add_argument("--minimum", type=float, default=0, help="fail below this score, in percent")
     parser.add_argument("--list", action="store_true", help="print every change that could be drawn, and stop")
     parser.add_argument("paths", nargs="*", default=DEFAULT_PATHS, help="files or folders to change")
     arguments = parser.parse_args()
 
-    files = []
+    sites = []
     for path in arguments.paths:
+        path, _, line = path.partition(":")
         at = ROOT / path
-        files += [at] if at.is_file() else sorted([*at.rglob("*.c"), *at.rglob("*.h")])
-    sites = [mutation for file in files for mutation in mutations_of(str(file.relative_to(ROOT)))]
+        files = [at] if at.is_file() else sorted([*at.rglob("*.c"), *at.rglob("*.h")])
+        found = [mutation for file in files for mutation in mutations_of(str(file.relative_to(ROOT)))]
+        sites += [mutation for mutation in found if not line or mutation.line == int(line)]
     if arguments.list:
         for mutation in sites:
             print(f"{mutation.path}:{mutation.line} ({mutation.kind})\n{difference(mutation)}")
@@ -253,13 +279,14 @@ def main():
         return 0
     chosen = random.Random(arguments.seed).sample(sites, min(arguments.count, len(sites)))
     print(f"{len(chosen)} of {len(sites)} possible changes, seed {arguments.seed}", flush=True)
-    target, timeout = prepare(arguments.label)
+    concerned = dict.fromkeys(name for mutation in chosen for name in tests_of(mutation.path))
+    limits = prepare(list(concerned))
     original_code = machine_code()
     results = []
     for index, mutation in enumerate(chosen, 1):
-        verdict = judge(mutation, target, arguments.label, timeout, original_code)
+        verdict, noticed = judge(mutation, limits, original_code)
         results.append((mutation, verdict))
-        print(f"{index:4} {verdict:17} {mutation.path}:{mutation.line} ({mutation.kind})", flush=True)
+        print(f"{index:4} {verdict:17} {mutation.path}:{mutation.line} ({mutation.kind}) {noticed}", flush=True)
     return 1 if print_score(results) < arguments.minimum else 0
 
 

@@ -18,7 +18,9 @@ def _(x, weight, bias, dims=1, eps=1e-5):
 @op("batch_norm")
 def _(x, weight, bias, mean, var, training=False, momentum=0.1, eps=1e-5):
     running = [t.detach().clone() if t is not None else None for t in (mean, var)]
-    return [F.batch_norm(x, running[0], running[1], weight, bias, training, momentum, eps)]
+    y = F.batch_norm(x, running[0], running[1], weight, bias, training, momentum, eps)
+    written = [t for t in running if t is not None] if training else []
+    return [y, None, None, *written]  # our second and third results are kept for the gradient
 
 
 op("group_norm")(lambda x, weight, bias, groups=1, eps=1e-5: (F.group_norm(x, groups, weight, bias, eps),))

@@ -80,24 +80,23 @@ static bool dump_one(const sample *s, void *context) {
         return true;
     }
     CR_SCOPE {
-        cr_tensor *operands[SAMPLE_INPUTS], *outputs[8] = {NULL};
-        const int count = sample_output_count(&row);
+        cr_tensor *operands[SAMPLE_INPUTS], *results[SAMPLE_RESULTS] = {NULL};
+        const int outputs = sample_output_count(&row), count = sample_result_count(s, outputs);
         if (!sample_operands(s, operands, false, false)) break;
         for (int i = 0; i < s->input_count; i++) {
-            add_tensor(d, operands[i] ? cr_clone(operands[i]) : NULL, "in",
-                       i); /* before an op that writes its operands */
+            add_tensor(d, operands[i], "in", i);
             if (!s->no_gradient && operands[i] && cr_dtype_is_floating(cr_dtype_of(operands[i])))
                 cr_requires_grad_(operands[i], true);
         }
-        if (!cr_op_call(s->op, operands, s->input_count, s->attributes, outputs, count)) {
+        if (!sample_run(s, operands, results)) {
             fprintf(stderr, "FAILED %s:%d %s: ", s->file, s->line_number, s->line);
             cr_report(stderr);
             d->failed = true;
             break;
         }
         for (int i = 0; i < count; i++)
-            add_tensor(d, outputs[i], "out", i);
-        add_gradients(d, s, &row, operands, outputs, count);
+            add_tensor(d, results[i], "out", i);
+        add_gradients(d, s, &row, operands, results, outputs);
         add_pair(d, s);
     }
     d->samples++;

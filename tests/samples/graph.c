@@ -10,7 +10,7 @@
 
 typedef struct traced_sample {
     const sample *s;
-    int outputs;      /* of the op */
+    int outputs;      /* of the op alone: what has gradients */
     bool is_gradient; /* the function gives the gradients of the floating operands in place of the op's results */
 } traced_sample;
 
@@ -34,7 +34,7 @@ static bool gradients_of(const traced_sample *t, cr_tensor **operands, cr_tensor
 static bool call_sample(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
                         int output_count) {
     const traced_sample *t = context;
-    cr_tensor *operands[SAMPLE_INPUTS], *results[CR_MAX_OUTPUTS] = {NULL};
+    cr_tensor *operands[SAMPLE_INPUTS], *results[SAMPLE_RESULTS] = {NULL};
     int at = 0;
     (void)input_count;
     for (int i = 0; i < t->s->input_count; i++) {
@@ -43,7 +43,7 @@ static bool call_sample(void *context, cr_tensor *const *inputs, int input_count
             (!(operands[i] = cr_detach(operands[i])) || !cr_requires_grad_(operands[i], true)))
             return false;
     }
-    if (!cr_op_call(t->s->op, operands, t->s->input_count, t->s->attributes, results, t->outputs)) return false;
+    if (!sample_run(t->s, operands, results)) return false;
     if (!t->is_gradient) return memcpy(outputs, results, (size_t)output_count * sizeof *outputs), true;
     cr_tensor *gradients[SAMPLE_INPUTS] = {NULL};
     if (!gradients_of(t, operands, results, gradients)) return false;
@@ -52,7 +52,7 @@ static bool call_sample(void *context, cr_tensor *const *inputs, int input_count
     return true;
 }
 
-/* The same operands each time, for ops may write them. */
+/* The same operands each time, without the absent ones; how many, or -1. */
 static int present_operands(const sample *s, cr_tensor **inputs) {
     cr_tensor *operands[SAMPLE_INPUTS];
     int count = 0;
@@ -154,11 +154,11 @@ void check_graph(const sample *s, const cr_op_description *row, int outputs, che
         check_refused(&t, totals);
         return;
     }
-    compare_ways(&t, outputs, !op->decompose, CHECK_GRAPH, totals);
+    compare_ways(&t, sample_result_count(s, outputs), !op->decompose, CHECK_GRAPH, totals);
     int gradients = 0;
     for (int i = 0; i < s->input_count; i++)
         gradients += takes_gradient(&s->inputs[i]);
-    if (!gradients || s->no_gradient || !row->has_gradient || row->is_random || op->mutates || !cr_ok()) return;
+    if (!gradients || s->no_gradient || !row->has_gradient || row->is_random || !cr_ok()) return;
     t.is_gradient = true;
     compare_ways(&t, gradients, false, CHECK_GRAPH_GRADIENT, totals);
 }

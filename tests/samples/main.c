@@ -46,6 +46,14 @@ static bool note_name(const sample *s, void *context) {
     return true;
 }
 
+/* Nodes with blocks inside: no call makes them by itself. tests/unit/test_jit_control.c and test_codegen.c hold them. */
+static bool is_only_in_graphs(const char *op) {
+    static const char *const names[] = {"cond", "while_loop", "scan", "fused"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!strcmp(names[i], op)) return true;
+    return false;
+}
+
 static int list_missing(char **files, int count) {
     static char storage[1024][64];
     names seen = {storage, 0};
@@ -58,6 +66,7 @@ static int list_missing(char **files, int count) {
         if (!cr_op_describe(i, &row)) return 2;
         for (int k = 0; k < seen.count && !found; k++)
             found = !strcmp(seen.at[k], row.name);
+        found = found || is_only_in_graphs(row.name);
         if (!found && !row.is_random) printf("no sample names the op %s\n", row.name), missing++;
     }
     printf("%d passed, %d failed\n", cr_op_count() - missing, missing);

@@ -1,5 +1,5 @@
 /* Convolution and pooling beyond what samples say: large shapes against plain loops, layouts, threads, memory, faults.
- * Labels: threads mutation */
+ * Labels: threads */
 #include "tests/unit/testing.h"
 
 #include <math.h>

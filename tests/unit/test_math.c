@@ -1,5 +1,5 @@
 /* The f32 functions of ops/math.h against libm in f64, in units in the last place, over every exponent: as the kernels
- * in use compute them, and as this file's own copy does, without fused multiply-add. Labels: mutation */
+ * in use compute them, and as this file's own copy does, without fused multiply-add. */
 #include "ops/math.h"
 #include "tests/unit/testing.h"
 

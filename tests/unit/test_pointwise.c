@@ -1,5 +1,4 @@
-/* Pointwise ops: values, broadcasting, promotion, strides, in place.
- * Labels: mutation */
+/* Pointwise ops: values, broadcasting, promotion, strides, in place. */
 #include "tests/unit/testing.h"
 
 static void add_broadcasts_and_promotes(void **state) {
