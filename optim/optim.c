@@ -254,8 +254,10 @@ static cr_tensor *read_entry(cr_safetensors *file, const char *prefix, const cha
     return t;
 }
 
-static bool restore_tensor(cr_tensor **state, cr_tensor *saved, const cr_tensor *like, const char *what) {
+/* What follows runs twice: first it only checks, so that a file that does not fit changes nothing. */
+static bool restore_tensor(cr_tensor **state, cr_tensor *saved, const cr_tensor *like, const char *what, bool check) {
     if (!saved) {
+        if (check) return true;
         cr_release(*state);
         *state = NULL;
         return true;
@@ -265,6 +267,7 @@ static bool restore_tensor(cr_tensor **state, cr_tensor *saved, const cr_tensor 
         return cr_fail(CR_ERROR_SHAPE, "optim_restore: %s is %s in the file, its parameter is %s", what,
                        cr_describe(saved, a), cr_describe(like, b));
     }
+    if (check) return true;
     cr_tensor *copy = own(like ? cr_copy_(cr_empty_like(like), saved) : cr_clone(saved));
     if (!copy) return false;
     cr_release(*state);
@@ -273,19 +276,19 @@ static bool restore_tensor(cr_tensor **state, cr_tensor *saved, const cr_tensor 
 }
 
 static bool restore_parameter(cr_optim *optim, cr_optim_parameter *p, int index, cr_safetensors *file,
-                              const char *prefix) {
+                              const char *prefix, bool check) {
     bool failed = false;
     cr_tensor *step = read_entry(file, prefix, "state.%d.%s", index, "step", &failed);
-    if (failed || !restore_tensor(&p->step, step, NULL, "step")) return false;
+    if (failed || !restore_tensor(&p->step, step, NULL, "step", check)) return false;
     for (int s = 0; s < CR_OPTIM_STATES && optim->algorithm->states[s]; s++) {
         const char *name = optim->algorithm->states[s];
         cr_tensor *saved = read_entry(file, prefix, "state.%d.%s", index, name, &failed);
-        if (failed || !restore_tensor(&p->states[s], saved, p->tensor, name)) return false;
+        if (failed || !restore_tensor(&p->states[s], saved, p->tensor, name, check)) return false;
     }
     return true;
 }
 
-static bool restore_settings(cr_optim *optim, int g, cr_safetensors *file, const char *prefix) {
+static bool restore_settings(cr_optim *optim, int g, cr_safetensors *file, const char *prefix, bool check) {
     bool failed = false;
     for (int s = 0; s < optim->algorithm->setting_count; s++) {
         const char *name = optim->algorithm->settings[s].name;
@@ -295,22 +298,29 @@ static bool restore_settings(cr_optim *optim, int g, cr_safetensors *file, const
                           : cr_fail(CR_ERROR_FORMAT,
                                     "optim_restore: the file has no groups.%d.%s: it is not the state of this optim_%s",
                                     g, name, optim->algorithm->name);
-        if (!cr_optim_set(optim, g, name, cr_item(saved)) || !cr_ok()) return false;
+        const double value = cr_item(saved);
+        if (!cr_ok() || (!check && !cr_optim_set(optim, g, name, value))) return false;
+    }
+    return true;
+}
+
+static bool restore_all(cr_optim *optim, cr_safetensors *file, const char *prefix, bool check) {
+    int index = 0;
+    for (int g = 0; g < optim->group_count; g++) {
+        if (!restore_settings(optim, g, file, prefix, check)) return false;
+        for (int i = 0; i < optim->groups[g].count; i++)
+            if (!restore_parameter(optim, &optim->groups[g].parameters[i], index++, file, prefix, check)) return false;
     }
     return true;
 }
 
 bool cr_optim_restore(cr_optim *optim, cr_safetensors *file, const char *prefix) {
     if (!optim || !file) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "optim_restore: NULL optimizer or file");
-    bool done = true;
-    int index = 0;
+    bool done = false;
     cr_grad_mode mode = cr_grad_mode_enter(false, false);
+    if (!prefix) prefix = "";
     CR_SCOPE {
-        for (int g = 0; done && g < optim->group_count; g++) {
-            done = restore_settings(optim, g, file, prefix ? prefix : "");
-            for (int i = 0; done && i < optim->groups[g].count; i++)
-                done = restore_parameter(optim, &optim->groups[g].parameters[i], index++, file, prefix ? prefix : "");
-        }
+        done = restore_all(optim, file, prefix, true) && restore_all(optim, file, prefix, false);
     }
     cr_grad_mode_leave(&mode);
     return done;

@@ -13,6 +13,7 @@ the machine code as it was is not counted, nor is one that does not compile. cca
 import argparse
 import dataclasses
 import difflib
+import functools
 import hashlib
 import os
 import pathlib
@@ -98,9 +99,14 @@ def blank_out(text):
     return pattern.sub(lambda match: re.sub(r"[^\n]", " ", match.group(0)), text)
 
 
+@functools.cache
+def original(path):
+    """A file's text as it was at the start: the tree may be worked on meanwhile."""
+    return (ROOT / path).read_text()
+
+
 def mutations_of(path):
-    text = (ROOT / path).read_text()
-    code = blank_out(text)
+    code = blank_out(original(path))
     in_macro = False
     offset = 0
     found = []
@@ -120,7 +126,7 @@ def mutations_of(path):
 
 def changed_text(mutation):
     """The file's text with the mutation in it."""
-    text = (ROOT / mutation.path).read_text()
+    text = original(mutation.path)
     new = mutation.replacement
     if mutation.kind == "condition":  # if (x) -> if (!(x)): the matching bracket closes both
         depth, end = 0, mutation.end - 1
@@ -136,7 +142,7 @@ def changed_text(mutation):
 
 
 def difference(mutation):
-    before, after = (ROOT / mutation.path).read_text().split("\n"), changed_text(mutation).split("\n")
+    before, after = original(mutation.path).split("\n"), changed_text(mutation).split("\n")
     lines = [line for line in difflib.unified_diff(before, after, lineterm="", n=0)][3:]
     return "\n".join("    " + line for line in lines)
 
@@ -183,7 +189,7 @@ def tests_of(path):
 
 
 def build(tests):
-    programs = sorted({PROGRAMS.get(name, name) for name in tests})
+    programs = sorted({PROGRAMS.get(name, f"test_{name}") for name in tests})
     return run(["cmake", "--build", str(BUILD), "--parallel", str(os.cpu_count()), "--target", *programs])
 
 
@@ -233,7 +239,7 @@ def judge(mutation, limits, original_code):
         noticed = next((name for name in tests if test(name, limits[name])[0] != 0), None)
         return ("killed", noticed) if noticed else ("survived", "")
     finally:
-        shutil.copy(ROOT / mutation.path, file)
+        file.write_text(original(mutation.path))
 
 
 def print_score(results):

@@ -74,6 +74,8 @@ CR_API bool cr_set_anomaly_detection(bool enabled);
 typedef struct cr_grad_mode {
     bool enabled, inference;
 } cr_grad_mode;
+/* What stands behind the blocks below: enter sets both modes of this thread and returns what they were, leave puts that
+ * back. */
 CR_API cr_grad_mode cr_grad_mode_enter(bool enabled, bool inference);
 CR_API void cr_grad_mode_leave(cr_grad_mode *previous);
 #if defined(__GNUC__)
@@ -94,9 +96,11 @@ CR_API void cr_grad_mode_leave(cr_grad_mode *previous);
 typedef cr_tensor *(*cr_tensor_hook)(cr_tensor *gradient, void *context);
 /* Returns a handle above 0 for cr_remove_hook; 0 and an error on failure. */
 CR_API int cr_register_hook(cr_tensor *t, cr_tensor_hook hook, void *context);
-/* Runs after a leaf's gradient has been added into cr_grad_of(leaf), once for each backward. */
 typedef bool (*cr_leaf_hook)(cr_tensor *leaf, void *context);
+/* Runs after a leaf's gradient has been added into cr_grad_of(leaf), once for each backward. Returns a handle likewise.
+ */
 CR_API int cr_register_post_accumulate_hook(cr_tensor *leaf, cr_leaf_hook hook, void *context);
+/* Takes a hook of either kind off; false and an error where the tensor has none of this handle. */
 CR_API bool cr_remove_hook(cr_tensor *t, int handle);
 
 /* ------------------------------------------------------------------ functions of the user's own */
@@ -116,6 +120,7 @@ typedef struct cr_function {
 /* Runs it; fills outputs. Inputs may be NULL where the function allows it. */
 CR_API bool cr_function_apply(const cr_function *function, cr_tensor *const *inputs, int input_count,
                               cr_tensor **outputs, int output_count, const void *context);
+/* The zeroed struct of context_bytes, the same in forward and backward, and how many operands and results there are. */
 CR_API void *cr_function_context(cr_function_call *call);
 CR_API int cr_function_input_count(const cr_function_call *call);
 CR_API int cr_function_output_count(const cr_function_call *call);
@@ -127,9 +132,9 @@ CR_API bool cr_function_save(cr_function_call *call, cr_tensor *t);
 /* In backward: the index-th saved tensor; NULL and an error where it was overwritten in place since. */
 CR_API cr_tensor *cr_function_saved(cr_function_call *call, int index);
 
+typedef cr_tensor *(*cr_checkpoint_function)(void *context, cr_tensor *const *inputs, int input_count);
 /* Runs `function` without keeping its inner values, and again during backward (Chen et al., "Training deep nets with
  * sublinear memory cost", 2016). Random numbers of the default generator repeat. `context` must live until backward. */
-typedef cr_tensor *(*cr_checkpoint_function)(void *context, cr_tensor *const *inputs, int input_count);
 CR_API cr_tensor *cr_checkpoint(cr_checkpoint_function function, void *context, cr_tensor *const *inputs,
                                 int input_count);
 

@@ -214,6 +214,7 @@ CR_API cr_tensor *cr_from_blob(cr_dtype dtype, cr_shape shape, void *data, void 
 CR_API cr_tensor *cr_scalar(double value, cr_dtype dtype);
 CR_API cr_tensor *cr_scalar_i64(int64_t value);
 
+/* What a tensor is; for NULL the values named, without an error. */
 CR_API cr_dtype cr_dtype_of(const cr_tensor *t); /* CR_DTYPE_DEFAULT for NULL */
 CR_API cr_device cr_device_of(const cr_tensor *t);
 CR_API int cr_ndim(const cr_tensor *t);      /* -1 for NULL */
@@ -253,6 +254,8 @@ typedef struct cr_scope_mark {
     int line;
 } cr_scope_mark;
 
+/* Opens a scope of this thread (file and line for messages), and closes it with all that were opened inside. CR_SCOPE
+ * does both. */
 CR_API cr_scope_mark cr_scope_open(const char *file, int line);
 CR_API void cr_scope_close(cr_scope_mark *mark);
 /* CR_SCOPE { … }: closes at the end of the block, also on break, continue, return and goto.
@@ -290,8 +293,11 @@ CR_API bool cr_npy_save(const char *path, const cr_tensor *t);
 /* A safetensors file, mapped: tensors look into the mapping (copy on write, never back to the file) and keep it
  * alive. */
 typedef struct cr_safetensors cr_safetensors;
+/* The header is checked whole before this returns; NULL and an error where it is not sound. Closing leaves tensors that
+ * were taken out as they are. */
 CR_API cr_safetensors *cr_safetensors_open(const char *path);
 CR_API void cr_safetensors_close(cr_safetensors *file);
+/* Its tensors by name (cr_safetensors_tensor: NULL and an error where there is none), and its metadata. */
 CR_API int cr_safetensors_count(const cr_safetensors *file);
 CR_API const char *cr_safetensors_name(const cr_safetensors *file, int index); /* in the header's order */
 CR_API cr_tensor *cr_safetensors_tensor(cr_safetensors *file, const char *name);
@@ -312,6 +318,7 @@ CR_API bool cr_safetensors_save(const char *path, const cr_named_tensor *tensors
 /* DLPack (https://dmlc.github.io/dlpack): memory shared with other frameworks without copying. The struct is DLPack's
  * DLManagedTensor; include their header, or ours (cresset/dlpack.h), to look inside. */
 struct DLManagedTensor;
+/* Hands out a tensor (one more owner, until the consumer calls the deleter); NULL and an error on failure. */
 CR_API struct DLManagedTensor *cr_to_dlpack(cr_tensor *t);
 /* Takes ownership of `managed` (its deleter runs when the last view goes) unless it fails. */
 CR_API cr_tensor *cr_from_dlpack(struct DLManagedTensor *managed);

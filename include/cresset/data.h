@@ -69,9 +69,9 @@ CR_API cr_data_dataset *cr_data_concat_of(cr_data_dataset *const *datasets, int 
  * parts[0 … count-1]; on failure they are NULL. */
 CR_API bool cr_data_random_split(cr_data_dataset *dataset, const int64_t *lengths, int count, uint64_t seed,
                                  cr_data_dataset **parts);
+typedef bool (*cr_data_map_function)(void *context, cr_generator_state *random, cr_data_sample *sample);
 /* A dataset whose samples go through `function`, which may replace and drop fields. Called from several threads at
  * once. `context` is freed with `free_context` (may be NULL), also where this call fails. */
-typedef bool (*cr_data_map_function)(void *context, cr_generator_state *random, cr_data_sample *sample);
 CR_API cr_data_dataset *cr_data_map(cr_data_dataset *dataset, cr_data_map_function function, void *context,
                                     void (*free_context)(void *context));
 
@@ -90,6 +90,7 @@ typedef struct cr_data_sampler cr_data_sampler;
 
 /* The order of one epoch, being written by a sampler. */
 typedef struct cr_data_order cr_data_order;
+/* Appends a sample's index; false and an error for one outside the dataset. */
 CR_API bool cr_data_order_add(cr_data_order *order, int64_t index);
 /* Ends a batch after the indices added so far. A sampler that calls this decides the batches itself; the loader's
  * batch_size and drop_last then say nothing. */
@@ -170,6 +171,7 @@ typedef struct cr_data_loader_state {
     uint64_t seed;
     int64_t epoch, position;
 } cr_data_loader_state;
+/* For NULL: zeros. */
 CR_API cr_data_loader_state cr_data_loader_get_state(const cr_data_loader *loader);
 /* The next CR_FOR_BATCHES goes on from there. */
 CR_API bool cr_data_loader_set_state(cr_data_loader *loader, cr_data_loader_state state);
@@ -184,6 +186,7 @@ typedef struct cr_data_loader_stats {
     double wait_seconds; /* the loop waited for data */
     double work_seconds; /* the loop's body ran */
 } cr_data_loader_stats;
+/* For NULL: zeros. */
 CR_API cr_data_loader_stats cr_data_loader_get_stats(const cr_data_loader *loader);
 
 /* One turn of a loop over a loader. */

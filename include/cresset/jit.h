@@ -60,6 +60,7 @@ CR_API cr_graph *cr_jit_trace_function_with(cr_jit_function function, void *cont
     cr_jit_trace_function_with(function, context, examples, example_count, results, result_count, modules,             \
                                module_count, CR_WITH(jit_trace, CR_JIT_TRACE_OPTIONS, __VA_ARGS__))
 #endif
+/* Waits for nothing: runs of other threads must be over. NULL is ignored. */
 CR_API void cr_jit_free(cr_graph *graph);
 
 /* What tracing froze, and where: "item of a traced value (nn.gate main.2 < main): the example's way is frozen". */
@@ -96,6 +97,7 @@ typedef struct cr_jit_memory {
     int64_t bound_bytes;   /* the most that is alive at once: no plan can do better */
     int64_t state_bytes;
 } cr_jit_memory;
+/* Plans the run; false and an error where the inputs do not fit. */
 CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_jit_memory *memory);
 
 /* Plans' fused kernels are compiled in the background, and interpreted until then; this waits until all are there (or
@@ -110,6 +112,7 @@ CR_API void cr_jit_wait(void);
  * CR_JIT=0 in the environment makes every call a plain one. Results of a plan carry no gradients: wrap a whole step
  * with its cr_backward, or use it under CR_NO_GRAD. */
 typedef struct cr_jit_wrapped cr_jit_wrapped;
+/* A wrapped function, a call of it, why it is not traced (see above), and its end (NULL is ignored). */
 CR_API cr_jit_wrapped *cr_jit_wrap(cr_jit_function function, void *context, cr_nn_module *const *modules,
                                    int module_count, int capacity);
 CR_API bool cr_jit_call(cr_jit_wrapped *wrapped, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,

@@ -33,6 +33,7 @@ CR_API bool cr_nn_set_description(cr_nn_module *module, const char *format, ...)
 CR_API void cr_nn_free(cr_nn_module *module);
 
 /* ------------------------------------------------------------------ using modules */
+/* The module's result for `input`, past its hooks; NULL and an error on failure. */
 CR_API cr_tensor *cr_nn_forward(cr_nn_module *module, cr_tensor *input);
 /* Training or evaluation mode, for the module and all below it; modules start in training mode. Returns module. */
 CR_API cr_nn_module *cr_nn_train(cr_nn_module *module, bool training);
@@ -46,6 +47,7 @@ CR_API bool cr_nn_requires_grad_(cr_nn_module *module, bool requires_grad);
 CR_API void cr_nn_zero_grad(cr_nn_module *module);
 
 /* ------------------------------------------------------------------ looking inside */
+/* What a module is and holds; NULL and an error for an index out of range. */
 CR_API const char *cr_nn_type(const cr_nn_module *module); /* "conv2d" */
 CR_API int cr_nn_child_count(const cr_nn_module *module);
 CR_API cr_nn_module *cr_nn_child(const cr_nn_module *module, int index);
@@ -72,8 +74,9 @@ CR_API int64_t cr_nn_parameter_count(cr_nn_module *module); /* elements */
 CR_API bool cr_nn_apply(cr_nn_module *module, bool (*visit)(cr_nn_module *module, const char *path, void *context),
                         void *context);
 
-/* Sees each forward of the module; returns output or a replacement (NULL: an error). 0 and an error on failure. */
+/* Sees each forward of the module; returns output or a replacement (NULL: an error). */
 typedef cr_tensor *(*cr_nn_hook)(cr_nn_module *module, cr_tensor *input, cr_tensor *output, void *context);
+/* A handle above 0 for cr_nn_remove_hook; 0 and an error on failure. */
 CR_API int cr_nn_register_forward_hook(cr_nn_module *module, cr_nn_hook hook, void *context);
 CR_API bool cr_nn_remove_hook(cr_nn_module *module, int handle);
 
@@ -139,6 +142,9 @@ CR_API cr_nn_module *cr_nn_conv_transpose3d_with(int64_t in, int64_t out, int64_
     A(op, BOOL, affine, true)                                                                                          \
     A(op, BOOL, track_running_stats, true) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_batch_norm, CR_NN_BATCH_NORM_OPTIONS)
+/* weight, bias, running_mean, running_var [features], num_batches_tracked; the same op for [N, C(, L)], [N, C, H, W]
+ * and [N, C, D, H, W]. Without `affine` no weight and bias, without `track_running_stats` always the batch's
+ * statistics. */
 CR_API cr_nn_module *cr_nn_batch_norm1d_with(int64_t features, const cr_nn_batch_norm_options *options);
 CR_API cr_nn_module *cr_nn_batch_norm2d_with(int64_t features, const cr_nn_batch_norm_options *options);
 CR_API cr_nn_module *cr_nn_batch_norm3d_with(int64_t features, const cr_nn_batch_norm_options *options);
@@ -147,12 +153,15 @@ CR_API cr_nn_module *cr_nn_batch_norm3d_with(int64_t features, const cr_nn_batch
     A(op, FLOAT, eps, 1e-5)                                                                                            \
     A(op, BOOL, affine, true) A(op, BOOL, bias, true) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_norm, CR_NN_NORM_OPTIONS)
+/* Over the last dims, which must be `normalized_shape` (Ba et al. 2016); over groups of channels (Wu, He 2018). weight
+ * and bias: [normalized_shape], and [channels]. */
 CR_API cr_nn_module *cr_nn_layer_norm_with(cr_shape normalized_shape, const cr_nn_norm_options *options);
 CR_API cr_nn_module *cr_nn_group_norm_with(int64_t groups, int64_t channels, const cr_nn_norm_options *options);
 
 #define CR_NN_EMBEDDING_OPTIONS(A, op)                                                                                 \
     A(op, INT, padding_idx, -1) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
 CR_OPTIONS(nn_embedding, CR_NN_EMBEDDING_OPTIONS)
+/* weight [count, size], N(0, 1); x holds indices (i64). The row padding_idx (-1: none) is zero and is not trained. */
 CR_API cr_nn_module *cr_nn_embedding_with(int64_t count, int64_t size, const cr_nn_embedding_options *options);
 
 #define CR_NN_LSTM_OPTIONS(A, op)                                                                                      \
@@ -184,14 +193,19 @@ CR_API cr_nn_module *cr_nn_avg_pool3d_with(int64_t kernel_size, const cr_nn_pool
 CR_API cr_nn_module *cr_nn_adaptive_avg_pool2d(int64_t height, int64_t width);
 CR_API cr_nn_module *cr_nn_adaptive_max_pool2d(int64_t height, int64_t width);
 
+/* In training: elements, or whole channels of [N, C, H, W], are zeroed with probability p, the others scaled by
+ * 1 / (1 - p) (Srivastava et al. 2014). */
 CR_API cr_nn_module *cr_nn_dropout(double p);
 CR_API cr_nn_module *cr_nn_dropout2d(double p);
+/* Dims start_dim … end_dim as one; one dim as several of these sizes. */
 CR_API cr_nn_module *cr_nn_flatten_with(int start_dim, int end_dim);
 #define cr_nn_flatten() cr_nn_flatten_with(1, -1)
 CR_API cr_nn_module *cr_nn_unflatten(int dim, cr_shape sizes);
+/* Along one dim. */
 CR_API cr_nn_module *cr_nn_softmax(int dim);
 CR_API cr_nn_module *cr_nn_log_softmax(int dim);
 
+/* The ops of the same names, element by element; formulas: pointwise.def. */
 CR_API cr_nn_module *cr_nn_relu(void);
 CR_API cr_nn_module *cr_nn_relu6(void);
 CR_API cr_nn_module *cr_nn_leaky_relu(double negative_slope);

@@ -37,6 +37,8 @@ CR_OPTIONS(optim_adamw, CR_OPTIM_ADAMW_OPTIONS)
     A(op, FLOAT, eps, 1e-8) A(op, FLOAT, weight_decay, 0) A(op, FLOAT, momentum, 0) A(op, BOOL, centered, false)
 CR_OPTIONS(optim_rmsprop, CR_OPTIM_RMSPROP_OPTIONS)
 
+/* Keeps its parameters alive; the update rules stand in ops/update.h. NULL and an error for no parameters, or a negative
+ * learning rate. */
 CR_API cr_optim *cr_optim_sgd_with(cr_nn_tensors parameters, const cr_optim_sgd_options *options);
 CR_API cr_optim *cr_optim_adam_with(cr_nn_tensors parameters, const cr_optim_adam_options *options);
 CR_API cr_optim *cr_optim_adamw_with(cr_nn_tensors parameters, const cr_optim_adamw_options *options);
@@ -70,6 +72,8 @@ CR_API double cr_optim_get(const cr_optim *optim, int group,
 CR_API double cr_optim_lr(const cr_optim *optim); /* of the first group */
 
 /* ------------------------------------------------------------------ state on disk: moments, steps and settings */
+/* A safetensors file, whole or not at all; it must be loaded into an optimizer of the same kind over parameters of the
+ * same names and shapes. A file that does not fit changes nothing. */
 CR_API bool cr_optim_save(cr_optim *optim, const char *path);
 CR_API bool cr_optim_load(cr_optim *optim, const char *path);
 /* The same as named tensors, to be written beside others in one file. Borrowed until the next call or step. */

@@ -155,6 +155,8 @@ CR_API bool cr_plot_with(const char *path, const cr_plot_series *series, int cou
 
 /* Named curves that grow, for plots and checkpoints. */
 typedef struct cr_history cr_history;
+/* An empty one; a further point of the curve `name`, which is made where it is new; the curves in the order of their
+ * first points. */
 CR_API cr_history *cr_history_new(void);
 CR_API void cr_history_free(cr_history *history); /* NULL is ignored */
 CR_API bool cr_history_add(cr_history *history, const char *name, double x, double y);

@@ -115,6 +115,7 @@ typedef struct cr_vision_random_resized_crop_options {
     double scale_low, scale_high; /* share of the area: 0.08, 1 */
     double ratio_low, ratio_high; /* width : height: 3/4, 4/3 */
 } cr_vision_random_resized_crop_options;
+/* A rectangle of random area and shape, resized to height × width (Szegedy et al. 2015). */
 CR_API cr_vision_transform *cr_vision_random_resized_crop_with(const cr_vision_random_resized_crop_options *options);
 
 typedef struct cr_vision_color_jitter_options {
@@ -131,6 +132,7 @@ typedef struct cr_vision_random_rotation_options {
     bool bilinear;
     double fill;
 } cr_vision_random_rotation_options;
+/* About the centre by a random angle; what comes in from outside is `fill`. */
 CR_API cr_vision_transform *cr_vision_random_rotation_with(const cr_vision_random_rotation_options *options);
 
 #ifndef __cplusplus
@@ -285,6 +287,7 @@ typedef struct cr_vision_gif_options {
     int loops;    /* 0: for ever */
     bool dither;  /* spread what 256 colours cannot show (Floyd and Steinberg): true */
 } cr_vision_gif_options;
+/* Nothing stands at `path` before cr_vision_gif_end. NULL and an error where the folder cannot be written. */
 CR_API cr_vision_gif *cr_vision_gif_begin_with(const char *path, const cr_vision_gif_options *options);
 /* u8 or float [1 or 3, height, width], any device; all of one size. The palette is each image's own. */
 CR_API bool cr_vision_gif_add(cr_vision_gif *gif, const cr_tensor *image);

@@ -1,5 +1,6 @@
 """Compiles and runs the C that stands in README.md and docs/, as a reader who copies it would, and looks up the names
-that the pages mention. coming-from-pytorch.md must name every op that the headers declare.
+that the pages mention. coming-from-pytorch.md must name every op that the headers declare. In the headers, every CR_API
+declaration needs a comment: above it or its group (no blank line between), or behind it.
 
     ```c            a whole program where it has `int main`: compiled and run; else it is only shown
     ```c norun      a whole program: compiled, not run (it needs data, or minutes)
@@ -92,6 +93,31 @@ def declared_names():
     return names | {name for source in sources for name in VARIABLE.findall(source.read_text())}
 
 
+def undocumented(header):
+    """The CR_API declarations of a header that no comment stands above, as (line number, name)."""
+    in_comment = in_declaration = documented = False
+    for number, line in enumerate(header.read_text().splitlines(), 1):
+        text = line.strip()
+        if in_comment or (text.startswith("/*") and not in_declaration):
+            is_rule = text.startswith("/* ---") and text.endswith("*/")  # a heading says nothing of what follows
+            in_comment = "*/" not in text
+            documented = not in_comment and not is_rule
+        elif in_declaration:
+            in_declaration = ";" not in text
+        elif text.startswith("CR_API "):
+            in_declaration = ";" not in text
+            if not documented and not re.search(r";\s*/\*", text):
+                yield number, re.search(r"(cr_\w+)\(", line).group(1)
+        elif not text.startswith("#"):  # a type, a macro's body, or a blank line ends what the comment was for
+            documented = False
+
+
+def check_headers():
+    for header in sorted((SOURCE / "include/cresset").rglob("*.h")):
+        for number, name in undocumented(header):
+            yield f"{header.relative_to(SOURCE)}:{number}: {name} has no comment above it"
+
+
 def check_words(page, names, rows):
     """Problems with the names in a page's prose, and with the table's lines that it shows."""
     text = page.read_text()
@@ -119,7 +145,7 @@ def main():
     pages = [page for page in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))] if page.exists()]
     names, rows = declared_names(), set((SOURCE / "include/cresset/pointwise.def").read_text().splitlines())
     words = [problem for page in pages for problem in check_words(page, names, rows)]
-    words += check_table()
+    words += [*check_table(), *check_headers()]
     blocks = [block for page in pages for block in blocks_of(page)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = [problem for problem in pool.map(check, blocks) if problem]

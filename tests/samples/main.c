@@ -46,11 +46,12 @@ static bool note_name(const sample *s, void *context) {
     return true;
 }
 
-/* Nodes with blocks inside: no call makes them by itself. tests/unit/test_jit_control.c and test_codegen.c hold them. */
+/* Nodes with blocks inside: no call makes them by itself. tests/unit/test_jit_control.c and test_codegen.c hold them.
+ */
 static bool is_only_in_graphs(const char *op) {
-    static const char *const names[] = {"cond", "while_loop", "scan", "fused"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (!strcmp(names[i], op)) return true;
+    static const char *const nodes[] = {"cond", "while_loop", "scan", "fused"};
+    for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++)
+        if (!strcmp(nodes[i], op)) return true;
     return false;
 }
 

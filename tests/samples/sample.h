@@ -52,7 +52,8 @@ bool samples_read(const char *path, sample_visitor visit, void *context);
 /* Operands of a sample, the same each time. strided: the same values through views with gaps and other orders. In f64
  * where `widen` (floating ones). */
 bool sample_operands(const sample *s, cr_tensor **operands, bool strided, bool widen);
-/* Runs the op. Operands that it writes are copied first, strides kept, and the copies follow the outputs in `results`. */
+/* Runs the op. Operands that it writes are copied first, strides kept, and the copies follow the outputs in `results`.
+ */
 bool sample_run(const sample *s, cr_tensor *const *operands, cr_tensor **results);
 /* How many results that makes: `outputs`, and the operands that are there and written. */
 int sample_result_count(const sample *s, int outputs);

@@ -110,6 +110,34 @@ static void a_run_resumes_bit_for_bit(void **state) {
     cr_optim_free(again);
 }
 
+static void a_file_that_does_not_fit_changes_nothing(void **state) {
+    (void)state;
+    cr_optim *optim = cr_optim_adam(start(), .lr = 0.1);
+    step(optim);
+    assert_true(cr_optim_save(optim, in_folder("three.safetensors")));
+    cr_tensor *other[] = {cr_requires_grad_(cr_zeros(CR_F64, CR_SHAPE(3), CR_CPU), true),
+                          cr_requires_grad_(cr_zeros(CR_F64, CR_SHAPE(2), CR_CPU), true)};
+    const char *const names[] = {"fits", "does_not"};
+    cr_optim *longer = cr_optim_adam(((cr_nn_tensors){other, names, 1}), .lr = 0.7);
+    assert_int_equal(cr_optim_add_group(longer, (cr_nn_tensors){other + 1, names + 1, 1}), 1);
+    assert_false(cr_optim_load(longer, in_folder("three.safetensors")));
+    assert_cr_error(CR_ERROR_FORMAT, "groups.1.lr");
+    assert_true(cr_optim_lr(longer) == 0.7);
+    assert_int_equal(cr_optim_state(longer).count, 2 * 7); /* settings only: no parameter has a state */
+    cr_optim *shorter = cr_optim_adam(((cr_nn_tensors){other + 1, names + 1, 1}), .lr = 0.7);
+    assert_false(cr_optim_load(shorter, in_folder("three.safetensors")));
+    assert_cr_error(CR_ERROR_SHAPE, "exp_avg is f64[3]");
+    assert_true(cr_optim_lr(shorter) == 0.7);
+    cr_optim *sgd = cr_optim_sgd(((cr_nn_tensors){other, names, 1}), .lr = 0.7);
+    assert_false(cr_optim_load(sgd, in_folder("three.safetensors")));
+    assert_cr_error(CR_ERROR_FORMAT, "not the state of this optim_sgd");
+    assert_true(cr_optim_lr(sgd) == 0.7);
+    cr_optim_free(optim);
+    cr_optim_free(longer);
+    cr_optim_free(shorter);
+    cr_optim_free(sgd);
+}
+
 static void schedules_follow_their_formulas(void **state) {
     (void)state;
     cr_optim *optim = cr_optim_sgd(start(), .lr = 1);
@@ -150,8 +178,11 @@ static void groups_have_settings_of_their_own(void **state) {
 
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, nothing_is_left)
-    const struct CMUnitTest tests[] = {TEST(updates_are_pytorchs), TEST(strided_parameters_take_the_same_steps),
-                                       TEST(a_run_resumes_bit_for_bit), TEST(schedules_follow_their_formulas),
-                                       TEST(groups_have_settings_of_their_own)};
+    const struct CMUnitTest tests[] = {TEST(updates_are_pytorchs),
+                                       TEST(strided_parameters_take_the_same_steps),
+                                       TEST(a_run_resumes_bit_for_bit),
+                                       TEST(schedules_follow_their_formulas),
+                                       TEST(groups_have_settings_of_their_own),
+                                       TEST(a_file_that_does_not_fit_changes_nothing)};
     return cmocka_run_group_tests(tests, make_temporary_folder, remove_temporary_folder);
 }

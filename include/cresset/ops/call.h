@@ -18,6 +18,7 @@ typedef struct cr_op_description {
     bool has_kernel_cpu, has_kernel_cuda;
 } cr_op_description;
 
+/* How many rows the table has. */
 CR_API int cr_op_count(void);
 /* The index-th row of the table; false and an error outside it. */
 CR_API bool cr_op_describe(int index, cr_op_description *description);

@@ -55,6 +55,7 @@ CR_OPTIONS(convolution, CR_CONVOLUTION_ATTRIBUTES)
 #define CR_CONVOLUTION_GRAD_ATTRIBUTES(A, op) CR_CONVOLUTION_ATTRIBUTES(A, op) A(op, DIMS, sizes, CR_ALL_DIMS)
 CR_OPTIONS(convolution_grad, CR_CONVOLUTION_GRAD_ATTRIBUTES)
 
+/* The convolution itself; what an input's gradient is, given the result's; and a weight's. */
 CR_API cr_tensor *cr_convolution_with(cr_tensor *input, cr_tensor *weight, cr_tensor *bias,
                                       const cr_convolution_options *options);
 CR_API cr_tensor *cr_convolution_grad_input_with(cr_tensor *grad, cr_tensor *weight,

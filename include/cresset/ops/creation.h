@@ -1,5 +1,6 @@
 /* New tensors, copies and casts. Included by <cresset/ops.h>. */
 
+/* Filled with 0, 1, or a value, which is cast to the dtype. */
 CR_API cr_tensor *cr_zeros(cr_dtype dtype, cr_shape shape, cr_device device);
 CR_API cr_tensor *cr_ones(cr_dtype dtype, cr_shape shape, cr_device device);
 CR_API cr_tensor *cr_full(cr_dtype dtype, cr_shape shape, double value, cr_device device);
