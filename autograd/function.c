@@ -18,15 +18,16 @@ struct cr_function_call {
     cr_vjp *vjp; /* during backward */
 };
 
-void *cr_function_context(cr_function_call *call) { return call->context; }
-int cr_function_input_count(const cr_function_call *call) { return call->input_count; }
-int cr_function_output_count(const cr_function_call *call) { return call->output_count; }
+void *cr_function_context(cr_function_call *call) { return call ? call->context : NULL; }
+int cr_function_input_count(const cr_function_call *call) { return call ? call->input_count : 0; }
+int cr_function_output_count(const cr_function_call *call) { return call ? call->output_count : 0; }
 bool cr_function_needs(const cr_function_call *call, int input) {
-    if (input < 0 || input >= call->input_count) return false;
+    if (!call || input < 0 || input >= call->input_count) return false;
     return call->vjp ? call->vjp->needs[input] : call->needs[input];
 }
 
 bool cr_function_save(cr_function_call *call, cr_tensor *t) {
+    if (!call) return cr_fail(CR_ERROR_ARGUMENT, "function_save: NULL call");
     if (!cr_tensor_check(t, "function_save")) return false;
     if (call->vjp || call->saved_count == MOST_SAVED)
         return cr_fail(CR_ERROR_STATE, "function_save: only in forward, and at most %d tensors", MOST_SAVED);
@@ -35,6 +36,10 @@ bool cr_function_save(cr_function_call *call, cr_tensor *t) {
 }
 
 cr_tensor *cr_function_saved(cr_function_call *call, int index) {
+    if (!call) {
+        cr_record_error(CR_ERROR_ARGUMENT, "function_saved: NULL call");
+        return NULL;
+    }
     if (!call->vjp || index < 0 || index >= call->saved_count) {
         cr_record_error(CR_ERROR_INDEX, "function_saved: index %d of %d, in backward only", index, call->saved_count);
         return NULL;

@@ -220,7 +220,7 @@ bool cr_autograd_ready(void) {
 
 /* ---------------------------------------------------------------- tensors that take part */
 cr_tensor *cr_requires_grad_(cr_tensor *t, bool requires_grad) {
-    if (!t || !cr_tensor_check(t, "requires_grad_") || !cr_autograd_ready()) return NULL;
+    if (!cr_tensor_check(t, "requires_grad_") || !cr_autograd_ready()) return NULL;
     if (!cr_is_leaf(t)) {
         cr_record_error(CR_ERROR_STATE,
                         "requires_grad_: the tensor was made by %s; only leaves can be set, cr_detach it",
@@ -265,6 +265,7 @@ bool cr_set_grad(cr_tensor *t, cr_tensor *gradient) {
         return cr_fail(CR_ERROR_SHAPE, "set_grad: the tensor is %s, the gradient %s", cr_describe(t, a),
                        cr_describe(gradient, b));
     }
+    if (gradient == t) return cr_fail(CR_ERROR_ARGUMENT, "set_grad: a tensor cannot be its own gradient; clone it");
     if (!gradient && cr_thread_self()->tracer) cr_tensor_on_gradient_cleared(t);
     if (!gradient && !t->autograd) return true;
     cr_autograd_record *record = cr_record_of(t);
@@ -276,7 +277,7 @@ bool cr_set_grad(cr_tensor *t, cr_tensor *gradient) {
 }
 
 cr_tensor *cr_detach(cr_tensor *t) {
-    if (!t || !cr_tensor_check(t, "detach")) return NULL;
+    if (!cr_tensor_check(t, "detach")) return NULL;
     return cr_view_raw(t, cr_tensor_shape(t), cr_strides_of(t), t->offset);
 }
 

@@ -140,6 +140,7 @@ static const char *type_name(int type) {
 }
 
 char *cr_device_name(cr_device device, char text[16]) {
+    if (!text) return NULL;
     if (device.type == CR_DEVICE_CPU && device.index == 0)
         snprintf(text, 16, "cpu");
     else

@@ -59,5 +59,5 @@ cr_generator_state cr_generator_reserve(cr_generator *generator, uint64_t blocks
 }
 
 void cr_philox(cr_generator_state state, uint64_t block, uint32_t numbers[4]) {
-    cr_philox_block(state, block, numbers);
+    if (numbers) cr_philox_block(state, block, numbers);
 }

@@ -20,7 +20,7 @@ bool cr_shape_numel(cr_shape shape, int64_t *numel) {
         char text[192];
         return cr_fail(CR_ERROR_SHAPE, "shape %s has more elements than int64 can count", cr_shape_format(shape, text));
     }
-    *numel = empty ? 0 : product;
+    if (numel) *numel = empty ? 0 : product;
     return true;
 }
 
@@ -42,12 +42,13 @@ bool cr_shape_broadcast(cr_shape a, cr_shape b, cr_shape *result) {
         }
         out.at[out.count - i] = size_a == 1 ? size_b : size_a;
     }
-    *result = out;
+    if (result) *result = out;
     return true;
 }
 
 char *cr_shape_format(cr_shape shape, char text[192]) {
     size_t used = 0;
+    if (!text) return NULL;
     text[used++] = '[';
     for (int i = 0; i < shape.count && i < CR_MAX_DIMS; i++)
         used += (size_t)snprintf(text + used, 192 - used, "%s%lld", i ? "," : "", (long long)shape.at[i]);

@@ -223,6 +223,7 @@ void cr_touch(cr_tensor *t) {
 }
 
 char *cr_describe(const cr_tensor *t, char text[224]) {
+    if (!text) return NULL;
     if (!t) {
         snprintf(text, 224, "NULL");
         return text;

@@ -2,6 +2,8 @@
 #include "core/random.h"
 #include "data/sampler.h"
 
+#include <string.h>
+
 cr_generator_state cr_data_random_for(uint64_t seed, int64_t epoch, int64_t index) {
     const cr_generator_state key = {seed, (uint64_t)epoch << 40}; /* 2^40 samples an epoch before streams meet */
     uint32_t numbers[4];
@@ -10,6 +12,11 @@ cr_generator_state cr_data_random_for(uint64_t seed, int64_t epoch, int64_t inde
 }
 
 static void draw(cr_generator_state *random, uint32_t numbers[4]) {
+    if (!random) {
+        cr_record_error(CR_ERROR_ARGUMENT, "data_random: NULL stream of numbers");
+        memset(numbers, 0, 4 * sizeof *numbers);
+        return;
+    }
     cr_philox_block(*random, 0, numbers);
     random->offset++;
 }

@@ -21,12 +21,14 @@ static bool reserve(int64_t **list, int64_t count, int64_t *capacity) {
 }
 
 bool cr_data_order_add(cr_data_order *order, int64_t index) {
+    if (!order) return cr_fail(CR_ERROR_ARGUMENT, "order_add: NULL order");
     if (!reserve(&order->indices, order->count, &order->capacity)) return false;
     order->indices[order->count++] = index;
     return true;
 }
 
 bool cr_data_order_end_batch(cr_data_order *order) {
+    if (!order) return cr_fail(CR_ERROR_ARGUMENT, "order_end_batch: NULL order");
     if (order->count == (order->batches ? order->ends[order->batches - 1] : 0)) return true; /* no empty batches */
     if (!reserve(&order->ends, order->batches, &order->batch_capacity)) return false;
     order->ends[order->batches++] = order->count;

@@ -16,6 +16,10 @@ cr_nn_module *cr_nn_append(cr_nn_module *container, cr_nn_module *child) {
 cr_nn_module *cr_nn_sequential_of(cr_nn_module *const *children, int count) {
     cr_nn_module *self = cr_nn_module_new("sequential", 0, sequential_forward);
     bool complete = self != NULL;
+    if (!children && count > 0) {
+        cr_record_error(CR_ERROR_ARGUMENT, "nn_sequential: no list of %d modules", count);
+        return cr_nn_abandon(self);
+    }
     for (int i = 0; i < count; i++)
         complete &= cr_nn_append(self, children[i]) != NULL; /* frees those that it cannot take */
     return complete ? self : cr_nn_abandon(self);

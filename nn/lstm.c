@@ -28,7 +28,8 @@ static cr_tensor *state_row(cr_tensor *state, int64_t index, const cr_tensor *x,
 
 cr_tensor *cr_nn_lstm_forward(cr_nn_module *lstm, cr_tensor *x, cr_tensor *h, cr_tensor *c, cr_tensor **h_n,
                               cr_tensor **c_n) {
-    if (!lstm || !x) return NULL;
+    if (!lstm && cr_ok()) cr_record_error(CR_ERROR_ARGUMENT, "nn_lstm_forward: NULL module");
+    if (!lstm || !cr_tensor_check(x, "nn_lstm_forward")) return NULL;
     const lstm_module *own = lstm->self;
     cr_tensor *last_h[CR_MAX_INPUTS], *last_c[CR_MAX_INPUTS];
     if (own->batch_first) x = cr_transpose(x, 0, 1);

@@ -103,8 +103,9 @@ cr_tensor *cr_outer(cr_tensor *a, cr_tensor *b) {
     return a && b && a->ndim == 1 && b->ndim == 1 ? cr_mul(cr_unsqueeze(a, 1), b) : exactly("outer", a, 1, b, 1);
 }
 cr_tensor *cr_addmm(cr_tensor *c, cr_tensor *a, cr_tensor *b, double beta, double alpha) {
+    if (!cr_tensor_check(c, "addmm")) return NULL;
     cr_tensor *product = cr_mm(a, b);
     if (alpha != 1) product = cr_mul_scalar(product, alpha);
-    if (beta == 0) return c ? product : NULL;
+    if (beta == 0) return product;
     return cr_add(beta == 1 ? c : cr_mul_scalar(c, beta), product);
 }

@@ -238,7 +238,7 @@ cr_tensor *cr_nonzero(cr_tensor *x) { return CR_RUN(nonzero, NULL, x); }
 
 cr_tensor *cr_masked_select(cr_tensor *x, cr_tensor *mask) {
     cr_shape shape;
-    if (!x || !mask || !cr_tensor_check(x, "masked_select") || !cr_tensor_check(mask, "masked_select")) return NULL;
+    if (!cr_tensor_check(x, "masked_select") || !cr_tensor_check(mask, "masked_select")) return NULL;
     if (mask->dtype != CR_BOOL) {
         cr_record_error(CR_ERROR_DTYPE, "masked_select: the mask is %s, it must be bool",
                         cr_dtype_name((cr_dtype)mask->dtype));

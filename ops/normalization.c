@@ -198,7 +198,7 @@ CR_OP(layer_norm, .inputs = "input weight? bias?", .outputs = "output mean scale
 
 /* The last dims of x must be `shape`. */
 static bool check_normalized(const cr_tensor *x, cr_shape shape, const char *name) {
-    if (!x || !cr_tensor_check(x, name)) return false;
+    if (!cr_tensor_check(x, name)) return false;
     bool fits = shape.count >= 1 && shape.count <= x->ndim;
     for (int i = 0; fits && i < shape.count; i++)
         fits = shape.at[i] == x->sizes[x->ndim - shape.count + i];
@@ -473,10 +473,12 @@ CR_OP(dropout, .inputs = "input", .outputs = "output kept", CR_ROW_ATTRIBUTES(dr
 
 cr_tensor *cr_dropout(cr_tensor *x, double p, bool training) {
     const cr_dropout_options options = {sizeof options, p, NULL};
+    if (!cr_tensor_check(x, "dropout")) return NULL;
     return training && p != 0 ? CR_RUN(dropout, &options, x) : x;
 }
 cr_tensor *cr_dropout2d(cr_tensor *x, double p, bool training) {
-    if (!training || p == 0 || !x || !cr_tensor_check(x, "dropout2d")) return x;
+    if (!cr_tensor_check(x, "dropout2d")) return NULL;
+    if (!training || p == 0) return x;
     cr_shape shape = cr_tensor_shape(x);
     for (int i = 2; i < shape.count; i++)
         shape.at[i] = 1;

@@ -222,8 +222,8 @@ cr_op cr_pointwise_ops[CR_POINTWISE_COUNT] = {
 
 /* ---------------------------------------------------------------- public functions */
 /* A number as the second operand, 0-d and of a dtype that leaves a's alone where it can. */
-static cr_tensor *scalar_beside(const cr_tensor *a, double value) {
-    if (!a) return NULL;
+static cr_tensor *scalar_beside(const cr_op *op, const cr_tensor *a, double value) {
+    if (!cr_tensor_check(a, op->name)) return NULL;
     cr_dtype dtype = (cr_dtype)a->dtype;
     if (!cr_dtype_is_floating(dtype)) {
         const bool is_integral = value == __builtin_floor(value) && value >= -0x1p63 && value < 0x1p63;
@@ -266,7 +266,7 @@ static cr_tensor *scalar_beside(const cr_tensor *a, double value) {
     cr_tensor *cr_##name##_(cr_tensor *a, cr_tensor *b, cr_tensor *c, double p) { RUN_(name, 3, NUMBERS(p), a, b, c); }
 
 static cr_tensor *cr_run_scalar(cr_op *op, cr_tensor *a, double value, bool in_place) {
-    cr_tensor *b = scalar_beside(a, value);
+    cr_tensor *b = scalar_beside(op, a, value);
     if (!b) return NULL;
     cr_tensor *const inputs[] = {a, b};
     cr_tensor *result = in_place ? cr_run_in_place(op, a, inputs, 2, NULL) : cr_run(op, inputs, 2, NULL);

@@ -155,7 +155,7 @@ CR_OP(multinomial, .inputs = "weights", CR_ROW_ATTRIBUTES(multinomial), .flags =
 /* The same draw with t's dtype, shape and device, written to t. */
 #define INTO(name, t)                                                                                                  \
     COMPLETE(name);                                                                                                    \
-    if (!t || !cr_tensor_check(t, #name)) return cr_run_in_place(&cr_op_##name, t, NULL, 0, complete);                 \
+    if (!cr_tensor_check(t, #name)) return cr_run_in_place(&cr_op_##name, t, NULL, 0, complete);                       \
     cr_##name##_options own = *complete;                                                                               \
     own.dtype = (cr_dtype)t->dtype;                                                                                    \
     own.shape = cr_tensor_shape(t);                                                                                    \
@@ -197,8 +197,8 @@ cr_tensor *cr_normal_from(cr_tensor *mean, cr_tensor *std, cr_generator *generat
     return CR_RUN(normal_from, &options, mean, std);
 }
 cr_tensor *cr_rand_like(const cr_tensor *t) {
-    return t && cr_tensor_check(t, "rand_like") ? cr_rand((cr_dtype)t->dtype, cr_tensor_shape(t), t->device) : NULL;
+    return cr_tensor_check(t, "rand_like") ? cr_rand((cr_dtype)t->dtype, cr_tensor_shape(t), t->device) : NULL;
 }
 cr_tensor *cr_randn_like(const cr_tensor *t) {
-    return t && cr_tensor_check(t, "randn_like") ? cr_randn((cr_dtype)t->dtype, cr_tensor_shape(t), t->device) : NULL;
+    return cr_tensor_check(t, "randn_like") ? cr_randn((cr_dtype)t->dtype, cr_tensor_shape(t), t->device) : NULL;
 }

@@ -255,7 +255,7 @@ CR_OP(argmin, .inputs = "input", CR_ROW_ATTRIBUTES(arg), .flags = CR_OP_NO_GRADI
       .doc = "Where the smallest element along a dim is.")
 
 static cr_tensor *run_arg(cr_op *op, cr_tensor *x, int dim, bool keepdim) {
-    if (!x || !cr_tensor_check(x, op->name)) return NULL;
+    if (!cr_tensor_check(x, op->name)) return NULL;
     if (dim != CR_ALL) {
         const cr_arg_options options = {sizeof options, dim, keepdim};
         return cr_run(op, &x, 1, &options);
@@ -273,7 +273,7 @@ cr_tensor *cr_argmin(cr_tensor *x, int dim, bool keepdim) { return run_arg(&cr_o
 /* The values are gathered where the indices say, which is also how gradients go back. */
 static cr_tensor *run_extreme(cr_op *op, cr_tensor *x, int dim, bool keepdim, cr_tensor **indices) {
     if (indices) *indices = NULL;
-    if (!x || !cr_tensor_check(x, op->name)) return NULL;
+    if (!cr_tensor_check(x, op->name)) return NULL;
     if (x->ndim == 0) {
         if (indices) *indices = run_arg(op, x, CR_ALL, false);
         return x;

@@ -115,7 +115,7 @@ cr_tensor *cr_stack(cr_tensor *const *tensors, int count, int dim) {
 /* ---------------------------------------------------------------- split, chunk, unbind: windows */
 int cr_split(cr_tensor *t, int64_t size, int dim, cr_tensor **parts, int capacity) {
     int at;
-    if (!t || !cr_tensor_check(t, "split") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
+    if (!cr_tensor_check(t, "split") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
     const int64_t whole = t->ndim ? t->sizes[at] : 1, count = size > 0 ? (whole + size - 1) / size : 0;
     if (size < 1 || !parts || count > capacity || t->ndim == 0) {
         cr_record_error(CR_ERROR_ARGUMENT, "split: %lld parts of %lld from a dim of %lld into room for %d",
@@ -129,7 +129,7 @@ int cr_split(cr_tensor *t, int64_t size, int dim, cr_tensor **parts, int capacit
 
 int cr_split_sizes(cr_tensor *t, cr_dims sizes, int dim, cr_tensor **parts) {
     int at;
-    if (!t || !cr_tensor_check(t, "split_sizes") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
+    if (!cr_tensor_check(t, "split_sizes") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
     const int64_t whole = t->ndim ? t->sizes[at] : 1;
     int64_t sum = 0;
     bool fits = t->ndim > 0 && parts;
@@ -149,7 +149,7 @@ int cr_split_sizes(cr_tensor *t, cr_dims sizes, int dim, cr_tensor **parts) {
 
 int cr_chunk(cr_tensor *t, int chunks, int dim, cr_tensor **parts, int capacity) {
     int at;
-    if (!t || !cr_tensor_check(t, "chunk") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
+    if (!cr_tensor_check(t, "chunk") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
     if (chunks < 1 || t->ndim == 0) {
         cr_record_error(CR_ERROR_ARGUMENT, "chunk: %d chunks of a tensor of %d dims", chunks, t->ndim);
         return -1;
@@ -160,7 +160,7 @@ int cr_chunk(cr_tensor *t, int chunks, int dim, cr_tensor **parts, int capacity)
 
 int cr_unbind(cr_tensor *t, int dim, cr_tensor **parts, int capacity) {
     int at;
-    if (!t || !cr_tensor_check(t, "unbind") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
+    if (!cr_tensor_check(t, "unbind") || !cr_normalize_dim(dim, t->ndim, &at)) return -1;
     if (t->ndim == 0 || t->sizes[at] > capacity || !parts) {
         cr_record_error(CR_ERROR_ARGUMENT, "unbind: room for %d parts, %lld are needed", capacity,
                         t->ndim ? (long long)t->sizes[at] : 0LL);
@@ -173,7 +173,7 @@ int cr_unbind(cr_tensor *t, int dim, cr_tensor **parts, int capacity) {
 
 /* ---------------------------------------------------------------- repeat: expand between dims, then flatten pairs */
 cr_tensor *cr_repeat(cr_tensor *t, cr_shape times) {
-    if (!t || !cr_tensor_check(t, "repeat")) return NULL;
+    if (!cr_tensor_check(t, "repeat")) return NULL;
     if (times.count < t->ndim || times.count > CR_MAX_DIMS) {
         cr_record_error(CR_ERROR_SHAPE, "repeat: %d numbers for a tensor of %d dims (at least as many, at most %d)",
                         times.count, t->ndim, CR_MAX_DIMS);
@@ -206,7 +206,7 @@ cr_tensor *cr_repeat(cr_tensor *t, cr_shape times) {
 
 cr_tensor *cr_repeat_interleave(cr_tensor *t, int64_t times, int dim) {
     int at;
-    if (!t || !cr_tensor_check(t, "repeat_interleave") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
+    if (!cr_tensor_check(t, "repeat_interleave") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
     cr_shape shape = t->ndim ? cr_tensor_shape(t) : CR_SHAPE(1);
     int64_t outer = 1, inner = 1;
     for (int d = 0; d <= at && d < t->ndim; d++)
@@ -280,7 +280,7 @@ cr_tensor *cr_flip(cr_tensor *t, cr_dims dims) {
 
 cr_tensor *cr_roll(cr_tensor *t, int64_t shift, int dim) {
     int at;
-    if (!t || !cr_tensor_check(t, "roll") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
+    if (!cr_tensor_check(t, "roll") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
     const int64_t size = t->ndim ? t->sizes[at] : 0, by = size ? ((shift % size) + size) % size : 0;
     if (by == 0) return cr_clone(t);
     cr_tensor *parts[] = {cr_slice(t, at, size - by, size, 1), cr_slice(t, at, 0, size - by, 1)};

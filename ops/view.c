@@ -92,7 +92,7 @@ cr_tensor *cr_view(cr_tensor *t, cr_shape shape) {
 }
 
 cr_tensor *cr_reshape(cr_tensor *t, cr_shape shape) {
-    if (!t || !cr_tensor_check(t, "reshape") || !complete_shape(t, &shape)) return NULL;
+    if (!cr_tensor_check(t, "reshape") || !complete_shape(t, &shape)) return NULL;
     cr_shape strides;
     if (cr_shape_equal(shape, cr_tensor_shape(t))) return t;
     return cr_view(strides_of_view(t, &shape, &strides) ? t : cr_contiguous(t), shape);
@@ -100,7 +100,7 @@ cr_tensor *cr_reshape(cr_tensor *t, cr_shape shape) {
 
 cr_tensor *cr_flatten(cr_tensor *t, int start_dim, int end_dim) {
     int start, end;
-    if (!t || !cr_tensor_check(t, "flatten") || !cr_normalize_dim(start_dim, t->ndim, &start) ||
+    if (!cr_tensor_check(t, "flatten") || !cr_normalize_dim(start_dim, t->ndim, &start) ||
         !cr_normalize_dim(end_dim, t->ndim, &end))
         return NULL;
     if (start > end) {
@@ -122,7 +122,7 @@ cr_tensor *cr_flatten(cr_tensor *t, int start_dim, int end_dim) {
 
 cr_tensor *cr_unflatten(cr_tensor *t, int dim, cr_shape sizes) {
     int at;
-    if (!t || !cr_tensor_check(t, "unflatten") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
+    if (!cr_tensor_check(t, "unflatten") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
     if (t->ndim - 1 + sizes.count > CR_MAX_DIMS || sizes.count < 1 || t->ndim == 0) {
         cr_record_error(CR_ERROR_SHAPE, "unflatten: %d dims out of one of %d; 1 to %d in all can be had", sizes.count,
                         t->ndim, CR_MAX_DIMS);
@@ -175,7 +175,7 @@ cr_tensor *cr_permute(cr_tensor *t, cr_dims order) {
 
 cr_tensor *cr_transpose(cr_tensor *t, int dim0, int dim1) {
     int a, b;
-    if (!t || !cr_tensor_check(t, "transpose") || !cr_normalize_dim(dim0, t->ndim, &a) ||
+    if (!cr_tensor_check(t, "transpose") || !cr_normalize_dim(dim0, t->ndim, &a) ||
         !cr_normalize_dim(dim1, t->ndim, &b))
         return NULL;
     cr_dims order = {.count = t->ndim};
@@ -185,7 +185,7 @@ cr_tensor *cr_transpose(cr_tensor *t, int dim0, int dim1) {
 }
 
 cr_tensor *cr_t(cr_tensor *t) {
-    if (!t || !cr_tensor_check(t, "t")) return NULL;
+    if (!cr_tensor_check(t, "t")) return NULL;
     if (t->ndim > 2) {
         char text[224];
         cr_record_error(CR_ERROR_SHAPE, "t: takes at most 2 dims, got %s; use cr_transpose", cr_describe(t, text));
@@ -196,7 +196,7 @@ cr_tensor *cr_t(cr_tensor *t) {
 
 cr_tensor *cr_movedim(cr_tensor *t, int source, int destination) {
     int from, to;
-    if (!t || !cr_tensor_check(t, "movedim") || !cr_normalize_dim(source, t->ndim, &from) ||
+    if (!cr_tensor_check(t, "movedim") || !cr_normalize_dim(source, t->ndim, &from) ||
         !cr_normalize_dim(destination, t->ndim, &to))
         return NULL;
     cr_dims order = {.count = t->ndim};
@@ -213,7 +213,7 @@ cr_tensor *cr_movedim(cr_tensor *t, int source, int destination) {
 
 /* ---------------------------------------------------------------- squeeze, unsqueeze: reshapes that never copy */
 cr_tensor *cr_squeeze(cr_tensor *t, cr_dims dims) {
-    if (!t || !cr_tensor_check(t, "squeeze")) return NULL;
+    if (!cr_tensor_check(t, "squeeze")) return NULL;
     unsigned named = 0;
     for (int i = 0; i < dims.count; i++) {
         int dim;
@@ -227,7 +227,7 @@ cr_tensor *cr_squeeze(cr_tensor *t, cr_dims dims) {
 }
 
 cr_tensor *cr_unsqueeze(cr_tensor *t, int dim) {
-    if (!t || !cr_tensor_check(t, "unsqueeze")) return NULL;
+    if (!cr_tensor_check(t, "unsqueeze")) return NULL;
     const int at = dim < 0 ? dim + t->ndim + 1 : dim;
     if (at < 0 || at > t->ndim || t->ndim == CR_MAX_DIMS) {
         cr_record_error(CR_ERROR_INDEX, "unsqueeze: a dim at %d of a tensor of %d dims (at most %d)", dim, t->ndim,
@@ -267,7 +267,9 @@ cr_tensor *cr_expand(cr_tensor *t, cr_shape shape) {
     const cr_view_options options = {sizeof options, shape};
     return CR_RUN(expand, &options, t);
 }
-cr_tensor *cr_expand_as(cr_tensor *t, cr_tensor *other) { return other ? cr_expand(t, cr_tensor_shape(other)) : NULL; }
+cr_tensor *cr_expand_as(cr_tensor *t, cr_tensor *other) {
+    return cr_tensor_check(other, "expand_as") ? cr_expand(t, cr_tensor_shape(other)) : NULL;
+}
 
 /* ---------------------------------------------------------------- slice and select */
 /* start and end as positions in 0 … size. */
@@ -323,7 +325,7 @@ cr_tensor *cr_slice(cr_tensor *t, int dim, int64_t start, int64_t end, int64_t s
 
 cr_tensor *cr_narrow(cr_tensor *t, int dim, int64_t start, int64_t length) {
     int at;
-    if (!t || !cr_tensor_check(t, "narrow") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
+    if (!cr_tensor_check(t, "narrow") || !cr_normalize_dim(dim, t->ndim, &at)) return NULL;
     const int64_t size = t->ndim ? t->sizes[at] : 0, first = start < 0 ? start + size : start;
     if (t->ndim == 0 || first < 0 || length < 0 || first > size || length > size - first) {
         char text[224];

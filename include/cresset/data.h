@@ -90,7 +90,7 @@ typedef struct cr_data_sampler cr_data_sampler;
 
 /* The order of one epoch, being written by a sampler. */
 typedef struct cr_data_order cr_data_order;
-/* Appends a sample's index; false and an error for one outside the dataset. */
+/* Appends a sample's index. */
 CR_API bool cr_data_order_add(cr_data_order *order, int64_t index);
 /* Ends a batch after the indices added so far. A sampler that calls this decides the batches itself; the loader's
  * batch_size and drop_last then say nothing. */

@@ -272,6 +272,15 @@ static void a_graph_whose_types_are_wrong_does_not_run(void **state) {
         "cresset graph 1\ninput %0 f32[2]\n%1 f32[9] = as_strided(%0) shape=[9] strides=[1] offset=0\noutput %1\n",
         "cresset graph 1\n%0 f32[1000000,1000000] = full() dtype=f32 shape=[1000000,1000000] value=1\noutput %0\n",
         "cresset graph 1\nbuffer %0 f32[4] \"w\"\n%1 f32[4] = exp(%0)\noutput %1\n",
+        /* what fusion makes one node of is checked inside it */
+        "cresset graph 1\ninput %0 f32[0]\n%1 f32[4] = full() dtype=f32 shape=[4] value=1\n%2 f32[4] = mul(%0, %1)\n"
+        "output %2\n",
+        "cresset graph 1\ninput %0 f32[3]\n%1 f32[4] = exp(%0)\n%2 f32[4] = neg(%1)\noutput %2\n",
+        "cresset graph 1\ninput %0 f32[4]\n%1 f64[4] = exp(%0)\n%2 f64[4] = neg(%1)\noutput %2\n",
+        "cresset graph 1\ninput %0 f32[4]\n%1 f32[4] = fused(%0)\n{\n  input %2 f32[9]\n  %3 f32[9] = exp(%2)\n"
+        "  output %3\n}\noutput %1\n",
+        "cresset graph 1\ninput %0 f32[4]\n%1 f32[4] = fused(%0)\n{\n  input %2 f32[4]\n  %3 f32[2] = sum(%2)\n"
+        "  output %3\n}\noutput %1\n",
     };
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         CR_SCOPE {
