@@ -108,16 +108,36 @@ static bool make_program(cr_fused_program *program, const cr_graph_node *node) {
     return true;
 }
 
-const cr_fused_options *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs,
-                                            cr_tensor *const *inputs) {
+/* A layer's epilogue goes over rows and columns of its result, in place. False where an operand lies otherwise: the
+ * kernel makes it dense then, and interprets. */
+static bool layer_geometry(cr_fused_program *program, const cr_graph_node *node, cr_tensor *const *outputs,
+                           cr_tensor *const *inputs) {
+    const cr_shape result = cr_tensor_shape(outputs[0]);
+    const cr_parts parts = cr_layer_parts(node->op, result.count);
+    program->ndim = 2;
+    program->inner[0] = program->inner[1] = 1;
+    for (int i = 1; i < program->input_count; i++) {
+        int64_t strides[3];
+        if (!cr_part_strides(inputs[CR_LAYER_OPERANDS + i - 1], result, parts, strides)) return false;
+        program->inner[i + 1] = strides[2] == 0 ? 0 : strides[2] == 1 ? 1 : 2;
+    }
+    return true;
+}
+
+const void *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs,
+                                cr_tensor *const *inputs) {
     cr_fused_program *program = cr_pool_allocate(pool, sizeof *program);
-    cr_fused_options *options = cr_pool_allocate(pool, sizeof *options);
-    if (!program || !options || !make_program(program, node)) return NULL;
-    *options = (cr_fused_options){sizeof *options, program};
-    if (outputs[0]->numel == 0) return options;
-    cr_fused_geometry(program, outputs, inputs);
+    char *attributes = cr_pool_allocate(pool, node->op->attribute_bytes);
+    if (!program || !attributes || !make_program(program, node)) return NULL;
+    memcpy(attributes, node->attributes, node->op->attribute_bytes);
+    memcpy(attributes + node->op->program_at, &program, sizeof program);
+    if (outputs[0]->numel == 0 || program->instruction_count == 0) return attributes;
+    if (cr_is_fused(node))
+        cr_fused_geometry(program, outputs, inputs);
+    else if (!layer_geometry(program, node, outputs, inputs))
+        return attributes;
     char *source = cr_fused_source(program, CR_DIALECT_C);
     if (!source) return NULL;
     program->compiled = cr_compile(source);
-    return options;
+    return attributes;
 }

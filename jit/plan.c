@@ -320,9 +320,10 @@ static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
     }
     cr_kernel kernel = NULL;
     const void *attributes =
-        cr_is_fused(node) ? cr_fused_attributes(&b->plan->pool, node, made, operands) : node->attributes;
-    if (!attributes && cr_is_fused(node)) return false;
-    if ((node->op->flags & CR_OP_BLOCKS) && !cr_is_fused(node) && !cr_control_plan(b->plan, node, &kernel, &attributes))
+        cr_has_program(node) ? cr_fused_attributes(&b->plan->pool, node, made, operands) : node->attributes;
+    if (!attributes && cr_has_program(node)) return false;
+    if ((node->op->flags & CR_OP_BLOCKS) && !cr_has_program(node) &&
+        !cr_control_plan(b->plan, node, &kernel, &attributes))
         return false;
     cr_plan_step *step = add_step(b, node->op, attributes, inputs, node->input_count, outputs, count);
     if (!step) return false;

@@ -4,6 +4,7 @@
 #ifndef CRESSET_OPS_FUSED_H
 #define CRESSET_OPS_FUSED_H
 
+#include "ops/convolution.h"
 #include "ops/pointwise.h"
 
 enum { CR_FUSED_OPERANDS = 20, CR_FUSED_INSTRUCTIONS = 40 };
@@ -41,7 +42,7 @@ static inline cr_dtype cr_fused_dtype(const cr_fused_program *program, int slot)
                                        : program->instructions[slot - program->input_count].dtype;
 }
 
-/* The row's attributes: nothing that could be written down. */
+/* The attributes of fused rows end in the program, which could not be written down: a row's `program_at` says where. */
 typedef struct cr_fused_options {
     size_t size;
     const cr_fused_program *program;
@@ -49,5 +50,54 @@ typedef struct cr_fused_options {
 
 /* Fills ndim and inner from a call's tensors, as the kernel will see them. */
 void cr_fused_geometry(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
+
+/* ---------------------------------------------------------------- layers with an epilogue
+ * fused_convolution, fused_linear and fused_matmul compute their op and then, while a part of the result is in the
+ * cache, run a program over it in place: operand 0 of the program is the result, the others follow the layer's own
+ * three. The weight may be packed once and for all: pack_convolution and pack_columns. */
+enum { CR_LAYER_OPERANDS = 3 };
+
+#define CR_FUSED_CONVOLUTION_ATTRIBUTES(A, op)                                                                         \
+    CR_CONVOLUTION_ATTRIBUTES(A, op) A(op, DIMS, packed, CR_ALL_DIMS) /* the weight's shape before it was packed */
+typedef struct cr_fused_convolution_options {
+    size_t size;
+    CR_FUSED_CONVOLUTION_ATTRIBUTES(CR_FIELD_, fused_convolution)
+    const cr_fused_program *program;
+} cr_fused_convolution_options;
+
+#define CR_FUSED_PRODUCT_ATTRIBUTES(A, op) A(op, INT, packed, 0) /* columns of the packed right side; 0: not packed */
+typedef struct cr_fused_product_options {
+    size_t size;
+    CR_FUSED_PRODUCT_ATTRIBUTES(CR_FIELD_, fused_product)
+    const cr_fused_program *program;
+} cr_fused_product_options;
+
+/* A result as [images][rows][columns] of merged dims. */
+typedef struct cr_parts {
+    int image_dims, row_dims; /* the columns are the rest */
+} cr_parts;
+cr_parts cr_layer_parts(const struct cr_op *op, int result_dims);
+/* Steps from one image, row and column of the result to the next in operand t, which broadcasts to it; false where dims
+ * that are one in the result are not one in t. */
+bool cr_part_strides(const cr_tensor *t, cr_shape result, cr_parts parts, int64_t strides[3]);
+
+/* Elements of a packed weight, as this processor's kernels want it; 0: they want it as it is. */
+int64_t cr_packed_convolution(const cr_convolution *problem, cr_dtype dtype, bool transposed);
+int64_t cr_packed_columns(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed);
+/* What each instruction set's kernels say of themselves. */
+typedef struct cr_variant_functions {
+    void (*fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
+    int64_t (*packed_convolution)(const cr_convolution *problem, cr_dtype dtype, bool transposed);
+    int64_t (*packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed);
+} cr_variant_functions;
+
+/* The attributes of the ops that pack: the result's sizes, on which the way of computing depends. */
+#define CR_PACK_CONVOLUTION_ATTRIBUTES(A, op)                                                                          \
+    CR_CONVOLUTION_ATTRIBUTES(A, op) A(op, DIMS, input, CR_ALL_DIMS) A(op, DIMS, output, CR_ALL_DIMS)
+CR_OPTIONS(pack_convolution, CR_PACK_CONVOLUTION_ATTRIBUTES)
+#define CR_PACK_COLUMNS_ATTRIBUTES(A, op) A(op, INT, rows, 1) A(op, BOOL, transposed, false)
+CR_OPTIONS(pack_columns, CR_PACK_COLUMNS_ATTRIBUTES)
+/* The problem of a convolution from `input` to `output`, with a weight of shape `weight`. */
+cr_convolution cr_layer_convolution(cr_shape input, cr_shape weight, cr_shape output, const void *options);
 
 #endif

@@ -121,6 +121,7 @@ typedef struct cr_op {
     unsigned constant_outputs; /* bit i: outputs[i] carries no gradient (statistics kept for backward) */
     unsigned mutates;          /* bit i: inputs[i] is written in place (running statistics, optimizer updates) … */
     size_t mutates_where;      /* … where the bool attribute at this offset is true; 0: always */
+    size_t program_at;         /* fused rows: where their attributes have the program (ops/fused.h); 0: no such row */
 
     bool (*infer)(cr_call *call);     /* checks the call, fills specs; for view ops may be NULL */
     bool (*view)(cr_call *call);      /* sets outputs (cr_view_raw) */

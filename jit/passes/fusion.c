@@ -21,7 +21,7 @@ static bool is_safe_cast(const cr_graph_node *node) {
            (cr_dtype_is_floating(to) || !cr_dtype_is_floating(from));
 }
 
-static bool may_fuse(const cr_graph_node *node) {
+bool cr_may_fuse(const cr_graph_node *node) {
     if (node->output_count != 1 || !node->outputs[0] || node->outputs[0]->device.type != CR_DEVICE_CPU ||
         node->bound_count)
         return false;
@@ -200,7 +200,7 @@ static bool prepare(fusion *f, cr_graph *graph) {
         f->nodes[node->index] = node;
         f->parent[node->index] = node->index;
         f->next[node->index] = -1;
-        f->fusible[node->index] = may_fuse(node);
+        f->fusible[node->index] = cr_may_fuse(node);
     }
     return list_users(f, graph);
 }

@@ -20,6 +20,11 @@ typedef struct fusion {
     int *visited, *stack, stamp;
 } fusion;
 
+/* May be an instruction of a fused node. */
+bool cr_may_fuse(const cr_graph_node *node);
+/* A layer's fused form, without a result yet, whose block says what is done to it. NULL and an error on failure. */
+cr_graph_node *cr_layer_with_block(cr_graph *graph, cr_graph_node *before, cr_graph_node *layer, cr_block *block);
+
 int cr_fusion_root(const fusion *f, int node);
 /* Nobody outside of the regions a and b uses the value. */
 bool cr_fusion_is_inner(const fusion *f, const cr_value *value, int a, int b);

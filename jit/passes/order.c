@@ -14,6 +14,8 @@ static const cr_pass passes[] = {
     {"common_subexpressions", cr_pass_common_subexpressions},
     {"dead_code", cr_pass_dead_code},
     {"fusion", cr_pass_fusion},
+    {"epilogue", cr_pass_epilogue},
+    {"packing", cr_pass_packing},
     {"dead_code", cr_pass_dead_code},
 };
 

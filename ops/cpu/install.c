@@ -20,8 +20,8 @@ static const cr_kernel_row common_rows[] = {
 #define CR_VARIANT_ROW(variant)                                                                                        \
     extern const cr_kernel_row cr_variant_rows_##variant[];                                                            \
     extern const int cr_variant_row_count_##variant;                                                                   \
-    bool cr_pointwise_kernel_##variant(cr_call *call);                                                                 \
-    void cr_fused_geometry_##variant(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
+    extern const cr_variant_functions cr_variant_functions_##variant;                                                  \
+    bool cr_pointwise_kernel_##variant(cr_call *call);
 #include "variants.inc"
 #undef CR_VARIANT_ROW
 
@@ -30,13 +30,14 @@ typedef struct variant {
     const cr_kernel_row *rows;
     const int *row_count;
     cr_kernel pointwise;
-    void (*fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
+    const cr_variant_functions *functions;
 } variant;
 
 static const variant variants[] = {
 /* from the least to the most demanding */
 #define CR_VARIANT_ROW(name)                                                                                           \
-    {#name, cr_variant_rows_##name, &cr_variant_row_count_##name, cr_pointwise_kernel_##name, cr_fused_geometry_##name},
+    {#name, cr_variant_rows_##name, &cr_variant_row_count_##name, cr_pointwise_kernel_##name,                          \
+     &cr_variant_functions_##name},
 #include "variants.inc"
 #undef CR_VARIANT_ROW
 };
@@ -72,7 +73,13 @@ const char *cr_cpu_capability(void) {
 }
 
 void cr_fused_geometry(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs) {
-    if (chosen) chosen->fused_geometry(program, outputs, inputs);
+    if (chosen) chosen->functions->fused_geometry(program, outputs, inputs);
+}
+int64_t cr_packed_convolution(const cr_convolution *problem, cr_dtype dtype, bool transposed) {
+    return chosen ? chosen->functions->packed_convolution(problem, dtype, transposed) : 0;
+}
+int64_t cr_packed_columns(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed) {
+    return chosen ? chosen->functions->packed_columns(m, n, k, dtype, transposed) : 0;
 }
 
 void cr_cpu_install_kernels(void) {

@@ -1,7 +1,14 @@
 /* Convolution and its gradients on the CPU, in f32 and f64, by gathered matrix products. */
 #include "ops/convolution.h"
 #include "ops/cpu/variants/convolution_phases.h"
+#include "ops/cpu/variants/epilogue.h"
 #include "ops/cpu/variants/scratch.h"
+
+/* What a fused layer brings along. */
+typedef struct layer {
+    const void *packed;          /* the weight, packed before; NULL: to be packed now */
+    const cr_epilogue *epilogue; /* NULL: none */
+} layer;
 
 #define T           float
 #define NAMED(name) name##_f32
@@ -37,17 +44,17 @@ typedef enum direction { FORWARD, DATA, WEIGHTS } direction;
 #define RUN_DENSE(dtype)                                                                                               \
     do {                                                                                                               \
         bool applies = false;                                                                                          \
-        const bool done = way == FORWARD ? forward_winograd_##dtype(p, pa, pb, pbias, target, &applies)                \
-                          : way == DATA  ? data_winograd_##dtype(p, pa, pb, pbias, target, &applies)                   \
+        const bool done = way == FORWARD ? forward_winograd_##dtype(p, pa, pb, pbias, target, extra, &applies)         \
+                          : way == DATA  ? data_winograd_##dtype(p, pa, pb, pbias, target, extra, &applies)            \
                                          : weights_winograd_##dtype(p, pa, pb, target, &applies);                       \
         if (applies) return done;                                                                                      \
-        return way == FORWARD ? forward_##dtype(p, pa, pb, pbias, target)                                              \
-               : way == DATA  ? data_##dtype(p, pa, pb, pbias, target)                                                 \
+        return way == FORWARD ? forward_##dtype(p, pa, pb, pbias, target, extra)                                       \
+               : way == DATA  ? data_##dtype(p, pa, pb, pbias, target, extra)                                          \
                               : weights_##dtype(p, pa, pb, target);                                                     \
     } while (0)
 
 static bool run_dense(direction way, const cr_convolution *p, const cr_tensor *a, const cr_tensor *b,
-                      const cr_tensor *bias, cr_tensor *out) {
+                      const cr_tensor *bias, const layer *extra, cr_tensor *out) {
     const void *pa = cr_tensor_address(a), *pb = cr_tensor_address(b), *pbias = bias ? cr_tensor_address(bias) : NULL;
     void *target = cr_tensor_address(out);
     if (out->dtype == CR_F64) RUN_DENSE(f64);
@@ -69,7 +76,8 @@ static cr_tensor *repeat_each(cr_tensor *t, int64_t times) {
 static cr_tensor *operand(cr_tensor *t, cr_dtype compute) { return t ? cr_contiguous(cr_cast(t, compute)) : NULL; }
 
 /* Runs one direction: operands (x, w), (y, w) or (x, y). f16 and bf16 go through f32. */
-static bool run(cr_call *call, direction way, cr_convolution p, cr_tensor *a, cr_tensor *b, cr_tensor *bias) {
+static bool run(cr_call *call, direction way, cr_convolution p, cr_tensor *a, cr_tensor *b, cr_tensor *bias,
+                const layer *extra) {
     cr_tensor *output = call->outputs[0];
     if (output->numel == 0) return true;
     const cr_dtype compute = output->dtype == CR_F64 ? CR_F64 : CR_F32;
@@ -83,7 +91,7 @@ static bool run(cr_call *call, direction way, cr_convolution p, cr_tensor *a, cr
     if (shift && way == DATA && p.channels != channels && !(shift = repeat_each(shift, p.channels / channels)))
         return false;
     const bool done =
-        way == WEIGHTS && p.batch == 0 ? cr_zero_(dense) != NULL : run_dense(way, &p, left, right, shift, dense);
+        way == WEIGHTS && p.batch == 0 ? cr_zero_(dense) != NULL : run_dense(way, &p, left, right, shift, extra, dense);
     if (!done) return false;
     return dense == output || cr_copy_(output, dense) != NULL;
 }
@@ -95,7 +103,37 @@ CR_KERNEL(convolution) {
     const cr_shape in = cr_tensor_shape(input), out = cr_tensor_shape(call->outputs[0]),
                    kernel = cr_tensor_shape(weight);
     const cr_convolution p = cr_convolution_describe(o->transposed ? out : in, kernel, o->transposed ? in : out, o);
-    return run(call, o->transposed ? DATA : FORWARD, p, input, weight, bias);
+    return run(call, o->transposed ? DATA : FORWARD, p, input, weight, bias, &(layer){0});
+}
+
+/* The epilogue runs over the result's dense memory: the plan gives no other. */
+CR_KERNEL(fused_convolution) {
+    const cr_fused_convolution_options *o = call->attributes;
+    const cr_shape kernel = o->packed.count ? o->packed : cr_tensor_shape(call->inputs[1]);
+    cr_epilogue epilogue;
+    if (call->outputs[0]->numel == 0) return true;
+    if (!cr_epilogue_begin(&epilogue, call, o->program)) return false;
+    const layer extra = {o->packed.count ? cr_tensor_address(call->inputs[1]) : NULL, &epilogue};
+    const cr_convolution p =
+        cr_layer_convolution(cr_tensor_shape(call->inputs[0]), kernel, cr_tensor_shape(call->outputs[0]), o);
+    return run(call, o->transposed ? DATA : FORWARD, p, call->inputs[0], call->inputs[1], call->inputs[2], &extra);
+}
+
+int64_t CR_NAME(cr_packed_convolution)(const cr_convolution *problem, cr_dtype dtype, bool transposed);
+int64_t CR_NAME(cr_packed_convolution)(const cr_convolution *problem, cr_dtype dtype, bool transposed) {
+    const cr_convolution p = simplify(*problem);
+    if (problem->batch == 0 || (transposed && p.channels != problem->channels)) return 0;
+    return dtype == CR_F64 ? packed_elements_f64(&p, transposed) : packed_elements_f32(&p, transposed);
+}
+
+CR_KERNEL(pack_convolution) {
+    const cr_pack_convolution_options *o = call->attributes;
+    cr_tensor *weight = cr_contiguous(call->inputs[0]);
+    if (!weight) return false;
+    const cr_convolution p = simplify(cr_layer_convolution(o->input, cr_tensor_shape(weight), o->output, o));
+    void *to = cr_tensor_address(call->outputs[0]);
+    return weight->dtype == CR_F64 ? pack_layer_f64(&p, o->transposed, cr_tensor_address(weight), to)
+                                   : pack_layer_f32(&p, o->transposed, cr_tensor_address(weight), to);
 }
 
 CR_KERNEL(convolution_grad_input) {
@@ -104,7 +142,7 @@ CR_KERNEL(convolution_grad_input) {
     const cr_shape from = cr_tensor_shape(grad), to = cr_tensor_shape(call->outputs[0]),
                    kernel = cr_tensor_shape(weight);
     const cr_convolution p = cr_convolution_describe(o->transposed ? from : to, kernel, o->transposed ? to : from, o);
-    return run(call, o->transposed ? FORWARD : DATA, p, grad, weight, NULL);
+    return run(call, o->transposed ? FORWARD : DATA, p, grad, weight, NULL, &(layer){0});
 }
 
 CR_KERNEL(convolution_grad_weight) {
@@ -113,5 +151,5 @@ CR_KERNEL(convolution_grad_weight) {
     cr_tensor *x = o->transposed ? grad : input, *y = o->transposed ? input : grad;
     const cr_convolution p =
         cr_convolution_describe(cr_tensor_shape(x), cr_tensor_shape(call->outputs[0]), cr_tensor_shape(y), o);
-    return run(call, WEIGHTS, p, x, y, NULL);
+    return run(call, WEIGHTS, p, x, y, NULL, &(layer){0});
 }

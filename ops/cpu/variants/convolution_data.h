@@ -70,7 +70,8 @@ static void NAMED(add_phase)(NAMED(data_job) * job, const phase_split split[CR_S
     job->taps += count;
 }
 
-static bool NAMED(run_data_chunks)(NAMED(data_job) * job, const T *y, const T *bias, T *x, bool direct, int64_t chunk) {
+static bool NAMED(run_data_chunks)(NAMED(data_job) * job, const T *y, const T *bias, T *x, bool direct, int64_t chunk,
+                                   const layer *extra) {
     const cr_convolution *p = job->p;
     const int64_t features = p->groups * p->features, image = features * job->pad.item_target;
     bool done = true;
@@ -94,11 +95,12 @@ static bool NAMED(run_data_chunks)(NAMED(data_job) * job, const T *y, const T *b
             product->bias = bias ? bias + g * p->channels : NULL;
         }
         done = NAMED(run_products)(job->products, job->count);
+        if (done) cr_epilogue_images(extra->epilogue, first, images);
     }
     return done;
 }
 
-static bool NAMED(data)(const cr_convolution *p, const T *y, const T *w, const T *bias, T *x) {
+static bool NAMED(data)(const cr_convolution *p, const T *y, const T *w, const T *bias, T *x, const layer *extra) {
     static const int64_t one_phase[1] = {0};
     const int64_t all_taps = cr_product3(p->kernel);
     scratch memory = {0};
@@ -139,7 +141,7 @@ static bool NAMED(data)(const cr_convolution *p, const T *y, const T *w, const T
             for (place[2] = 0; place[2] < split[2].count; place[2]++)
                 NAMED(add_phase)(&job, split, place);
     NAMED(pack_left)(job.sides, job.count);
-    const bool done = NAMED(run_data_chunks)(&job, y, bias, x, direct, chunk);
+    const bool done = NAMED(run_data_chunks)(&job, y, bias, x, direct, chunk, extra);
     scratch_drop(&memory);
     return done;
 }

@@ -10,7 +10,31 @@ static int64_t NAMED(chunk_of)(const cr_convolution *p, int64_t image_elements) 
     return fitting < 1 ? 1 : fitting < p->batch ? fitting : p->batch;
 }
 
-static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y) {
+/* Elements of the packed weight, and packing it. */
+static int64_t NAMED(forward_packed)(const cr_convolution *p) {
+    return p->groups * round_up(p->features, ROWS) * p->channels * cr_product3(p->kernel);
+}
+
+static bool NAMED(pack_forward)(const cr_convolution *p, const T *w, T *packed) {
+    const int64_t depth = p->channels * cr_product3(p->kernel);
+    scratch memory = {0};
+    NAMED(left_side) *sides = scratch_take(&memory, (size_t)p->groups * sizeof *sides);
+    if (!sides) return scratch_drop(&memory);
+    for (int64_t g = 0; g < p->groups; g++)
+        sides[g] = (NAMED(left_side)){w + g * p->features * depth,
+                                      p->features,
+                                      depth,
+                                      1,
+                                      0,
+                                      depth,
+                                      NULL,
+                                      packed + g * round_up(p->features, ROWS) * depth};
+    NAMED(pack_left)(sides, p->groups);
+    scratch_drop(&memory);
+    return true;
+}
+
+static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y, const layer *extra) {
     const int64_t groups = p->groups, taps = cr_product3(p->kernel), depth = p->channels * taps,
                   spatial = cr_product3(p->out);
     bool direct = true; /* x needs no copy */
@@ -20,10 +44,14 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
     scratch memory = {0};
     int64_t *storage = scratch_take(&memory, (size_t)(phase_storage(p) + depth) * sizeof *storage);
     const int64_t panel_elements = round_up(p->features, ROWS) * depth;
-    T *packed = scratch_take(&memory, (size_t)(groups * panel_elements) * sizeof(T));
     NAMED(product) *products = scratch_take(&memory, (size_t)groups * sizeof *products);
-    NAMED(left_side) *sides = scratch_take(&memory, (size_t)groups * sizeof *sides);
-    if (!storage || !packed || !products || !sides) return scratch_drop(&memory);
+    const T *left = extra->packed;
+    if (!left) {
+        T *packed = scratch_take(&memory, (size_t)NAMED(forward_packed)(p) * sizeof(T));
+        if (!packed || !NAMED(pack_forward)(p, w, packed)) return scratch_drop(&memory);
+        left = packed;
+    }
+    if (!storage || !products) return scratch_drop(&memory);
 
     phase_split split[CR_SPATIAL_DIMS];
     split_all_phases(p, storage, split);
@@ -46,10 +74,6 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
     const int64_t image = groups * p->channels * pad.item_target, chunk = direct ? p->batch : NAMED(chunk_of)(p, image);
     if (!direct && !(pad.target = scratch_take(&memory, (size_t)(chunk * image + COLUMNS) * sizeof(T))))
         return scratch_drop(&memory);
-    for (int64_t g = 0; g < groups; g++)
-        sides[g] = (NAMED(left_side)){w + g * p->features * depth, p->features, depth, 1, 0, depth, NULL,
-                                      packed + g * panel_elements};
-    NAMED(pack_left)(sides, groups);
 
     bool done = true;
     for (int64_t first = 0; done && first < p->batch; first += chunk) {
@@ -65,7 +89,7 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
             products[g] =
                 (NAMED(product)){.rows = p->features,
                                  .depth = depth,
-                                 .left = packed + g * panel_elements,
+                                 .left = left + g * panel_elements,
                                  .image = base + g * p->channels * pad.item_target,
                                  .image_end = base + images * image + (direct ? 0 : COLUMNS),
                                  .depth_offsets = offsets,
@@ -75,7 +99,10 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
                                  .target_step = {groups * p->features * spatial, p->out[1] * p->out[2], p->out[2], 1},
                                  .target = y + (first * groups + g) * p->features * spatial,
                                  .target_row = spatial,
-                                 .bias = bias ? bias + g * p->features : NULL};
+                                 .bias = bias ? bias + g * p->features : NULL,
+                                 .epilogue = extra->epilogue,
+                                 .first_image = first,
+                                 .first_row = g * p->features};
         done = NAMED(run_products)(products, groups);
     }
     scratch_drop(&memory);

@@ -1,7 +1,6 @@
 /* Fused nodes: each tile goes through all instructions while it is in the cache. */
 #include "core/parallel.h"
-#include "ops/cpu/variants/tile.h"
-#include "ops/fused.h"
+#include "ops/cpu/variants/epilogue.h"
 
 #include <string.h>
 
@@ -164,4 +163,80 @@ CR_KERNEL(fused) {
     const int64_t inner = it->ndim == 1 ? 1 : it->sizes[it->ndim - 1];
     cr_parallel_for(it->numel / inner, CR_GRAIN_ELEMENTS / inner + 1, run_range, &job);
     return true;
+}
+
+/* ---------------------------------------------------------------- epilogues of layers */
+bool cr_epilogue_begin(cr_epilogue *e, cr_call *call, const cr_fused_program *program) {
+    cr_tensor *result = call->outputs[0];
+    const cr_shape shape = cr_tensor_shape(result);
+    const cr_parts parts = cr_layer_parts(call->op, shape.count);
+    bool fits = program->ndim == 2;
+    e->program = program;
+    e->operand_count = program->input_count + 1;
+    e->rows = e->columns = 1;
+    for (int d = parts.image_dims; d < shape.count; d++)
+        *(d < parts.image_dims + parts.row_dims ? &e->rows : &e->columns) *= shape.at[d];
+    for (int k = 0; k < e->operand_count; k++) {
+        cr_tensor *t = k < 2 ? result : call->inputs[CR_LAYER_OPERANDS + k - 2];
+        if (!cr_part_strides(t, shape, parts, e->strides[k])) { /* no steps lead through it: a copy has them */
+            t = cr_contiguous(cr_expand(t, shape));
+            if (!t || !cr_part_strides(t, shape, parts, e->strides[k])) return false;
+        }
+        e->data[k] = cr_tensor_address(t);
+        e->dtypes[k] = (cr_dtype)t->dtype;
+        fits &= k < 2 || inner_class(e->strides[k][2]) == program->inner[k];
+    }
+    e->compiled = program->compiled && fits ? atomic_load_explicit(program->compiled, memory_order_acquire) : NULL;
+    return true;
+}
+
+static void run_interpreted(const cr_epilogue *e, char *const *data, int64_t rows, int64_t columns) {
+    fused_job job = {.program = e->program};
+    cr_iteration *it = &job.iteration;
+    it->ndim = 2;
+    it->sizes[0] = rows;
+    it->sizes[1] = columns;
+    it->numel = rows * columns;
+    it->operand_count = e->operand_count;
+    for (int k = 0; k < e->operand_count; k++)
+        it->operands[k] = (cr_tile_operand){data[k], e->dtypes[k], {e->strides[k][1], e->strides[k][2]}};
+    run_tiles(&job, 0, it->numel);
+}
+
+void cr_epilogue_run(const cr_epilogue *e, int64_t image, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    char *data[CR_FUSED_OPERANDS];
+    int64_t strides[CR_FUSED_OPERANDS][CR_MAX_DIMS];
+    const int64_t sizes[CR_MAX_DIMS] = {rows, columns};
+    if (e->program->instruction_count == 0) return;
+    for (int k = 0; k < e->operand_count; k++) {
+        const int64_t at = image * e->strides[k][0] + row * e->strides[k][1] + column * e->strides[k][2];
+        data[k] = e->data[k] + at * (int64_t)cr_dtype_size(e->dtypes[k]);
+        strides[k][0] = e->strides[k][1];
+        strides[k][1] = e->strides[k][2];
+    }
+    if (e->compiled)
+        e->compiled(data, sizes, (const int64_t(*)[CR_MAX_DIMS])strides, e->program->numbers, 0, rows);
+    else
+        run_interpreted(e, data, rows, columns);
+}
+
+typedef struct image_range {
+    const cr_epilogue *epilogue;
+    int64_t first;
+} image_range;
+
+static void run_image_rows(void *context, int64_t begin, int64_t end) {
+    const image_range *range = context;
+    const cr_epilogue *e = range->epilogue;
+    for (int64_t at = begin; at < end;) {
+        const int64_t row = at % e->rows, rows = e->rows - row < end - at ? e->rows - row : end - at;
+        cr_epilogue_run(e, range->first + at / e->rows, row, rows, 0, e->columns);
+        at += rows;
+    }
+}
+
+void cr_epilogue_images(const cr_epilogue *e, int64_t first, int64_t images) {
+    if (!e || e->program->instruction_count == 0) return;
+    image_range range = {e, first};
+    cr_parallel_for(images * e->rows, CR_GRAIN_ELEMENTS / (4 * (e->columns + 1)) + 1, run_image_rows, &range);
 }

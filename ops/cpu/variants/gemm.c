@@ -2,7 +2,8 @@
  * plainly. */
 #include "core/allocator.h"
 #include "core/parallel.h"
-#include "ops/cpu/variant.h"
+#include "ops/cpu/variants/epilogue.h"
+#include "ops/cpu/variants/scratch.h"
 
 #include <string.h>
 
@@ -50,6 +51,9 @@ typedef struct product {
     matrix a, b;
     char *c; /* dense */
     const char *bias;
+    const void *packed;          /* b, packed before; or NULL */
+    const cr_epilogue *epilogue; /* NULL: none */
+    int64_t image;
 } product;
 
 /* Integers wrap as in C; every sum is exact modulo 2^64. */
@@ -78,7 +82,10 @@ static void integer_product(const product *p) {
                           .b_column = p->b.column,                                                                     \
                           .c = (T *)p->c,                                                                              \
                           .c_row = p->n,                                                                               \
-                          .bias = (const T *)p->bias};                                                                 \
+                          .bias = (const T *)p->bias,                                                                  \
+                          .packed_b = (const T *)p->packed,                                                            \
+                          .epilogue = p->epilogue,                                                                     \
+                          .image = p->image};                                                                          \
         return prefix##run(&g);                                                                                        \
     }
 static bool run_product(const product *p) {
@@ -98,25 +105,45 @@ static matrix matrix_of(const cr_tensor *t, int row_dim, int column_dim) {
                     t->sizes[column_dim] == 1 ? 1 : t->strides[column_dim]};
 }
 
+/* The operands in the product's dtype, and what a fused layer brings along. */
+typedef struct layer {
+    cr_tensor *a, *b, *bias, *c;
+    int64_t packed; /* columns of b, which is packed; 0: it is not */
+    const cr_epilogue *epilogue;
+} layer;
+
 /* Runs f over the result in the product's dtype, and casts it into the output where that has another one. */
-static bool with_output(cr_call *call, cr_dtype dtype,
-                        bool (*f)(cr_call *call, cr_tensor *a, cr_tensor *b, cr_tensor *bias, cr_tensor *c)) {
-    cr_tensor *out = call->outputs[0], *a = cr_cast(call->inputs[0], dtype), *b = cr_cast(call->inputs[1], dtype);
-    cr_tensor *bias = call->input_count > 2 && call->inputs[2] ? cr_contiguous(cr_cast(call->inputs[2], dtype)) : NULL;
-    cr_tensor *c = out->dtype == (int8_t)dtype ? out : cr_empty(dtype, cr_tensor_shape(out), CR_CPU);
-    if (!a || !b || !c || (!bias && call->input_count > 2 && call->inputs[2]) || !f(call, a, b, bias, c)) return false;
-    return c == out || cr_copy_(out, c);
+static bool with_output(cr_call *call, bool (*f)(const layer *l), int64_t packed, const cr_epilogue *epilogue) {
+    cr_tensor *out = call->outputs[0], *bias = call->input_count > 2 ? call->inputs[2] : NULL;
+    const cr_dtype dtype = product_dtype((cr_dtype)out->dtype);
+    const layer l = {.a = cr_cast(call->inputs[0], dtype),
+                     .b = cr_cast(call->inputs[1], dtype),
+                     .bias = bias ? cr_contiguous(cr_cast(bias, dtype)) : NULL,
+                     .c = out->dtype == (int8_t)dtype ? out : cr_empty(dtype, cr_tensor_shape(out), CR_CPU),
+                     .packed = packed,
+                     .epilogue = epilogue};
+    if (!l.a || !l.b || !l.c || (!l.bias && bias) || !f(&l)) return false;
+    return l.c == out || cr_copy_(out, l.c);
 }
 
-static bool multiply_batches(cr_call *call, cr_tensor *a, cr_tensor *b, cr_tensor *bias, cr_tensor *c) {
-    (void)call, (void)bias;
+static bool with_epilogue(cr_call *call, bool (*f)(const layer *l)) {
+    const cr_fused_product_options *o = call->attributes;
+    cr_epilogue epilogue;
+    if (call->outputs[0]->numel == 0) return true;
+    return cr_epilogue_begin(&epilogue, call, o->program) && with_output(call, f, o->packed, &epilogue);
+}
+
+static bool multiply_batches(const layer *l) {
+    const cr_tensor *a = l->a, *b = l->b, *c = l->c;
     const int batch_dims = c->ndim - 2;
     product p = {.dtype = (cr_dtype)c->dtype,
                  .m = c->sizes[batch_dims],
                  .n = c->sizes[batch_dims + 1],
                  .k = a->sizes[a->ndim - 1],
                  .a = matrix_of(a, a->ndim - 2, a->ndim - 1),
-                 .b = matrix_of(b, b->ndim - 2, b->ndim - 1)};
+                 .b = l->packed ? (matrix){cr_tensor_address(b), l->packed, 1} : matrix_of(b, b->ndim - 2, b->ndim - 1),
+                 .packed = l->packed ? cr_tensor_address(b) : NULL,
+                 .epilogue = l->epilogue};
     const size_t size = cr_dtype_size(p.dtype);
     const char *first_a = p.a.data, *first_b = p.b.data;
     int64_t batches = 1, index[CR_MAX_DIMS] = {0};
@@ -128,11 +155,12 @@ static bool multiply_batches(cr_call *call, cr_tensor *a, cr_tensor *b, cr_tenso
         for (int d = 0; d < batch_dims; d++) {
             const int da = d - (batch_dims - (a->ndim - 2)), db = d - (batch_dims - (b->ndim - 2));
             if (da >= 0 && a->sizes[da] != 1) offset_a += index[d] * a->strides[da];
-            if (db >= 0 && b->sizes[db] != 1) offset_b += index[d] * b->strides[db];
+            if (!l->packed && db >= 0 && b->sizes[db] != 1) offset_b += index[d] * b->strides[db];
         }
         p.a.data = first_a + offset_a * (int64_t)size;
         p.b.data = first_b + offset_b * (int64_t)size;
         p.c = (char *)cr_tensor_address(c) + (size_t)(batch * p.m * p.n) * size;
+        p.image = batch;
         if (!run_product(&p)) return false;
         for (int d = batch_dims - 1; d >= 0 && ++index[d] == c->sizes[d]; d--)
             index[d] = 0;
@@ -140,22 +168,52 @@ static bool multiply_batches(cr_call *call, cr_tensor *a, cr_tensor *b, cr_tenso
     return true;
 }
 
-CR_KERNEL(matmul) { return with_output(call, product_dtype((cr_dtype)call->outputs[0]->dtype), multiply_batches); }
+CR_KERNEL(matmul) { return with_output(call, multiply_batches, 0, NULL); }
+CR_KERNEL(fused_matmul) { return with_epilogue(call, multiply_batches); }
 
-static bool multiply_linear(cr_call *call, cr_tensor *x, cr_tensor *weight, cr_tensor *bias, cr_tensor *c) {
-    (void)call;
-    const int64_t in = weight->sizes[1],
-                  rows = in ? x->numel / in : c->numel / (weight->sizes[0] ? weight->sizes[0] : 1);
-    x = cr_contiguous(x);
+static bool multiply_linear(const layer *l) {
+    cr_tensor *x = cr_contiguous(l->a);
     if (!x) return false;
-    const product p = {.dtype = (cr_dtype)c->dtype,
-                       .m = rows,
-                       .n = weight->sizes[0],
+    const int64_t in = x->sizes[x->ndim - 1], out = l->c->sizes[l->c->ndim - 1];
+    const product p = {.dtype = (cr_dtype)l->c->dtype,
+                       .m = out ? l->c->numel / out : 0,
+                       .n = out,
                        .k = in,
                        .a = {cr_tensor_address(x), in, 1},
-                       .b = matrix_of(weight, 1, 0),
-                       .c = cr_tensor_address(c),
-                       .bias = bias ? cr_tensor_address(bias) : NULL};
+                       .b = l->packed ? (matrix){cr_tensor_address(l->b), 1, in} : matrix_of(l->b, 1, 0),
+                       .c = cr_tensor_address(l->c),
+                       .bias = l->bias ? cr_tensor_address(l->bias) : NULL,
+                       .packed = l->packed ? cr_tensor_address(l->b) : NULL,
+                       .epilogue = l->epilogue};
     return run_product(&p);
 }
-CR_KERNEL(linear) { return with_output(call, product_dtype((cr_dtype)call->outputs[0]->dtype), multiply_linear); }
+CR_KERNEL(linear) { return with_output(call, multiply_linear, 0, NULL); }
+CR_KERNEL(fused_linear) { return with_epilogue(call, multiply_linear); }
+
+/* ---------------------------------------------------------------- right sides packed once */
+#define PACKED_ELEMENTS(prefix)                                                                                        \
+    {                                                                                                                  \
+        const prefix##gemm g = {.m = m, .n = n, .k = k, .b_column = transposed ? k : 1};                               \
+        return prefix##packs(&g) ? prefix##b_elements(&g) : 0;                                                         \
+    }
+int64_t CR_NAME(cr_packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed);
+int64_t CR_NAME(cr_packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed) {
+    if (dtype == CR_F64) PACKED_ELEMENTS(gemm_f64_)
+    PACKED_ELEMENTS(gemm_f32_)
+}
+
+#define PACK(T, prefix)                                                                                                \
+    {                                                                                                                  \
+        prefix##gemm g = {.n = n, .k = k, .b = cr_tensor_address(b), .b_row = side.row, .b_column = side.column};      \
+        prefix##pack_all_b(&g, (T *)cr_tensor_address(call->outputs[0]));                                              \
+        return true;                                                                                                   \
+    }
+CR_KERNEL(pack_columns) {
+    const cr_pack_columns_options *o = call->attributes;
+    const cr_tensor *b = call->inputs[0];
+    const int rows = o->transposed ? 1 : 0;
+    const int64_t k = b->sizes[rows], n = b->sizes[1 - rows];
+    const matrix side = matrix_of(b, rows, 1 - rows);
+    if (b->dtype == CR_F64) PACK(double, gemm_f64_)
+    PACK(float, gemm_f32_)
+}

@@ -15,7 +15,11 @@ typedef struct NAMED(gemm) {
     T *c;                                     /* [m, n], rows c_row apart */
     int64_t c_row;
     const T *bias; /* [n] or NULL */
-    T *packed_a, *packed_b;
+    T *packed_a;
+    const T *packed_b;           /* given, or NULL: b is packed */
+    T *packing;                  /* where */
+    const cr_epilogue *epilogue; /* what is done to C, or NULL */
+    int64_t image;               /* which of its images C is */
 } NAMED(gemm);
 
 /* ---------------------------------------------------------------- packing */
@@ -37,7 +41,7 @@ static void NAMED(pack_b)(void *context, int64_t begin, int64_t end) {
     const NAMED(gemm) *g = context;
     enum { COLUMNS = 2 * LANES };
     for (int64_t p = begin; p < end; p++) {
-        T *to = g->packed_b + p * COLUMNS * g->k;
+        T *to = g->packing + p * COLUMNS * g->k;
         const int64_t first = p * COLUMNS, columns = g->n - first < COLUMNS ? g->n - first : COLUMNS;
         const T *from = g->b + first * g->b_column;
         if (g->b_column == 1 && columns == COLUMNS) {
@@ -114,6 +118,12 @@ static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
                 for (int64_t r = row; r < row_end; r++)
                     NAMED(tile)(g, r, c, start, depth);
         }
+        if (g->epilogue) {
+            const int64_t first_row = row * TILE_ROWS, first = column * 2 * LANES;
+            const int64_t last_row = row_end * TILE_ROWS < g->m ? row_end * TILE_ROWS : g->m,
+                          last = column_end * 2 * LANES < g->n ? column_end * 2 * LANES : g->n;
+            cr_epilogue_run(g->epilogue, g->image, first_row, last_row - first_row, first, last - first);
+        }
     }
 }
 
@@ -149,30 +159,42 @@ static void NAMED(few_rows)(void *context, int64_t begin, int64_t end) {
             c[i] = total;
         }
     }
+    if (g->epilogue && begin < end) cr_epilogue_run(g->epilogue, g->image, 0, g->m, begin, end - begin);
+}
+
+/* Whether A and B are packed: not for few rows, nor for products so small that packing is most of the work. */
+static bool NAMED(packs)(const NAMED(gemm) * g) {
+    return g->m > FEW_ROWS && !(g->m * g->n * g->k <= SMALL_PRODUCT && g->b_column == 1);
+}
+
+static int64_t NAMED(b_elements)(const NAMED(gemm) * g) {
+    return (g->n + 2 * LANES - 1) / (2 * LANES) * 2 * LANES * g->k + 64 / (int64_t)sizeof(T);
+}
+
+static void NAMED(pack_all_b)(NAMED(gemm) * g, T *to) {
+    g->packing = to;
+    g->packed_b = to;
+    cr_parallel_for((g->n + 2 * LANES - 1) / (2 * LANES), CR_GRAIN_ELEMENTS / (2 * LANES * g->k + 1), NAMED(pack_b), g);
 }
 
 static bool NAMED(run)(NAMED(gemm) * g) {
     if (g->m == 0 || g->n == 0) return true;
-    const int64_t row_panels = (g->m + TILE_ROWS - 1) / TILE_ROWS, column_panels = (g->n + 2 * LANES - 1) / (2 * LANES);
-    if (g->m <= FEW_ROWS || (g->m * g->n * g->k <= SMALL_PRODUCT && g->b_column == 1)) {
+    if (!NAMED(packs)(g)) {
         const int64_t each = g->m * (g->k + 1);
         cr_parallel_for(g->n, CR_GRAIN_ELEMENTS * 2 / each + LANES, NAMED(few_rows), g);
         return true;
     }
-    const size_t a_bytes = (size_t)(row_panels * TILE_ROWS * g->k + LANES) * sizeof(T);
-    const size_t b_bytes = (size_t)(column_panels * 2 * LANES * g->k + LANES) * sizeof(T);
-    g->packed_a = cr_block_allocate(a_bytes);
-    g->packed_b = g->packed_a ? cr_block_allocate(b_bytes) : NULL;
-    if (g->packed_b) {
-        cr_parallel_for(row_panels, CR_GRAIN_ELEMENTS / (TILE_ROWS * g->k + 1), NAMED(pack_a), g);
-        cr_parallel_for(column_panels, CR_GRAIN_ELEMENTS / (2 * LANES * g->k + 1), NAMED(pack_b), g);
-        const int64_t groups =
-            ((row_panels + GROUP_ROWS - 1) / GROUP_ROWS) * ((column_panels + GROUP_COLUMNS - 1) / GROUP_COLUMNS);
-        const int64_t work = GROUP_ROWS * TILE_ROWS * GROUP_COLUMNS * 2 * LANES * (g->k + 1) / 16;
-        cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work, NAMED(tasks), g);
-        cr_block_free(g->packed_b, b_bytes);
-    }
-    const bool done = g->packed_b != NULL;
-    cr_block_free(g->packed_a, a_bytes);
-    return done;
+    const int64_t row_panels = (g->m + TILE_ROWS - 1) / TILE_ROWS, column_panels = (g->n + 2 * LANES - 1) / (2 * LANES);
+    scratch memory = {0};
+    g->packed_a = scratch_take(&memory, (size_t)(row_panels * TILE_ROWS * g->k + LANES) * sizeof(T));
+    T *b = g->packed_b ? NULL : scratch_take(&memory, (size_t)NAMED(b_elements)(g) * sizeof(T));
+    if (!g->packed_a || (!b && !g->packed_b)) return scratch_drop(&memory);
+    cr_parallel_for(row_panels, CR_GRAIN_ELEMENTS / (TILE_ROWS * g->k + 1), NAMED(pack_a), g);
+    if (b) NAMED(pack_all_b)(g, b);
+    const int64_t groups =
+        ((row_panels + GROUP_ROWS - 1) / GROUP_ROWS) * ((column_panels + GROUP_COLUMNS - 1) / GROUP_COLUMNS);
+    const int64_t work = GROUP_ROWS * TILE_ROWS * GROUP_COLUMNS * 2 * LANES * (g->k + 1) / 16;
+    cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work, NAMED(tasks), g);
+    scratch_drop(&memory);
+    return true;
 }

@@ -9,7 +9,7 @@
  * A template: include it with T (float or double) and NAMED(name) defined. */
 #include "core/allocator.h"
 #include "core/parallel.h"
-#include "ops/cpu/variant.h"
+#include "ops/cpu/variants/epilogue.h"
 
 #include <string.h>
 
@@ -51,6 +51,9 @@ typedef struct NAMED(product) {
     int64_t target_row;
     const T *bias; /* one for each row, or NULL */
     bool add;      /* to what target holds */
+    /* What is done to the target at once, where its columns are the pixels of one image after the other; or NULL. */
+    const cr_epilogue *epilogue;
+    int64_t first_image, first_row; /* of the target, for the epilogue */
 } NAMED(product);
 
 /* ---------------------------------------------------------------- packing the left side */
@@ -305,6 +308,16 @@ static void NAMED(multiply_block)(const NAMED(block) * b, int64_t k, int64_t dep
     }
 }
 
+static void NAMED(run_epilogue)(const NAMED(block) * b) {
+    const NAMED(product) *p = b->product;
+    for (int64_t at = b->first_column, end = at + b->columns; at < end;) {
+        const int64_t pixels = p->epilogue->columns, first = at % pixels,
+                      count = pixels - first < end - at ? pixels - first : end - at;
+        cr_epilogue_run(p->epilogue, p->first_image + at / pixels, p->first_row + b->first_row, b->rows, first, count);
+        at += count;
+    }
+}
+
 static void NAMED(run_task)(const NAMED(job) * job, int64_t task, T *memory) {
     NAMED(block) b;
     const int64_t place =
@@ -334,6 +347,7 @@ static void NAMED(run_task)(const NAMED(job) * job, int64_t task, T *memory) {
             NAMED(write_tile_row)
     (b.product, b.first_row + r, b.tiles + (r / ROWS * b.column_panels + c) * ROWS * COLUMNS + r % ROWS * COLUMNS,
      b.runs[c], b.run_counts[c]);
+    if (b.product->epilogue) NAMED(run_epilogue)(&b);
 }
 
 static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {

@@ -75,7 +75,8 @@ typedef struct NAMED(winograd) {
     int64_t right_point, product_point; /* elements from one point to the next: an odd number of cache lines, so that
                                          * the points do not fall into one set of the cache */
     bool accumulate;                    /* the products add to what is there */
-    T *weights, *right, *products;
+    const T *packed;                    /* the transformed weights */
+    T *weights, *right, *products;      /* weights: where they are made */
 } NAMED(winograd);
 
 /* ---------------------------------------------------------------- weights: [point][row panel][v][ROWS] */
@@ -193,7 +194,7 @@ static void NAMED(multiply_points)(void *context, int64_t begin, int64_t end) {
                 for (int64_t c = first; c < last; c++)
                     NAMED(multiply)
         (ROWS, j->depth - k < DEPTH ? j->depth - k : DEPTH,
-         j->weights + ((point * j->row_panels + row) * j->depth + k) * ROWS,
+         j->packed + ((point * j->row_panels + row) * j->depth + k) * ROWS,
          j->right + point * j->right_point + (c * j->depth + k) * COLUMNS, NULL,
          j->products + point * j->product_point + (row * j->column_panels + c) * ROWS * COLUMNS,
          k > 0 || j->accumulate);
@@ -327,6 +328,7 @@ typedef struct NAMED(winograd_slots) {
     int count;
     const T *source;
     T *target;
+    const cr_epilogue *epilogue;
     int64_t batch, slots, chunk, right_elements, product_elements, copy_elements; /* the last three: of a slot */
 } NAMED(winograd_slots);
 
@@ -349,20 +351,43 @@ static void NAMED(run_winograd_slots)(void *context, int64_t begin, int64_t end)
             NAMED(pad)(&j->pad);
             for (int i = 0; i < all->count; i++)
                 NAMED(run_correlation)(&j[i], images, all->target + first * j->target_image);
+            cr_epilogue_images(all->epilogue, first, images);
         }
     }
 }
 
+/* Elements of the transformed weights of one correlation. */
+static int64_t NAMED(weight_elements)(const NAMED(winograd) * j) {
+    return (j->r + 1) * (j->r + 1) * round_up(j->rows, ROWS) * j->depth;
+}
+
+static void NAMED(pack_winograd)(NAMED(winograd) * j, int count, T *weights) {
+    const int64_t points = (j->r + 1) * (j->r + 1);
+    for (int i = 0; i < count; i++) {
+        j[i].row_panels = (j->rows + ROWS - 1) / ROWS;
+        j[i].weights = weights + i * NAMED(weight_elements)(j);
+        cr_parallel_for(j[i].row_panels * j->depth, 1 + CR_GRAIN_ELEMENTS / (points * ROWS * 4),
+                        NAMED(transform_weights), &j[i]);
+    }
+}
+
 /* Correlations of one source that differ in weights, shift and target. */
-static bool NAMED(run_winograd)(NAMED(winograd) * j, int count, const T *source, T *target, int64_t batch) {
+static bool NAMED(run_winograd)(NAMED(winograd) * j, int count, const T *source, T *target, int64_t batch,
+                                const layer *extra) {
     enum { CHUNK_BYTES = 12 << 20, SLOT_TILES = 96 }; /* fewer tiles than that do not use what a product reads */
     const int64_t phases[] = {0, 1, 2, 3, 4, 5, 6, 7}, points = (j->r + 1) * (j->r + 1), threads = cr_num_threads();
     NAMED(lay_out)(j, count, phases);
-    const int64_t row_panels = (j->rows + ROWS - 1) / ROWS, weight_elements = points * row_panels * ROWS * j->depth;
+    const int64_t row_panels = (j->rows + ROWS - 1) / ROWS;
     int64_t tiles = 1;
     for (int i = 0; i < count; i++)
         if (j[i].tiles[0] * j[i].tiles[1] > tiles) tiles = j[i].tiles[0] * j[i].tiles[1];
-    NAMED(winograd_slots) all = {.correlations = j, .count = count, .source = source, .target = target, .batch = batch};
+    NAMED(winograd_slots)
+    all = {.correlations = j,
+           .count = count,
+           .source = source,
+           .target = target,
+           .epilogue = extra->epilogue,
+           .batch = batch};
     all.slots = batch * tiles >= threads * SLOT_TILES && batch >= threads ? threads : 1;
     const int64_t image_bytes = points * (j->depth + row_panels * ROWS) * tiles * (int64_t)sizeof(T);
     const int64_t fitting = CHUNK_BYTES / all.slots / image_bytes, share = (batch + all.slots - 1) / all.slots;
@@ -374,32 +399,33 @@ static bool NAMED(run_winograd)(NAMED(winograd) * j, int count, const T *source,
     all.product_elements = points * NAMED(odd_lines)(panels * row_panels * ROWS * COLUMNS);
     all.copy_elements = NAMED(odd_lines)(all.chunk * j->all_channels * j->pad.item_target + 2 * COLUMNS);
     scratch memory = {0};
-    T *weights = scratch_take(&memory, (size_t)(count * weight_elements) * sizeof(T));
+    const T *packed = extra->packed;
+    T *weights = packed ? NULL : scratch_take(&memory, (size_t)(count * NAMED(weight_elements)(j)) * sizeof(T));
     T *right = scratch_take(&memory, (size_t)(all.slots * all.right_elements) * sizeof(T));
     T *products = scratch_take(&memory, (size_t)(all.slots * all.product_elements) * sizeof(T));
     j->pad.target = scratch_take(&memory, (size_t)(all.slots * all.copy_elements) * sizeof(T));
-    if (!weights || !right || !products || !j->pad.target) return scratch_drop(&memory);
+    if ((!packed && !weights) || !right || !products || !j->pad.target) return scratch_drop(&memory);
+    if (!packed) NAMED(pack_winograd)(j, count, weights);
     for (int i = 0; i < count; i++) {
         j[i].row_panels = row_panels;
-        j[i].weights = weights + i * weight_elements;
+        j[i].packed = (packed ? packed : weights) + i * NAMED(weight_elements)(j);
         j[i].right = right;
         j[i].products = products;
-        cr_parallel_for(row_panels * j->depth, 1 + CR_GRAIN_ELEMENTS / (points * ROWS * 4), NAMED(transform_weights),
-                        &j[i]);
     }
     cr_parallel_for(all.slots, 1, NAMED(run_winograd_slots), &all);
     scratch_drop(&memory);
     return true;
 }
 
-/* Taps in each dim of the correlations that the problem falls into; 0 where Winograd does not apply or does not pay. */
-static int NAMED(winograd_taps)(const cr_convolution *p, int64_t rows, int64_t depth, int64_t tiles) {
+/* Taps in each dim of the correlations that the problem falls into; 0 where Winograd does not apply or does not pay: few
+ * tiles do not, unless the weights were transformed before. */
+static int NAMED(winograd_taps)(const cr_convolution *p, int64_t rows, int64_t depth, int64_t tiles, bool packed) {
     const int64_t r = p->kernel[2] / p->stride[2];
     if (p->kernel[0] != 1 || p->in[0] != 1 || p->stride[0] != 1 || p->padding[0] != 0 || p->groups != 1) return 0;
     if (p->dilation[1] != 1 || p->dilation[2] != 1 || p->kernel[1] != p->kernel[2] || p->stride[1] != p->stride[2])
         return 0;
     if ((r != 2 && r != 3) || r * p->stride[2] != p->kernel[2] || p->stride[2] > 4) return 0;
-    return rows >= 32 && depth >= 32 && tiles >= 4 * COLUMNS ? (int)r : 0;
+    return rows >= 32 && depth >= 32 && tiles >= (packed ? COLUMNS : 4 * COLUMNS) ? (int)r : 0;
 }
 
 static NAMED(winograd) NAMED(forward_correlation)(const cr_convolution *p, int r) {
@@ -422,27 +448,20 @@ static NAMED(winograd) NAMED(forward_correlation)(const cr_convolution *p, int r
                              .size = {p->out[1], p->out[2]}};
 }
 
-/* y = x * w, where the problem allows; `*applies` says whether. */
-static bool NAMED(forward_winograd)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y,
-                                    bool *applies) {
+/* The correlations of y = x * w, and of x from y: one, with flipped taps, for each phase of x. How many; 0 where the
+ * problem does not allow it or it does not pay. */
+static int NAMED(forward_correlations)(const cr_convolution *p, bool packed, NAMED(winograd) * j) {
     const int64_t s = p->stride[2], tiles = p->batch * ((p->out[1] + 1) / 2) * ((p->out[2] + 1) / 2);
-    const int r = NAMED(winograd_taps)(p, p->features, p->channels * s * s, tiles);
-    *applies = r != 0;
-    if (!r) return true;
-    NAMED(winograd) j = NAMED(forward_correlation)(p, r);
-    j.w = w;
-    j.bias = bias;
-    return NAMED(run_winograd)(&j, 1, x, y, p->batch);
+    const int r = NAMED(winograd_taps)(p, p->features, p->channels * s * s, tiles, packed);
+    if (r) j[0] = NAMED(forward_correlation)(p, r);
+    return r != 0;
 }
 
-/* x from y: one correlation, with flipped taps, for each phase of x. */
-static bool NAMED(data_winograd)(const cr_convolution *p, const T *y, const T *w, const T *bias, T *x, bool *applies) {
+static int NAMED(data_correlations)(const cr_convolution *p, bool packed, NAMED(winograd) * all) {
     const int64_t s = p->stride[2], taps = p->kernel[1] * p->kernel[2];
     const int64_t tiles = p->batch * ((p->in[1] / s + 1) / 2) * ((p->in[2] / s + 1) / 2);
-    const int r = NAMED(winograd_taps)(p, p->channels, p->features, tiles);
-    *applies = r != 0;
-    if (!r) return true;
-    NAMED(winograd) all[16];
+    const int r = NAMED(winograd_taps)(p, p->channels, p->features, tiles, packed);
+    if (!r) return 0;
     int count = 0;
     int64_t least[2] = {INT64_MAX, INT64_MAX}; /* where the first of the phases begins */
     for (int d = 0; d < 2; d++)
@@ -462,14 +481,12 @@ static bool NAMED(data_winograd)(const cr_convolution *p, const T *y, const T *w
                                              .pad = {.item_source = cr_product3(p->out),
                                                      .in = {1, p->out[1], p->out[2]},
                                                      .padding = {0, r - 1 - least[0], r - 1 - least[1]}},
-                                             .w = w,
                                              .weight_row = taps,
                                              .weight_channel = p->channels * taps,
                                              .kernel_width = p->kernel[2],
                                              .tap_step = s,
                                              .tap_start = {f1, f2},
                                              .flipped = true,
-                                             .bias = bias,
                                              .shift = {rows.first - least[0], columns.first - least[1]},
                                              .target_start = rows.start * p->in[2] + columns.start,
                                              .target_image = p->channels * cr_product3(p->in),
@@ -477,5 +494,49 @@ static bool NAMED(data_winograd)(const cr_convolution *p, const T *y, const T *w
                                              .target_step = {s * p->in[2], s},
                                              .size = {rows.count, columns.count}};
         }
-    return count == 0 || NAMED(run_winograd)(all, count, y, x, p->batch);
+    return count;
+}
+
+/* Either, where it applies; `*applies` says whether. */
+static bool NAMED(run_correlations)(NAMED(winograd) * j, int count, const T *source, const T *w, const T *bias,
+                                    T *target, int64_t batch, const layer *extra, bool *applies) {
+    *applies = count > 0;
+    for (int i = 0; i < count; i++) {
+        j[i].w = w;
+        j[i].bias = bias;
+    }
+    return count == 0 || NAMED(run_winograd)(j, count, source, target, batch, extra);
+}
+
+static bool NAMED(forward_winograd)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y,
+                                    const layer *extra, bool *applies) {
+    NAMED(winograd) j[1];
+    const int count = NAMED(forward_correlations)(p, extra->packed != NULL, j);
+    return NAMED(run_correlations)(j, count, x, w, bias, y, p->batch, extra, applies);
+}
+
+static bool NAMED(data_winograd)(const cr_convolution *p, const T *y, const T *w, const T *bias, T *x,
+                                 const layer *extra, bool *applies) {
+    NAMED(winograd) j[16];
+    const int count = NAMED(data_correlations)(p, extra->packed != NULL, j);
+    return NAMED(run_correlations)(j, count, y, w, bias, x, p->batch, extra, applies);
+}
+
+/* ---------------------------------------------------------------- weights packed once */
+/* Elements that the weight of a layer packs to; 0: it does not. */
+static int64_t NAMED(packed_elements)(const cr_convolution *p, bool transposed) {
+    NAMED(winograd) j[16];
+    const int count = transposed ? NAMED(data_correlations)(p, true, j) : NAMED(forward_correlations)(p, true, j);
+    if (count) return count * NAMED(weight_elements)(j);
+    return transposed ? 0 : NAMED(forward_packed)(p);
+}
+
+static bool NAMED(pack_layer)(const cr_convolution *p, bool transposed, const T *w, T *packed) {
+    NAMED(winograd) j[16];
+    const int count = transposed ? NAMED(data_correlations)(p, true, j) : NAMED(forward_correlations)(p, true, j);
+    if (!count) return NAMED(pack_forward)(p, w, packed);
+    for (int i = 0; i < count; i++)
+        j[i].w = w;
+    NAMED(pack_winograd)(j, count, packed);
+    return true;
 }

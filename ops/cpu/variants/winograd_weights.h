@@ -157,7 +157,7 @@ static bool NAMED(weights_winograd)(const cr_convolution *p, const T *x, const T
     enum { CHUNK_BYTES = 12 << 20 };
     const int64_t phases[] = {0, 1, 2, 3, 4, 5, 6, 7}, s = p->stride[2], depth = p->channels * s * s;
     const int64_t all_tiles = p->batch * ((p->out[1] + 1) / 2) * ((p->out[2] + 1) / 2);
-    const int r = NAMED(winograd_taps)(p, p->features, depth, all_tiles);
+    const int r = NAMED(winograd_taps)(p, p->features, depth, all_tiles, false);
     *applies = r != 0;
     if (!r) return true;
     NAMED(winograd_weights) j = {.x = NAMED(forward_correlation)(p, r), .dw = dw};
@@ -178,6 +178,7 @@ static bool NAMED(weights_winograd)(const cr_convolution *p, const T *x, const T
     const int64_t chunk = fitting < 1 ? 1 : fitting < p->batch ? fitting : p->batch;
     scratch memory = {0};
     j.product.weights = scratch_take(&memory, (size_t)(points * rows * chunk * tiles) * sizeof(T));
+    j.product.packed = j.product.weights;
     j.product.right = scratch_take(&memory, (size_t)(points * NAMED(odd_lines)(columns * chunk * tiles)) * sizeof(T));
     j.product.products = scratch_take(&memory, (size_t)(points * j.product.product_point) * sizeof(T));
     j.x.pad.target =

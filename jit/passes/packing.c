@@ -1,0 +1,106 @@
+/* Packing: weights that never change are brought once into the order in which the kernels read them. A layer without an
+ * epilogue gets an empty one. In frozen graphs, on the CPU. */
+#include "jit/fused.h"
+#include "jit/pass.h"
+#include "jit/passes/fusion.h"
+
+static cr_tensor *constant_of(const cr_graph *graph, const cr_value *value) {
+    for (int i = 0; value && i < graph->state_count; i++) {
+        const cr_state *state = &graph->states[i];
+        if (state->value == value && !state->update && (graph->is_frozen || state->kind == CR_STATE_CONSTANT))
+            return state->tensor;
+    }
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- the packed weight, or NULL without an error */
+static bool same_floats(const cr_graph_node *layer) {
+    const cr_dtype dtype = layer->outputs[0]->dtype;
+    return (dtype == CR_F32 || dtype == CR_F64) && layer->inputs[0]->dtype == dtype && layer->inputs[1]->dtype == dtype;
+}
+
+static cr_tensor *pack_convolution(const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
+    const cr_shape input = layer->inputs[0]->shape, output = layer->outputs[0]->shape, shape = cr_tensor_shape(weight);
+    cr_pack_convolution_options options = {.size = sizeof options};
+    if (input.count != shape.count) return NULL;
+    memcpy((char *)&options + sizeof(size_t), (const char *)layer->attributes + sizeof(size_t),
+           offsetof(cr_pack_convolution_options, input) - sizeof(size_t));
+    options.input = input;
+    options.output = output;
+    const cr_convolution problem = cr_layer_convolution(input, shape, output, &options);
+    *packs = cr_packed_convolution(&problem, (cr_dtype)weight->dtype, options.transposed) > 0;
+    return *packs ? cr_run(cr_op_find("pack_convolution"), &weight, 1, &options) : NULL;
+}
+
+static cr_tensor *pack_columns(const cr_graph_node *layer, cr_tensor *weight, bool transposed, bool *packs) {
+    const cr_shape output = layer->outputs[0]->shape;
+    if (weight->ndim != 2 || output.count < 2 - transposed) return NULL;
+    cr_pack_columns_options options = {.size = sizeof options, .rows = 1, .transposed = transposed};
+    for (int d = transposed ? 0 : output.count - 2; d < output.count - 1; d++)
+        options.rows *= output.at[d];
+    const int columns = transposed ? 0 : 1;
+    *packs = cr_packed_columns(options.rows, weight->sizes[columns], weight->sizes[1 - columns],
+                               (cr_dtype)weight->dtype, transposed) > 0;
+    return *packs ? cr_run(cr_op_find("pack_columns"), &weight, 1, &options) : NULL;
+}
+
+static bool is_layer(const cr_graph_node *node, const char *name) {
+    return !strcmp(node->op->name, name) || (cr_has_program(node) && !strcmp(node->op->name + strlen("fused_"), name));
+}
+
+static cr_tensor *pack(const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
+    if (is_layer(layer, "convolution")) return pack_convolution(layer, weight, packs);
+    if (is_layer(layer, "linear")) return pack_columns(layer, weight, true, packs);
+    return is_layer(layer, "matmul") ? pack_columns(layer, weight, false, packs) : NULL;
+}
+
+/* ---------------------------------------------------------------- the layer that reads it */
+/* A layer's fused form with a block that gives the result as it is. */
+static cr_graph_node *with_empty_epilogue(cr_graph *graph, cr_graph_node *layer) {
+    const cr_value *result = layer->outputs[0];
+    cr_block *block = cr_graph_new_block(graph);
+    cr_value *seen = cr_graph_value(graph, result->dtype, &result->shape, result->device);
+    if (!block || !seen || !cr_block_add_input(graph, block, seen) || !cr_block_add_output(graph, block, seen))
+        return NULL;
+    cr_graph_node *node = cr_layer_with_block(graph, layer, layer, block);
+    if (!node) return NULL;
+    cr_graph_set_output(node, 0, layer->outputs[0]);
+    cr_graph_remove(&graph->body, layer);
+    return node;
+}
+
+static bool use_packed(cr_graph *graph, cr_graph_node *layer, const cr_tensor *weight, cr_tensor *packed) {
+    char name[32];
+    const cr_shape shape = cr_tensor_shape(packed);
+    snprintf(name, sizeof name, "packed%d", graph->state_count);
+    cr_value *value = cr_graph_value(graph, (cr_dtype)packed->dtype, &shape, packed->device);
+    if (!value || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, packed)) return false;
+    if (!cr_has_program(layer) && !(layer = with_empty_epilogue(graph, layer))) return false;
+    if (is_layer(layer, "convolution"))
+        ((cr_fused_convolution_options *)layer->attributes)->packed = cr_tensor_shape(weight);
+    else
+        ((cr_fused_product_options *)layer->attributes)->packed = weight->sizes[is_layer(layer, "linear") ? 0 : 1];
+    layer->inputs[1] = value;
+    return true;
+}
+
+bool cr_pass_packing(cr_graph *graph, bool *changed) {
+    bool done = true;
+    cr_thread *thread = cr_thread_self();
+    const bool paused = thread->listeners_paused;
+    thread->listeners_paused = true;
+    for (cr_graph_node *node = graph->body.first, *next; done && node; node = next) {
+        next = node->next;
+        if (node->output_count != 1 || node->input_count < 2 || node->bound_count || !node->outputs[0] ||
+            node->outputs[0]->device.type != CR_DEVICE_CPU || !same_floats(node))
+            continue;
+        cr_tensor *weight = constant_of(graph, node->inputs[1]);
+        bool packs = false;
+        cr_tensor *packed = weight ? pack(node, weight, &packs) : NULL;
+        if (!packs) continue;
+        done = packed && use_packed(graph, node, weight, packed);
+        *changed = true;
+    }
+    thread->listeners_paused = paused;
+    return done;
+}
