@@ -287,6 +287,7 @@ static const char **copy_names(cr_graph *to, const char *const *names, int count
 static bool copy_contents(cr_graph *to, const cr_graph *graph) {
     to->symbol_count = graph->symbol_count;
     to->is_frozen = graph->is_frozen;
+    to->is_for_reading = graph->is_for_reading;
     for (int i = 0; i < graph->symbol_count; i++)
         if (!(to->symbols[i].name = cr_graph_text_copy(to, graph->symbols[i].name)))
             return false;

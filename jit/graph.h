@@ -104,6 +104,7 @@ struct cr_graph {
     const char **warnings;
     int warning_count;
     bool is_frozen;             /* states without an update never change: they may be folded */
+    bool is_for_reading;        /* it was read from the text of an optimised graph: to be looked at, not run */
     struct cr_jit_cache *cache; /* plans by the symbols' values */
     cr_safetensors *file;       /* that the states are mapped from, or NULL */
 };
@@ -155,8 +156,10 @@ bool cr_graph_each(cr_graph *graph, bool (*visit)(cr_graph *graph, cr_block *blo
 cr_graph *cr_graph_copy(const cr_graph *graph);
 /* A graph whose body is a copy of a closed block. */
 cr_graph *cr_graph_of_block(const cr_block *block, bool is_frozen);
-/* Checks types, order and counts; an error names the node. */
+/* Checks order and counts; an error names the node. */
 bool cr_graph_verify(const cr_graph *graph);
+/* A node of one result says of it what its op gives. */
+bool cr_node_types_hold(const cr_graph_node *node);
 
 /* ---------------------------------------------------------------- sizes */
 static inline cr_extent cr_extent_constant(int64_t value) { return (cr_extent){0, value, 1, {0}, 0}; }

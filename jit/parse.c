@@ -256,6 +256,7 @@ static bool read_node(reader *r, cr_block *block) {
     char name[64];
     if (!read_outputs(r, outputs, &output_count) || !read_word(r, name, sizeof name)) return false;
     const cr_op *op = cr_op_find(name);
+    if (op && op->program_at) r->graph->is_for_reading = true;
     if (!op)
         return cr_fail(CR_ERROR_UNSUPPORTED, "jit_parse: line %d: there is no op \"%s\" in this build", r->line, name);
     if (!read_inputs(r, inputs, &input_count)) return false;

@@ -67,9 +67,8 @@ static bool output_size(const cr_call *call, const cr_convolution_options *o, in
     return true;
 }
 
-/* The result's shape for an input and a weight of these shapes; checks everything that a shape can get wrong. */
-static bool output_shape(const cr_call *call, const cr_convolution_options *o, cr_shape input, cr_shape weight,
-                         cr_shape *output) {
+bool cr_convolution_output(const cr_call *call, const cr_convolution_options *o, cr_shape input, cr_shape weight,
+                           cr_shape *output) {
     const int spatial = weight.count - 2;
     if (spatial < 1 || spatial > CR_SPATIAL_DIMS)
         return cr_fail_call(call, CR_ERROR_SHAPE,
@@ -114,7 +113,8 @@ static bool infer_convolution(cr_call *call) {
     const cr_convolution_options *o = call->attributes;
     const cr_tensor *input = call->inputs[0], *bias = call->input_count > 2 ? call->inputs[2] : NULL;
     cr_shape shape;
-    if (!check_dtypes(call) || !output_shape(call, o, cr_tensor_shape(input), cr_tensor_shape(call->inputs[1]), &shape))
+    if (!check_dtypes(call) ||
+        !cr_convolution_output(call, o, cr_tensor_shape(input), cr_tensor_shape(call->inputs[1]), &shape))
         return false;
     const int64_t features = shape.at[shape.count - call->inputs[1]->ndim + 1];
     if (bias && (bias->ndim != 1 || bias->sizes[0] != features))
@@ -142,8 +142,8 @@ static bool infer_grad_input(cr_call *call) {
     const cr_convolution_grad_options *o = call->attributes;
     cr_shape shape;
     if (!check_dtypes(call) || !check_sizes(call, &o->sizes, "input")) return false;
-    if (!output_shape(call, (const cr_convolution_options *)(const void *)o, o->sizes, cr_tensor_shape(call->inputs[1]),
-                      &shape))
+    if (!cr_convolution_output(call, (const cr_convolution_options *)(const void *)o, o->sizes,
+                               cr_tensor_shape(call->inputs[1]), &shape))
         return false;
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, o->sizes);
     call->specs[0].channels_last = o->sizes.count == call->inputs[1]->ndim && keeps_channels_last(call->inputs[0]);
@@ -154,8 +154,8 @@ static bool infer_grad_weight(cr_call *call) {
     const cr_convolution_grad_options *o = call->attributes;
     cr_shape shape;
     if (!check_dtypes(call) || !check_sizes(call, &o->sizes, "weight")) return false;
-    if (!output_shape(call, (const cr_convolution_options *)(const void *)o, cr_tensor_shape(call->inputs[1]), o->sizes,
-                      &shape))
+    if (!cr_convolution_output(call, (const cr_convolution_options *)(const void *)o, cr_tensor_shape(call->inputs[1]),
+                               o->sizes, &shape))
         return false;
     cr_spec_set(call, 0, (cr_dtype)call->inputs[0]->dtype, o->sizes);
     return check_grad_shape(call, shape);

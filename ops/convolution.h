@@ -21,6 +21,9 @@ cr_convolution cr_convolution_describe(cr_shape x, cr_shape w, cr_shape y, const
 static inline int64_t cr_spatial_setting(const cr_dims *list, int i, int64_t standard) {
     return list->count == 0 ? standard : list->at[list->count == 1 ? 0 : i];
 }
+/* The result's shape for an input and a weight of these shapes; checks everything that a shape can get wrong. */
+bool cr_convolution_output(const cr_call *call, const cr_convolution_options *options, cr_shape input, cr_shape weight,
+                           cr_shape *output);
 /* The list form of a setting that was given as one number and perhaps as a list. */
 static inline cr_dims cr_spatial_list(int64_t number, cr_dims list) { return list.count ? list : CR_DIMS(number); }
 /* False and an error unless the list has 0, 1 or `spatial` numbers, each within minimum … 2^31-1. */

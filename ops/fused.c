@@ -85,10 +85,12 @@ static bool check_packable(const cr_call *call, int least_dims) {
 static bool infer_pack_convolution(cr_call *call) {
     const cr_pack_convolution_options *o = call->attributes;
     const cr_shape weight = cr_tensor_shape(call->inputs[0]);
-    if (!check_packable(call, 3)) return false;
-    if (o->input.count != weight.count || o->output.count != weight.count || o->groups < 1 || weight.count > 5)
-        return cr_fail_call(call, CR_ERROR_ARGUMENT, "input and output are shapes of as many dims as the weight");
-    const cr_convolution problem = cr_layer_convolution(o->input, weight, o->output, o);
+    cr_shape output, input = o->input;
+    int64_t numel;
+    if (!check_packable(call, 3) || !cr_convolution_output(call, (const void *)o, input, weight, &output)) return false;
+    if (input.count != weight.count || !cr_shape_numel(input, &numel) || !cr_shape_numel(output, &numel))
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the input has a batch, and sizes within int64");
+    const cr_convolution problem = cr_layer_convolution(input, weight, output, o);
     return set_packed(call, cr_packed_convolution(&problem, (cr_dtype)call->inputs[0]->dtype, o->transposed));
 }
 CR_OP(pack_convolution, .inputs = "weight", .outputs = "packed", CR_ROW_ATTRIBUTES(pack_convolution),

@@ -91,9 +91,8 @@ typedef struct cr_variant_functions {
     int64_t (*packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed);
 } cr_variant_functions;
 
-/* The attributes of the ops that pack: the result's sizes, on which the way of computing depends. */
-#define CR_PACK_CONVOLUTION_ATTRIBUTES(A, op)                                                                          \
-    CR_CONVOLUTION_ATTRIBUTES(A, op) A(op, DIMS, input, CR_ALL_DIMS) A(op, DIMS, output, CR_ALL_DIMS)
+/* The attributes of the ops that pack: the layer's sizes, on which the way of computing depends. */
+#define CR_PACK_CONVOLUTION_ATTRIBUTES(A, op) CR_CONVOLUTION_ATTRIBUTES(A, op) A(op, DIMS, input, CR_ALL_DIMS)
 CR_OPTIONS(pack_convolution, CR_PACK_CONVOLUTION_ATTRIBUTES)
 #define CR_PACK_COLUMNS_ATTRIBUTES(A, op) A(op, INT, rows, 1) A(op, BOOL, transposed, false)
 CR_OPTIONS(pack_columns, CR_PACK_COLUMNS_ATTRIBUTES)

@@ -25,12 +25,12 @@ bool cr_may_fuse(const cr_graph_node *node) {
     if (node->output_count != 1 || !node->outputs[0] || node->outputs[0]->device.type != CR_DEVICE_CPU ||
         node->bound_count)
         return false;
-    if (is_cast(node)) return is_safe_cast(node);
-    if (!strcmp(node->op->name, "full")) return is_plain(node->outputs[0]->dtype);
-    if (!(node->op->flags & CR_OP_POINTWISE) || !is_plain(node->outputs[0]->dtype)) return false;
+    if (is_cast(node) ? !is_safe_cast(node)
+                      : strcmp(node->op->name, "full") != 0 && !(node->op->flags & CR_OP_POINTWISE))
+        return false;
     for (int i = 0; i < node->input_count; i++)
         if (!is_plain(node->inputs[i]->dtype)) return false;
-    return true;
+    return is_plain(node->outputs[0]->dtype) && cr_node_types_hold(node);
 }
 
 /* Broadcasting does what an expand does: its operand can be read in its place. */

@@ -34,6 +34,9 @@ static bool run(cr_graph *graph, const cr_pass *pass, bool *changed) {
 }
 
 bool cr_graph_optimize(cr_graph *graph) {
+    /* fused nodes are made here, of ops that were checked; from a text, they could say anything */
+    if (graph->is_for_reading)
+        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: the text of an optimised graph cannot be run; run the one before");
     const char *wanted = getenv("CR_JIT_DUMP");
     const bool shown = wanted && strcmp(wanted, "0") != 0;
     for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++) {

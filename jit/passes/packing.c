@@ -26,7 +26,6 @@ static cr_tensor *pack_convolution(const cr_graph_node *layer, cr_tensor *weight
     memcpy((char *)&options + sizeof(size_t), (const char *)layer->attributes + sizeof(size_t),
            offsetof(cr_pack_convolution_options, input) - sizeof(size_t));
     options.input = input;
-    options.output = output;
     const cr_convolution problem = cr_layer_convolution(input, shape, output, &options);
     *packs = cr_packed_convolution(&problem, (cr_dtype)weight->dtype, options.transposed) > 0;
     return *packs ? cr_run(cr_op_find("pack_convolution"), &weight, 1, &options) : NULL;
@@ -95,6 +94,7 @@ bool cr_pass_packing(cr_graph *graph, bool *changed) {
             node->outputs[0]->device.type != CR_DEVICE_CPU || !same_floats(node))
             continue;
         cr_tensor *weight = constant_of(graph, node->inputs[1]);
+        if (!cr_has_program(node) && !cr_node_types_hold(node)) continue;
         bool packs = false;
         cr_tensor *packed = weight ? pack(node, weight, &packs) : NULL;
         if (!packs) continue;

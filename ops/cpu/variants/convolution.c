@@ -130,7 +130,9 @@ CR_KERNEL(pack_convolution) {
     const cr_pack_convolution_options *o = call->attributes;
     cr_tensor *weight = cr_contiguous(call->inputs[0]);
     if (!weight) return false;
-    const cr_convolution p = simplify(cr_layer_convolution(o->input, cr_tensor_shape(weight), o->output, o));
+    cr_shape output;
+    if (!cr_convolution_output(call, (const void *)o, o->input, cr_tensor_shape(weight), &output)) return false;
+    const cr_convolution p = simplify(cr_layer_convolution(o->input, cr_tensor_shape(weight), output, o));
     void *to = cr_tensor_address(call->outputs[0]);
     return weight->dtype == CR_F64 ? pack_layer_f64(&p, o->transposed, cr_tensor_address(weight), to)
                                    : pack_layer_f32(&p, o->transposed, cr_tensor_address(weight), to);
