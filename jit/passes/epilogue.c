@@ -20,8 +20,9 @@ static bool takes_epilogue(const cr_graph_node *layer) {
     if (result->device.type != CR_DEVICE_CPU || (result->dtype != CR_F32 && result->dtype != CR_F64)) return false;
     for (int i = 0; i < layer->input_count; i++)
         if (layer->inputs[i] && layer->inputs[i]->dtype != result->dtype) return false;
-    return strcmp(layer->op->name, "convolution") != 0 ||
-           layer->inputs[0]->shape.count == layer->inputs[1]->shape.count;
+    if (!strcmp(layer->op->name, "convolution") && layer->inputs[0]->shape.count != layer->inputs[1]->shape.count)
+        return false;
+    return cr_node_types_hold(layer);
 }
 
 /* ---------------------------------------------------------------- what follows them */
