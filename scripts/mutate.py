@@ -293,6 +293,8 @@ def main():
         verdict, noticed = judge(mutation, limits, original_code)
         results.append((mutation, verdict))
         print(f"{index:4} {verdict:17} {mutation.path}:{mutation.line} ({mutation.kind}) {noticed}", flush=True)
+        if verdict == "survived":
+            print(difference(mutation), flush=True)
     return 1 if print_score(results) < arguments.minimum else 0
 
 

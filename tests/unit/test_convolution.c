@@ -88,8 +88,9 @@ static void check_geometry(geometry g) {
                    calloc((size_t)cr_numel(x), 8),
                    calloc((size_t)cr_numel(w), 8)};
         each_product(&g, add_product, &t);
-        assert_near(y, t.y, 2e-5, "forward");
-        assert_near(dx, t.dx, 2e-5, "gradient by the input");
+        const double rounding = g.channels * g.kernel * g.kernel > 4000 ? 5e-5 : 2e-5; /* of so many products in f32 */
+        assert_near(y, t.y, rounding, "forward");
+        assert_near(dx, t.dx, rounding, "gradient by the input");
         assert_near(dw, t.dw, 1e-4, "gradient by the weight");
         free(t.y), free(t.dx), free(t.dw);
     }
@@ -103,7 +104,8 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {33, 40, 3, 1, 8, 8, 4, 2, 1, 1},    {3, 3, 20, 1, 31, 29, 7, 2, 3, 1},   {17, 96, 50, 1, 7, 7, 3, 1, 1, 1},
         {2, 24, 24, 24, 20, 17, 3, 1, 1, 1}, {2, 24, 48, 24, 14, 14, 3, 2, 1, 1}, {4, 32, 32, 4, 9, 9, 3, 1, 2, 2},
         {20, 64, 7, 1, 4, 4, 4, 1, 0, 1},    {3, 80, 100, 1, 9, 9, 1, 1, 0, 1},   {3, 80, 30, 1, 10, 10, 1, 2, 0, 1},
-        {1, 500, 20, 1, 6, 6, 3, 1, 1, 1},   {1, 5, 4, 1, 70, 75, 5, 3, 2, 2},    {2, 20, 14, 1, 15, 13, 2, 1, 0, 1},
+        {1, 500, 20, 1, 6, 6, 3, 1, 1, 1},   {2, 450, 33, 1, 12, 12, 3, 1, 1, 1}, {1, 5, 4, 1, 70, 75, 5, 3, 2, 2},
+        {2, 20, 14, 1, 15, 13, 2, 1, 0, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         check_geometry(cases[i]);

@@ -123,6 +123,21 @@ static void normal_numbers_are_normal(void **state) {
     assert_true(fabs(cr_item(cr_std(cr_cast(cr_randn(CR_BF16, CR_SHAPE(MANY), CR_CPU), CR_F32))) - 1) < 0.01);
 }
 
+/* Pairs are drawn: an odd count leaves the second number of the last pair out. */
+static void an_odd_count_is_the_beginning_of_an_even_one(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const cr_dtype dtype = i ? CR_F64 : CR_F32;
+        for (int64_t count = 1; count < 40; count += 2) {
+            cr_manual_seed(5);
+            cr_tensor *odd = cr_randn(dtype, CR_SHAPE(count), CR_CPU);
+            cr_manual_seed(5);
+            cr_tensor *even = cr_randn(dtype, CR_SHAPE(count + 1), CR_CPU);
+            assert_memory_equal(cr_data(odd), cr_data(even), (size_t)count * cr_dtype_size(dtype));
+        }
+    }
+}
+
 static void tails_of_normal_numbers_are_there(void **state) {
     (void)state;
     cr_manual_seed(4);
@@ -451,6 +466,7 @@ int main(void) {
         TEST(uniform_numbers_are_uniform),
         TEST(narrow_dtypes_never_reach_the_upper_bound),
         TEST(normal_numbers_are_normal),
+        TEST(an_odd_count_is_the_beginning_of_an_even_one),
         TEST(tails_of_normal_numbers_are_there),
         TEST(normal_numbers_match_the_formula),
         TEST(integers_are_equally_likely),
