@@ -3,7 +3,8 @@
  * Compiled objects are kept in a folder that only the user may enter ($CR_CACHE_DIR, else $XDG_CACHE_HOME/cresset, else
  * ~/.cache/cresset), under a hash of source, flags and compiler, and get their names by rename. CR_CC names the
  * compiler (default cc); CR_CC=none turns compiling off. Where anything fails, fused nodes go on being interpreted,
- * with one warning. */
+ * with one warning. A compiler that has not ended after CR_CC_SECONDS (default 60) is killed with all that it started, and
+ * is not called again. */
 #include "jit/fused.h"
 
 #include "core/text.h"
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 1024, SECONDS_TO_COMPILE = 60 };
+enum { PATH_BYTES = 1024, SECONDS_TO_COMPILE = 60, MOST_SECONDS = 3600 };
 extern char **environ;
 
 /* As the library's own loops are compiled, so that both round alike; the last word names the chosen instruction
@@ -68,6 +69,7 @@ static struct {
     job *first, *last; /* that wait for the compiler */
     int pending;
     bool working;
+    atomic_bool given_up; /* it hung: what is left is interpreted */
 } compiler = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void warn_once(const char *what, const char *detail) {
@@ -132,18 +134,27 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Its exit status; one that hangs is ended. */
+static double seconds_to_compile(void) {
+    const char *text = getenv("CR_CC_SECONDS");
+    const double seconds = text ? strtod(text, NULL) : 0;
+    return seconds > 0 && seconds < MOST_SECONDS ? seconds : SECONDS_TO_COMPILE;
+}
+
+/* Its exit status; one that hangs is ended, with its group: the compiler proper is a child of the driver. Where the
+ * process lets children go unseen (SIGCHLD ignored), what was made must tell. */
 static int wait_for(pid_t child) {
-    const double limit = now() + SECONDS_TO_COMPILE;
+    const double limit = now() + seconds_to_compile();
     const struct timespec pause = {0, 2000000};
     int status;
     for (;;) {
         const pid_t ended = waitpid(child, &status, WNOHANG);
         if (ended == child) return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        if (ended < 0 && errno != EINTR) return -1;
+        if (ended < 0 && errno != EINTR) return errno == ECHILD ? 0 : -1;
         if (now() > limit) {
-            kill(child, SIGKILL);
+            kill(-child, SIGKILL);
             waitpid(child, &status, 0);
+            atomic_store(&compiler.given_up, true);
+            warn_once(compiler_name(), "it hung and was killed (CR_CC_SECONDS gives it more time)");
             return -1;
         }
         nanosleep(&pause, NULL);
@@ -151,6 +162,7 @@ static int wait_for(pid_t child) {
 }
 
 static bool write_source(const char *path, const char *source) {
+    unlink(path); /* of a process that was killed */
     const int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (file < 0) return false;
     size_t left = strlen(source);
@@ -170,6 +182,7 @@ static bool run_compiler(const char *source, const char *object) {
     int count = 0;
     pid_t child;
     posix_spawn_file_actions_t quiet;
+    posix_spawnattr_t alone;
     arguments[count++] = (char *)(uintptr_t)compiler_name();
     for (int i = 0; i < flag_count; i++)
         arguments[count++] = (char *)(uintptr_t)list[i];
@@ -182,7 +195,10 @@ static bool run_compiler(const char *source, const char *object) {
     posix_spawn_file_actions_addopen(&quiet, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&quiet, 2, "/dev/null", O_WRONLY, 0);
-    const int failed = posix_spawnp(&child, arguments[0], &quiet, NULL, arguments, environ);
+    posix_spawnattr_init(&alone);
+    posix_spawnattr_setflags(&alone, POSIX_SPAWN_SETPGROUP); /* a group of its own, to be killed whole */
+    const int failed = posix_spawnp(&child, arguments[0], &quiet, &alone, arguments, environ);
+    posix_spawnattr_destroy(&alone);
     posix_spawn_file_actions_destroy(&quiet);
     return !failed && wait_for(child) == 0;
 }
@@ -200,6 +216,7 @@ static bool build_object(const job *j, const char *folder, const char *object) {
     const bool made = run_compiler(source, fresh);
     if (!made) warn_once(compiler_name(), "it failed, or is not there (CR_CC names another)");
     const bool named = made && rename(fresh, object) == 0;
+    if (made && !named) warn_once(compiler_name(), "it says that all is well, but made nothing");
     unlink(source);
     if (!named) unlink(fresh);
     return named;
@@ -222,7 +239,11 @@ static cr_fused_function compile_job(const job *j) {
     snprintf(object, sizeof object, "%s/%016llx%016llx.so", folder, (unsigned long long)j->hash[0],
              (unsigned long long)j->hash[1]);
     cr_fused_function function = load_object(object);
-    if (!function && build_object(j, folder, object)) function = load_object(object);
+    if (function || !build_object(j, folder, object)) return function;
+    if (!(function = load_object(object))) {
+        warn_once(compiler_name(), "what it made cannot be loaded");
+        unlink(object);
+    }
     return function;
 }
 
@@ -235,7 +256,7 @@ static void *work(void *unused) {
         compiler.first = j->next_waiting;
         if (!compiler.first) compiler.last = NULL;
         pthread_mutex_unlock(&compiler.lock);
-        cr_fused_function function = compile_job(j);
+        cr_fused_function function = atomic_load(&compiler.given_up) ? NULL : compile_job(j);
         pthread_mutex_lock(&compiler.lock);
         atomic_store_explicit(&j->function, function, memory_order_release);
         free(j->source);

@@ -101,7 +101,7 @@ typedef struct cr_jit_memory {
 CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_jit_memory *memory);
 
 /* Plans' fused kernels are compiled in the background, and interpreted until then; this waits until all are there (or
- * have failed). */
+ * have failed). Never for ever: a compiler that hangs is killed after a minute ($CR_CC_SECONDS) and not called again. */
 CR_API void cr_jit_wait(void);
 
 /* ------------------------------------------------------------------ adopting it function by function
