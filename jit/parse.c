@@ -2,6 +2,7 @@
 #include "jit/graph.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -364,10 +365,20 @@ static bool read_state(reader *r, cr_state_kind kind, int *updates) {
     return true;
 }
 
+static bool read_version(reader *r) {
+    const bool is_there = next_line(r);
+    if (is_there && !strcmp(r->c, "cresset graph 1")) return true;
+    int version = 0;
+    if (is_there && sscanf(r->c, "cresset graph %5d", &version) == 1 && version > 1)
+        return cr_fail(CR_ERROR_UNSUPPORTED,
+                       "jit_parse: a graph of version %d; Cresset %d.%d reads version 1: a newer Cresset wrote it",
+                       version, CR_VERSION_MAJOR, CR_VERSION_MINOR);
+    return cr_fail(CR_ERROR_FORMAT, "jit_parse: this is not a graph of version 1: \"%.40s\"", is_there ? r->c : "");
+}
+
 /* Lines before the first input or node. `updates` holds the ids that states end in, -1: none. */
 static bool read_head(reader *r, int **updates) {
-    if (!next_line(r) || strcmp(r->c, "cresset graph 1") != 0)
-        return cr_fail(CR_ERROR_FORMAT, "jit_parse: this is not a graph of version 1: \"%.40s\"", r->c);
+    if (!read_version(r)) return false;
     for (;;) {
         const reader before = *r;
         if (!next_line(r)) return true;
