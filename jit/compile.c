@@ -104,7 +104,8 @@ static void hash_source(uint64_t hash[2], const char *source) {
 }
 
 /* ---------------------------------------------------------------- the folder */
-static bool make_folder(char path[PATH_BYTES]) {
+/* Where the folder is to be; false where nothing names one, or its name is too long. */
+static bool name_folder(char path[PATH_BYTES]) {
     const char *own = getenv("CR_CACHE_DIR"), *shared = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int length = -1;
     if (own && *own)
@@ -113,8 +114,11 @@ static bool make_folder(char path[PATH_BYTES]) {
         length = snprintf(path, PATH_BYTES, "%s/cresset", shared);
     else if (home && *home)
         length = snprintf(path, PATH_BYTES, "%s/.cache/cresset", home);
-    if (length < 0 || length > PATH_BYTES - 128)
-        return warn_once("there is no folder to keep them in; set CR_CACHE_DIR", NULL), false;
+    return length >= 0 && length <= PATH_BYTES - 128;
+}
+
+static bool make_folder(char path[PATH_BYTES]) {
+    if (!name_folder(path)) return warn_once("there is no folder to keep them in; set CR_CACHE_DIR", NULL), false;
     for (char *slash = path + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
         *slash = '\0';
         mkdir(path, 0700);
@@ -323,3 +327,13 @@ void cr_jit_wait(void) {
         pthread_cond_wait(&compiler.changed, &compiler.lock);
     pthread_mutex_unlock(&compiler.lock);
 }
+
+/* ---------------------------------------------------------------- asking */
+char *cr_jit_cache_folder(void) {
+    char path[PATH_BYTES];
+    if (name_folder(path)) return cr_strdup(path);
+    cr_record_error(CR_ERROR_STATE, "jit_cache_folder: none of CR_CACHE_DIR, XDG_CACHE_HOME and HOME names a folder");
+    return NULL;
+}
+
+const char *cr_jit_compiler(void) { return strcmp(compiler_name(), "none") != 0 ? compiler_name() : NULL; }

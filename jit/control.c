@@ -20,7 +20,7 @@ static bool infer_control(cr_call *call) {
 
 #define CONTROL(doc_)                                                                                                  \
     .inputs = "operands*", .outputs = "", CR_ROW_ATTRIBUTES(cond), .flags = CR_OP_BLOCKS | CR_OP_NO_GRADIENT,          \
-    .infer = infer_control, .doc = doc_
+    .infer = infer_control, .flops = cr_control_flops, .doc = doc_
 CR_OP(cond, CONTROL("The first block where the first operand is true, else the second."))
 CR_OP(while_loop, CONTROL("The first block over and over while the second gives true."))
 CR_OP(scan, CONTROL("The first block along dim 0 of its operands."))

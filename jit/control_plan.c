@@ -21,7 +21,7 @@ static bool run_cond(cr_call *call) {
     const control *c = call->attributes;
     cr_tensor *results[CR_MAX_INPUTS];
     const double decided = cr_item(call->inputs[0]);
-    return cr_ok() && cr_plan_run(c->plans[decided != 0 ? 0 : 1], call->inputs + 1, results) &&
+    return cr_ok() && cr_plan_run(c->plans[decided != 0 ? 0 : 1], call->inputs + 1, results, NULL) &&
            deliver(call, results, 0, call->output_count);
 }
 
@@ -35,9 +35,9 @@ static bool run_while(cr_call *call) {
     for (double goes_on = 1; done && goes_on != 0;) {
         CR_SCOPE {
             goes_on = 0;
-            done = cr_plan_run(c->plans[1], now, &decided);
+            done = cr_plan_run(c->plans[1], now, &decided, NULL);
             if (!done || (goes_on = cr_item(decided)) == 0 || !(done = cr_ok())) break;
-            done = cr_plan_run(c->plans[0], now, results);
+            done = cr_plan_run(c->plans[0], now, results, NULL);
             for (int i = 0; done && i < carried; i++) {
                 if (now[i] != call->inputs[i]) cr_release(now[i]);
                 now[i] = cr_retain(results[i]);
@@ -61,7 +61,7 @@ static bool run_scan(cr_call *call) {
         CR_SCOPE {
             for (int i = carried; i < carried + scanned; i++)
                 now[i] = cr_select(call->inputs[i], 0, t);
-            done = cr_ok() && cr_plan_run(c->plans[0], now, results);
+            done = cr_ok() && cr_plan_run(c->plans[0], now, results, NULL);
             for (int i = carried; done && i < call->output_count; i++)
                 done = cr_copy_(cr_select(call->outputs[i], 0, t), results[i]) != NULL;
             for (int i = 0; done && i < carried; i++) {
@@ -73,6 +73,21 @@ static bool run_scan(cr_call *call) {
     for (int i = 0; i < carried; i++)
         if (now[i] != call->inputs[i]) cr_release(now[i]);
     return done;
+}
+
+/* Of a plan's call: the dearer way of a condition, one turn of a loop whose turns nobody knows, all turns of a scan. */
+double cr_control_flops(const cr_call *call) {
+    const control *c = call->attributes;
+    double flops[2] = {0, 0}, bytes;
+    for (int b = 0; b < 2 && c->plans[b]; b++)
+        for (int i = 0; i < c->plans[b]->step_count; i++) {
+            double more = 0;
+            cr_plan_cost(c->plans[b], &c->plans[b]->steps[i], &more, &bytes);
+            flops[b] += more;
+        }
+    if (!strcmp(call->op->name, "scan")) return flops[0] * (double)call->inputs[c->options->carried]->sizes[0];
+    if (!strcmp(call->op->name, "while_loop")) return flops[0] + flops[1];
+    return flops[0] > flops[1] ? flops[0] : flops[1];
 }
 
 bool cr_control_plan(cr_plan *plan, const cr_graph_node *node, cr_kernel *kernel, const void **attributes) {

@@ -69,6 +69,10 @@ struct cr_graph_node {
 };
 
 typedef enum cr_state_kind { CR_STATE_PARAMETER, CR_STATE_BUFFER, CR_STATE_CONSTANT } cr_state_kind;
+static inline const char *cr_state_kind_name(cr_state_kind kind) {
+    static const char *const names[] = {"parameter", "buffer", "constant"};
+    return names[kind];
+}
 
 typedef struct cr_state {
     cr_state_kind kind;
@@ -175,6 +179,9 @@ bool cr_extent_fit(cr_extent *extent, const int64_t *values, const int64_t (*sam
 bool cr_graph_bind(cr_graph *graph);
 
 /* ---------------------------------------------------------------- text (cr_graph_text is public) */
+/* "f32[batch,10]", and the device where it is not the CPU. */
+struct cr_text;
+void cr_graph_add_type(struct cr_text *text, const cr_graph *graph, const cr_value *value);
 /* Reads what cr_graph_text wrote; states have no tensors then. */
 cr_graph *cr_graph_parse(const char *text, size_t length);
 

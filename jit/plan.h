@@ -71,8 +71,19 @@ cr_plan *cr_plan_new(cr_graph *graph);
 void cr_plan_free(cr_plan *plan);
 /* Offsets in the arena for all storages that lie there: best fit, the largest first. */
 bool cr_plan_memory(cr_plan *plan);
-/* Runs it; inputs fit, and there is room for all results. */
-bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results);
+/* Runs it; inputs fit, and there is room for all results. `times` (NULL: not wanted) takes each step's begin and end in
+ * seconds. */
+bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results, double *times);
+/* A whole run of the graph: outputs alone are given out, gradients go to their states. */
+bool cr_plan_run_graph(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **outputs, double *times);
+/* The plan of a graph for these inputs (NULL: for the example's sizes), until it is released. NULL and an error where
+ * they do not fit. */
+cr_plan *cr_plan_for(cr_graph *graph, cr_tensor *const *inputs, int input_count);
+void cr_plan_release(cr_plan *plan);
+/* Fills in what kernels see of a tensor but its storage. */
+void cr_plan_geometry(cr_tensor *t, const cr_plan_tensor *planned);
+/* Arithmetic and traffic of one step, by its tensors' sizes. */
+void cr_plan_cost(const cr_plan *plan, const cr_plan_step *step, double *flops, double *bytes);
 void cr_sessions_free(cr_plan *plan);
 /* Where a state lives now: a gradient's tensor may be another one at each run. NULL and an error on failure. */
 cr_tensor *cr_state_tensor(const cr_graph *graph, const cr_state *state);

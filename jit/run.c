@@ -41,19 +41,14 @@ void cr_jit_free(cr_graph *graph) {
 
 /* ---------------------------------------------------------------- inputs and symbols */
 static bool wrong_input(const cr_graph *graph, int index, const cr_tensor *t) {
-    char given[224], sizes[256] = "", device[16];
-    size_t used = 0;
+    char given[224], device[16];
     const cr_value *value = graph->body.inputs[index];
-    for (int d = 0; d < value->shape.count; d++) {
-        const cr_extent constant = cr_extent_constant(value->shape.at[d]);
-        if (d && used + 1 < sizeof sizes) sizes[used++] = ',';
-        const int length = cr_extent_print(sizes + used, sizeof sizes - used,
-                                           value->extents ? &value->extents[d] : &constant, graph->symbols);
-        used += (size_t)length < sizeof sizes - used ? (size_t)length : 0;
-    }
-    return cr_fail(CR_ERROR_SHAPE, "jit_run: input %d (\"%s\") is %s, it must be %s[%s] on %s", index,
-                   graph->input_names[index], cr_describe(t, given), cr_dtype_name(value->dtype), sizes,
-                   cr_device_name(value->device, device));
+    char *type = cr_jit_input_type(graph, index);
+    if (!type) return false;
+    cr_record_error(CR_ERROR_SHAPE, "jit_run: input %d (\"%s\") is %s, it must be %s on %s", index,
+                    graph->input_names[index], cr_describe(t, given), type, cr_device_name(value->device, device));
+    cr_free(type);
+    return false;
 }
 
 /* Checks the inputs, and what the symbols are with them. */
@@ -118,7 +113,7 @@ static void evict(cr_jit_cache *cache) {
     cr_plan_free(gone);
 }
 
-/* The plan for these sizes; release_plan when it is done with. */
+/* The plan for these sizes; cr_plan_release when it is done with. */
 static cr_plan *acquire_plan(cr_graph *graph, const int64_t *symbols) {
     cr_jit_cache *cache = cache_of(graph);
     if (!cache) return NULL;
@@ -143,9 +138,9 @@ static cr_plan *acquire_plan(cr_graph *graph, const int64_t *symbols) {
     return plan;
 }
 
-static void release_plan(cr_plan *plan) { atomic_fetch_sub(&plan->users, 1); }
+void cr_plan_release(cr_plan *plan) { atomic_fetch_sub(&plan->users, 1); }
 
-static cr_plan *plan_for(cr_graph *graph, cr_tensor *const *inputs, int count) {
+cr_plan *cr_plan_for(cr_graph *graph, cr_tensor *const *inputs, int count) {
     int64_t symbols[CR_GRAPH_SYMBOLS] = {0};
     for (int i = 0; i < graph->symbol_count; i++)
         symbols[i] = graph->symbols[i].value;
@@ -154,17 +149,23 @@ static cr_plan *plan_for(cr_graph *graph, cr_tensor *const *inputs, int count) {
 }
 
 /* ---------------------------------------------------------------- entries */
-static bool run_with_gradients(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **outputs) {
+static bool run_with_gradients(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **outputs, double *times) {
     const int outputs_alone = plan->graph->body.output_count;
     cr_tensor **results = cr_calloc((size_t)cr_plan_result_count(plan), sizeof *results);
     bool done = results != NULL;
     CR_SCOPE {
-        done = done && cr_plan_run(plan, inputs, results) && cr_set_gradients(plan->graph, results + outputs_alone);
+        done =
+            done && cr_plan_run(plan, inputs, results, times) && cr_set_gradients(plan->graph, results + outputs_alone);
         for (int i = 0; done && i < outputs_alone; i++)
             outputs[i] = cr_keep(results[i]);
     }
     cr_free(results);
     return done;
+}
+
+bool cr_plan_run_graph(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **outputs, double *times) {
+    return plan->graph->gradient_count ? run_with_gradients(plan, inputs, outputs, times)
+                                       : cr_plan_run(plan, inputs, outputs, times);
 }
 
 bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
@@ -176,11 +177,10 @@ bool cr_jit_run(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_t
         return cr_fail(CR_ERROR_ARGUMENT, "jit_run: the graph has %d outputs, room for %d was given",
                        graph->body.output_count, output_count);
     cr_tensor *const none = NULL;
-    cr_plan *plan = plan_for(graph, inputs ? inputs : &none, input_count);
+    cr_plan *plan = cr_plan_for(graph, inputs ? inputs : &none, input_count);
     if (!plan) return false;
-    const bool done =
-        graph->gradient_count ? run_with_gradients(plan, inputs, outputs) : cr_plan_run(plan, inputs, outputs);
-    release_plan(plan);
+    const bool done = cr_plan_run_graph(plan, inputs, outputs, NULL);
+    cr_plan_release(plan);
     return done;
 }
 
@@ -191,14 +191,14 @@ cr_tensor *cr_jit_forward(cr_graph *graph, cr_tensor *input) {
 
 bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_jit_memory *memory) {
     if (!graph || !memory) return cr_fail(CR_ERROR_ARGUMENT, "jit_memory_of: NULL graph or memory");
-    cr_plan *plan = plan_for(graph, inputs, input_count);
+    cr_plan *plan = cr_plan_for(graph, inputs, input_count);
     if (!plan) return false;
     *memory = (cr_jit_memory){(int64_t)plan->naive_bytes, (int64_t)plan->arena_bytes, (int64_t)plan->bound_bytes, 0};
     for (int i = 0; i < graph->state_count; i++)
         if (graph->states[i].tensor)
             memory->state_bytes +=
                 graph->states[i].tensor->numel * (int64_t)cr_dtype_size(graph->states[i].value->dtype);
-    release_plan(plan);
+    cr_plan_release(plan);
     return true;
 }
 
@@ -207,45 +207,9 @@ char *cr_jit_optimized_text(cr_graph *graph, cr_tensor *const *inputs, int input
         cr_record_error(CR_ERROR_ARGUMENT, "jit_optimized_text: NULL graph");
         return NULL;
     }
-    cr_plan *plan = plan_for(graph, inputs, input_count);
+    cr_plan *plan = cr_plan_for(graph, inputs, input_count);
     if (!plan) return NULL;
     char *text = cr_jit_text(plan->graph);
-    release_plan(plan);
+    cr_plan_release(plan);
     return text;
-}
-
-/* ---------------------------------------------------------------- asking */
-int cr_jit_input_count(const cr_graph *graph) { return graph ? graph->body.input_count : 0; }
-int cr_jit_output_count(const cr_graph *graph) { return graph ? graph->body.output_count : 0; }
-int cr_jit_state_count(const cr_graph *graph) { return graph ? graph->state_count : 0; }
-int cr_jit_warning_count(const cr_graph *graph) { return graph ? graph->warning_count : 0; }
-
-static bool within(const char *what, int index, int count) {
-    return (index >= 0 && index < count) || cr_fail(CR_ERROR_INDEX, "jit: %s %d; there are %d", what, index, count);
-}
-const char *cr_jit_input_name(const cr_graph *graph, int index) {
-    return within("input", index, cr_jit_input_count(graph)) ? graph->input_names[index] : NULL;
-}
-const char *cr_jit_output_name(const cr_graph *graph, int index) {
-    return within("output", index, cr_jit_output_count(graph)) ? graph->output_names[index] : NULL;
-}
-const char *cr_jit_state_name(const cr_graph *graph, int index) {
-    return within("state", index, cr_jit_state_count(graph)) ? graph->states[index].name : NULL;
-}
-cr_tensor *cr_jit_state(const cr_graph *graph, int index) {
-    return within("state", index, cr_jit_state_count(graph)) ? graph->states[index].tensor : NULL;
-}
-const char *cr_jit_warning(const cr_graph *graph, int index) {
-    return within("warning", index, cr_jit_warning_count(graph)) ? graph->warnings[index] : NULL;
-}
-cr_dtype cr_jit_input_dtype(const cr_graph *graph, int index) {
-    return within("input", index, cr_jit_input_count(graph)) ? graph->body.inputs[index]->dtype : CR_DTYPE_DEFAULT;
-}
-cr_shape cr_jit_input_shape(const cr_graph *graph, int index) {
-    if (!within("input", index, cr_jit_input_count(graph))) return CR_SHAPE_0D;
-    const cr_value *value = graph->body.inputs[index];
-    cr_shape shape = value->shape;
-    for (int d = 0; value->extents && d < shape.count; d++)
-        if (value->extents[d].symbol_count) shape.at[d] = -1;
-    return shape;
 }

@@ -6,6 +6,7 @@
 #include "core/device.h"
 
 #include <string.h>
+#include <time.h>
 
 typedef struct cr_session {
     char *arena;
@@ -53,18 +54,21 @@ static bool place_storage(cr_session *session, cr_storage *storage, const cr_pla
     return (storage->data = cr_device_allocate(planned->device, planned->bytes)) != NULL;
 }
 
-static void place_tensor(cr_session *session, cr_tensor *t, const cr_plan_tensor *planned) {
-    cr_storage *storage = &session->storages[planned->storage];
+void cr_plan_geometry(cr_tensor *t, const cr_plan_tensor *planned) {
     t->magic = CR_TENSOR_ALIVE;
     atomic_init(&t->references, 1);
-    t->storage = storage;
     t->offset = planned->offset;
     t->numel = planned->numel;
-    t->device = storage->device;
     t->dtype = (int8_t)planned->dtype;
     t->ndim = (int8_t)planned->shape.count;
     memcpy(t->sizes, planned->shape.at, sizeof t->sizes);
     memcpy(t->strides, planned->strides.at, sizeof t->strides);
+}
+
+static void place_tensor(cr_session *session, cr_tensor *t, const cr_plan_tensor *planned) {
+    cr_plan_geometry(t, planned);
+    t->storage = &session->storages[planned->storage];
+    t->device = t->storage->device;
 }
 
 static void place_call(cr_session *session, cr_call *call, const cr_plan_step *step, cr_tensor **operands) {
@@ -167,14 +171,25 @@ static bool connect(const cr_plan *plan, cr_session *session, cr_tensor *const *
     return true;
 }
 
-static bool run_steps(const cr_plan *plan, cr_session *session) {
+static double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static bool run_steps(const cr_plan *plan, cr_session *session, double *times) {
     cr_thread *thread = cr_thread_self();
     for (int i = 0; i < plan->step_count; i++) {
         const cr_plan_step *step = &plan->steps[i];
         cr_frame frame;
         cr_frame_push(thread, &frame, step->op->name, step->node ? step->node->source : NULL);
         cr_scope_mark scope = cr_scope_open(__FILE__, __LINE__);
-        const bool done = step->kernel(&session->calls[i]);
+        if (times) times[2 * i] = seconds_now();
+        bool done = step->kernel(&session->calls[i]);
+        if (times) {
+            done = done && cr_device_synchronize(step->device);
+            times[2 * i + 1] = seconds_now();
+        }
         cr_scope_close(&scope);
         cr_frame_pop(thread, &frame);
         if (!done) return false;
@@ -189,7 +204,7 @@ static void mark_states(const cr_plan *plan) {
             cr_touch(cr_state_tensor(plan->graph, &plan->graph->states[i]));
 }
 
-bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results) {
+bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results, double *times) {
     const int count = cr_plan_result_count(plan);
     cr_storage *few[CR_MAX_INPUTS] = {NULL},
                **storages = count > CR_MAX_INPUTS ? cr_calloc((size_t)count, sizeof *storages) : few;
@@ -202,7 +217,7 @@ bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results) {
     const bool paused = thread->listeners_paused;
     thread->listeners_paused = true;
     cr_scope_mark scope = cr_scope_open(__FILE__, __LINE__);
-    bool done = connect(plan, session, inputs, storages) && run_steps(plan, session);
+    bool done = connect(plan, session, inputs, storages) && run_steps(plan, session, times);
     cr_scope_close(&scope);
     thread->listeners_paused = paused;
     if (done) mark_states(plan);

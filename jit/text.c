@@ -20,7 +20,7 @@ static void add_name(cr_text *out, const char *name) {
     cr_text_add(out, "\"");
 }
 
-static void add_type(cr_text *out, const cr_graph *graph, const cr_value *value) {
+void cr_graph_add_type(cr_text *out, const cr_graph *graph, const cr_value *value) {
     char size[224], device[16];
     cr_text_add(out, "%s[", cr_dtype_name(value->dtype));
     for (int d = 0; d < value->shape.count; d++) {
@@ -34,7 +34,7 @@ static void add_type(cr_text *out, const cr_graph *graph, const cr_value *value)
 
 static void add_typed(cr_text *out, const cr_graph *graph, const cr_value *value) {
     cr_text_add(out, "%%%d ", value->id);
-    add_type(out, graph, value);
+    cr_graph_add_type(out, graph, value);
 }
 
 static void add_indent(cr_text *out, int depth) { cr_text_add(out, "%*s", 2 * depth, ""); }
@@ -111,8 +111,7 @@ static void add_block(cr_text *out, const cr_graph *graph, const cr_block *block
 }
 
 static void add_state(cr_text *out, const cr_graph *graph, const cr_state *state) {
-    static const char *const kinds[] = {"parameter", "buffer", "constant"};
-    cr_text_add(out, "%s ", kinds[state->kind]);
+    cr_text_add(out, "%s ", cr_state_kind_name(state->kind));
     add_typed(out, graph, state->value);
     cr_text_add(out, " ");
     add_name(out, state->name);
@@ -155,7 +154,7 @@ static void add_dot_node(cr_text *out, const cr_graph *graph, const cr_graph_nod
             cr_text_add(out, "  n%d -> n%d [label=\"", value->producer->index, node->index);
         else
             cr_text_add(out, "  v%d -> n%d [label=\"", value->id, node->index);
-        add_type(out, graph, value);
+        cr_graph_add_type(out, graph, value);
         cr_text_add(out, "\"];\n");
     }
 }

@@ -105,9 +105,28 @@ static bool decompose_flash_grad(cr_call *call) {
     call->outputs[2] = cr_cast(cr_matmul(cr_transpose(weights, -1, -2), cr_cast(g, wide)), dtype);
     return call->outputs[0] && call->outputs[1] && call->outputs[2];
 }
+/* Products over the pairs of queries and keys that the causal mask leaves (a given mask saves nothing), `forward` times
+ * the width of q and `back` times that of v; and some five more operations for each pair's weight. */
+static double flops_pairs(const cr_call *call, const cr_tensor *q, const cr_tensor *k, const cr_tensor *v, int times_q,
+                          int times_v) {
+    const double rows = (double)q->sizes[q->ndim - 2], keys = (double)k->sizes[k->ndim - 2],
+                 wide_q = (double)q->sizes[q->ndim - 1], wide_v = (double)v->sizes[v->ndim - 1];
+    if (q->numel == 0) return 0;
+    double pairs = rows * keys;
+    if (((const cr_flash_attention_options *)call->attributes)->is_causal)
+        pairs = rows <= keys ? rows * (rows + 1) / 2 : keys * (keys + 1) / 2 + (rows - keys) * keys;
+    return (double)q->numel / (rows * wide_q) * pairs * (2 * times_q * wide_q + 2 * times_v * wide_v + 5);
+}
+static double flops_flash(const cr_call *call) {
+    return flops_pairs(call, call->inputs[0], call->inputs[1], call->inputs[2], 1, 1);
+}
+/* The scores again, dq and dk; dv and the weights' gradients. */
+static double flops_flash_grad(const cr_call *call) {
+    return flops_pairs(call, call->inputs[1], call->inputs[2], call->inputs[3], 3, 2);
+}
 CR_OP(flash_attention_grad, .inputs = "grad q k v mask? output log_sum", .outputs = "grad_q grad_k grad_v",
       CR_ROW_ATTRIBUTES(flash_attention), .infer = infer_flash_grad, .decompose = decompose_flash_grad,
-      .doc = "The gradients of flash_attention.")
+      .flops = flops_flash_grad, .doc = "The gradients of flash_attention.")
 
 /* log_sum is a function of q, k and mask: where gradients of gradients are wanted it is made again as such. */
 static bool vjp_flash(cr_vjp *v) {
@@ -127,7 +146,7 @@ static bool vjp_flash(cr_vjp *v) {
 }
 CR_OP(flash_attention, .inputs = "q k v mask?", .outputs = "output log_sum", .constant_outputs = 2,
       CR_ROW_ATTRIBUTES(flash_attention), .infer = infer_flash, .decompose = decompose_flash, .vjp = vjp_flash,
-      .saves = CR_SAVE_ALL_INPUTS | CR_SAVE_OUTPUT(0) | CR_SAVE_OUTPUT(1),
+      .saves = CR_SAVE_ALL_INPUTS | CR_SAVE_OUTPUT(0) | CR_SAVE_OUTPUT(1), .flops = flops_flash,
       .doc = "softmax(q kᵀ · scale + mask) v, and the logarithm of each row's sum of exponentials.")
 
 /* ---------------------------------------------------------------- the row that users call */

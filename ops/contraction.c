@@ -29,7 +29,7 @@ static bool vjp_matmul(cr_vjp *v) {
     return !v->needs[1] || cr_vjp_set(v, 1, cr_matmul(cr_transpose(a, -1, -2), g));
 }
 CR_OP(matmul, .inputs = "a b", .infer = infer_matmul, .vjp = vjp_matmul, .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1),
-      .doc = "The product of two (batches of) matrices.")
+      .flops = cr_flops_product, .doc = "The product of two (batches of) matrices.")
 
 cr_tensor *cr_matmul(cr_tensor *a, cr_tensor *b) {
     if (!a || !b || !cr_tensor_check(a, "matmul") || !cr_tensor_check(b, "matmul")) return CR_RUN(matmul, NULL, a, b);
@@ -81,8 +81,11 @@ static bool vjp_linear(cr_vjp *v) {
     }
     return v->input_count < 3 || !v->needs[2] || cr_vjp_set(v, 2, cr_sum(rows, .dims = CR_DIMS(0)));
 }
+static double flops_linear(const cr_call *call) {
+    return cr_flops_product(call) + (call->inputs[2] ? (double)call->outputs[0]->numel : 0);
+}
 CR_OP(linear, .inputs = "input weight bias?", .infer = infer_linear, .decompose = decompose_linear, .vjp = vjp_linear,
-      .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .doc = "input · weightᵀ + bias.")
+      .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .flops = flops_linear, .doc = "input · weightᵀ + bias.")
 cr_tensor *cr_linear(cr_tensor *x, cr_tensor *weight, cr_tensor *bias) { return CR_RUN(linear, NULL, x, weight, bias); }
 
 /* ---------------------------------------------------------------- products of exact shapes */

@@ -220,15 +220,33 @@ static bool vjp_grad_weight(cr_vjp *v) {
     return !v->needs[1] || cr_vjp_set(v, 1, grad_input(v, v->inputs[0], v->grads[0], v->input_specs[1].shape));
 }
 
+/* ---------------------------------------------------------------- arithmetic */
+static bool is_transposed(const cr_call *call) {
+    return ((const cr_convolution_options *)call->attributes)->transposed;
+}
+static double flops_convolution(const cr_call *call) {
+    const cr_tensor *y = is_transposed(call) ? call->inputs[0] : call->outputs[0];
+    return cr_convolution_flops(y, cr_tensor_shape(call->inputs[1])) +
+           (call->inputs[2] ? (double)call->outputs[0]->numel : 0);
+}
+static double flops_grad_input(const cr_call *call) {
+    return cr_convolution_flops(is_transposed(call) ? call->outputs[0] : call->inputs[0],
+                                cr_tensor_shape(call->inputs[1]));
+}
+static double flops_grad_weight(const cr_call *call) {
+    return cr_convolution_flops(is_transposed(call) ? call->inputs[1] : call->inputs[0],
+                                cr_tensor_shape(call->outputs[0]));
+}
+
 CR_OP(convolution, .inputs = "input weight bias?", CR_ROW_ATTRIBUTES(convolution),
       .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .infer = infer_convolution, .vjp = vjp_convolution,
-      .doc = "Cross-correlation in 1 to 3 dims, plain or transposed.")
+      .flops = flops_convolution, .doc = "Cross-correlation in 1 to 3 dims, plain or transposed.")
 CR_OP(convolution_grad_input, .inputs = "grad weight", CR_ROW_ATTRIBUTES(convolution_grad),
       .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .infer = infer_grad_input, .vjp = vjp_grad_input,
-      .doc = "The gradient of a convolution by its input.")
+      .flops = flops_grad_input, .doc = "The gradient of a convolution by its input.")
 CR_OP(convolution_grad_weight, .inputs = "grad input", CR_ROW_ATTRIBUTES(convolution_grad),
       .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .infer = infer_grad_weight, .vjp = vjp_grad_weight,
-      .doc = "The gradient of a convolution by its weight.")
+      .flops = flops_grad_weight, .doc = "The gradient of a convolution by its weight.")
 
 /* ---------------------------------------------------------------- the canonical problem */
 cr_convolution cr_convolution_describe(cr_shape x, cr_shape w, cr_shape y, const cr_convolution_options *o) {

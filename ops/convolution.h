@@ -24,6 +24,14 @@ static inline int64_t cr_spatial_setting(const cr_dims *list, int i, int64_t sta
 /* The result's shape for an input and a weight of these shapes; checks everything that a shape can get wrong. */
 bool cr_convolution_output(const cr_call *call, const cr_convolution_options *options, cr_shape input, cr_shape weight,
                            cr_shape *output);
+/* Arithmetic between the sides of a convolution: each element of y is a sum over channels and kernel; positions in the
+ * padding count as well. */
+static inline double cr_convolution_flops(const cr_tensor *y, cr_shape weight) {
+    double flops = 2 * (double)y->numel;
+    for (int i = 1; i < weight.count; i++)
+        flops *= (double)weight.at[i];
+    return flops;
+}
 /* The list form of a setting that was given as one number and perhaps as a list. */
 static inline cr_dims cr_spatial_list(int64_t number, cr_dims list) { return list.count ? list : CR_DIMS(number); }
 /* False and an error unless the list has 0, 1 or `spatial` numbers, each within minimum … 2^31-1. */

@@ -10,9 +10,20 @@ static bool infer_fused(cr_call *call) {
     return cr_fail_call(call, CR_ERROR_UNSUPPORTED, "is a node of optimised graphs, not an op to call");
 }
 
+/* Of a plan's call: what its program does to each element of the results. */
+static double flops_program(const cr_call *call) {
+    const cr_fused_program *program;
+    memcpy(&program, (const char *)call->attributes + call->op->program_at, sizeof(void *));
+    double each = 0;
+    for (int i = 0; program && i < program->instruction_count; i++)
+        each += cr_pointwise_flops(program->instructions[i].info);
+    return each * (double)call->outputs[0]->numel;
+}
+
 CR_OP(fused, .inputs = "operands*", .outputs = "", .attribute_bytes = sizeof(cr_fused_options),
       .defaults = &fused_defaults, .program_at = offsetof(cr_fused_options, program),
-      .flags = CR_OP_BLOCKS | CR_OP_NO_GRADIENT, .infer = infer_fused, .doc = "Pointwise ops in one pass over memory.")
+      .flags = CR_OP_BLOCKS | CR_OP_NO_GRADIENT, .infer = infer_fused, .flops = flops_program,
+      .doc = "Pointwise ops in one pass over memory.")
 
 /* ---------------------------------------------------------------- layers with an epilogue */
 CR_ATTRIBUTES(fused_convolution, CR_FUSED_CONVOLUTION_ATTRIBUTES)
@@ -20,14 +31,24 @@ CR_ATTRIBUTES(fused_product, CR_FUSED_PRODUCT_ATTRIBUTES)
 _Static_assert(offsetof(cr_fused_convolution_options, transposed) == offsetof(cr_convolution_options, transposed),
                "the options begin with the convolution's");
 
+static double flops_fused_convolution(const cr_call *call) {
+    const cr_fused_convolution_options *o = call->attributes;
+    const cr_shape weight = o->packed.count ? o->packed : cr_tensor_shape(call->inputs[1]);
+    return cr_convolution_flops(o->transposed ? call->inputs[0] : call->outputs[0], weight) +
+           (call->inputs[2] ? (double)call->outputs[0]->numel : 0) + flops_program(call);
+}
+static double flops_fused_linear(const cr_call *call) {
+    return cr_flops_product(call) + (call->inputs[2] ? (double)call->outputs[0]->numel : 0) + flops_program(call);
+}
+
 #define LAYER(options)                                                                                                 \
     .outputs = "", CR_ROW_ATTRIBUTES(options), .program_at = offsetof(cr_##options##_options, program),                \
     .flags = CR_OP_BLOCKS | CR_OP_NO_GRADIENT, .infer = infer_fused
 CR_OP(fused_convolution, .inputs = "input weight bias? operands*", LAYER(fused_convolution),
-      .doc = "A convolution, and pointwise ops on its result.")
-CR_OP(fused_linear, .inputs = "input weight bias? operands*", LAYER(fused_product),
+      .flops = flops_fused_convolution, .doc = "A convolution, and pointwise ops on its result.")
+CR_OP(fused_linear, .inputs = "input weight bias? operands*", LAYER(fused_product), .flops = flops_fused_linear,
       .doc = "A linear layer, and pointwise ops on its result.")
-CR_OP(fused_matmul, .inputs = "a b none? operands*", LAYER(fused_product),
+CR_OP(fused_matmul, .inputs = "a b none? operands*", LAYER(fused_product), .flops = flops_fused_linear,
       .doc = "A matrix product, and pointwise ops on its result.")
 
 cr_parts cr_layer_parts(const cr_op *op, int result_dims) {

@@ -49,19 +49,23 @@ static bool decompose_log_softmax_grad(cr_call *call) {
     cr_tensor *sum = cr_sum(g, .dims = CR_DIMS(softmax_dim(call->attributes)), .keepdim = true);
     return (call->outputs[0] = cr_sub(g, cr_mul(cr_exp(y), sum))) != NULL;
 }
+/* Largest, difference, exponential, sum, quotient; and back: product, sum, difference, product. */
+static double flops_softmax(const cr_call *call) { return 5 * cr_flops_each_input(call); }
+static double flops_softmax_grad(const cr_call *call) { return 4 * cr_flops_each_input(call); }
 #define SOFTMAX(row, ...) .inputs = row, CR_ROW_ATTRIBUTES(softmax), .infer = infer_softmax, __VA_ARGS__
-CR_OP(softmax_grad, SOFTMAX("grad output", .decompose = decompose_softmax_grad, .doc = "The gradient of softmax."))
-CR_OP(log_softmax_grad,
-      SOFTMAX("grad output", .decompose = decompose_log_softmax_grad, .doc = "The gradient of log_softmax."))
+CR_OP(softmax_grad, SOFTMAX("grad output", .decompose = decompose_softmax_grad, .flops = flops_softmax_grad,
+                            .doc = "The gradient of softmax."))
+CR_OP(log_softmax_grad, SOFTMAX("grad output", .decompose = decompose_log_softmax_grad, .flops = flops_softmax_grad,
+                                .doc = "The gradient of log_softmax."))
 static bool vjp_softmax(cr_vjp *v) {
     return cr_vjp_set(v, 0, CR_RUN(softmax_grad, v->attributes, v->grads[0], v->outputs[0]));
 }
 static bool vjp_log_softmax(cr_vjp *v) {
     return cr_vjp_set(v, 0, CR_RUN(log_softmax_grad, v->attributes, v->grads[0], v->outputs[0]));
 }
-CR_OP(softmax, SOFTMAX("input", .decompose = decompose_softmax, .vjp = vjp_softmax, .saves = CR_SAVE_OUTPUT(0),
-                       .doc = "Exponentials that sum to 1 along a dim."))
-CR_OP(log_softmax, SOFTMAX("input", .decompose = decompose_log_softmax, .vjp = vjp_log_softmax,
+CR_OP(softmax, SOFTMAX("input", .decompose = decompose_softmax, .flops = flops_softmax, .vjp = vjp_softmax,
+                       .saves = CR_SAVE_OUTPUT(0), .doc = "Exponentials that sum to 1 along a dim."))
+CR_OP(log_softmax, SOFTMAX("input", .decompose = decompose_log_softmax, .flops = flops_softmax, .vjp = vjp_log_softmax,
                            .saves = CR_SAVE_OUTPUT(0), .doc = "The logarithm of softmax."))
 
 cr_tensor *cr_softmax(cr_tensor *x, int dim) {
@@ -179,9 +183,13 @@ static bool with_statistics(cr_vjp *v, cr_tensor **mean, cr_tensor **scale) {
         cr_add_scalar(cr_mean(cr_square(cr_sub(wide, *mean)), .dims = last_dims(o->dims), .keepdim = true), o->eps));
     return *scale != NULL;
 }
+/* Mean 1, variance 3, (x - mean) scale 2, weight and bias 2; and back: x̂ 2, three sums 4, the input's gradient 5,
+ * weight's and bias's 1. Normalising by given statistics is one factor and one summand for each channel. */
+static double flops_norm(const cr_call *call) { return 8 * cr_flops_each_input(call); }
+static double flops_norm_grad(const cr_call *call) { return 12 * cr_flops_each_input(call); }
 CR_OP(layer_norm_grad, .inputs = "grad input weight? mean scale", .outputs = "grad_input grad_weight grad_bias",
       CR_ROW_ATTRIBUTES(layer_norm), .infer = infer_layer_norm_grad, .decompose = decompose_layer_norm_grad,
-      .doc = "The gradients of layer_norm.")
+      .flops = flops_norm_grad, .doc = "The gradients of layer_norm.")
 static bool vjp_layer_norm(cr_vjp *v) {
     cr_tensor *mean, *scale, *results[3];
     if (!with_statistics(v, &mean, &scale)) return false;
@@ -192,7 +200,7 @@ static bool vjp_layer_norm(cr_vjp *v) {
     return true;
 }
 CR_OP(layer_norm, .inputs = "input weight? bias?", .outputs = "output mean scale", .constant_outputs = 2 | 4,
-      CR_ROW_ATTRIBUTES(layer_norm), .infer = infer_layer_norm, .decompose = decompose_layer_norm,
+      CR_ROW_ATTRIBUTES(layer_norm), .infer = infer_layer_norm, .decompose = decompose_layer_norm, .flops = flops_norm,
       .vjp = vjp_layer_norm, .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1) | CR_SAVE_OUTPUT(1) | CR_SAVE_OUTPUT(2),
       .doc = "Each row of the last dims to mean 0 and variance 1, then scaled and shifted.")
 
@@ -322,7 +330,7 @@ static bool decompose_batch_norm_grad(cr_call *call) {
 }
 CR_OP(batch_norm_grad, .inputs = "grad input weight? mean scale", .outputs = "grad_input grad_weight grad_bias",
       CR_ROW_ATTRIBUTES(batch_norm), .infer = infer_batch_norm_grad, .decompose = decompose_batch_norm_grad,
-      .doc = "The gradients of batch_norm.")
+      .flops = flops_norm_grad, .doc = "The gradients of batch_norm.")
 static bool vjp_batch_norm(cr_vjp *v) {
     const cr_batch_norm_options *o = v->attributes;
     cr_tensor *x = v->inputs[0], *mean = v->outputs[1], *scale = v->outputs[2], *variance, *results[3];
@@ -335,9 +343,14 @@ static bool vjp_batch_norm(cr_vjp *v) {
         v->results[i] = v->needs[i] ? results[i] : NULL;
     return true;
 }
+static double flops_batch_norm(const cr_call *call) {
+    return ((const cr_batch_norm_options *)call->attributes)->training ? flops_norm(call)
+                                                                       : 2 * cr_flops_each_input(call);
+}
 CR_OP(batch_norm, .inputs = "input weight? bias? running_mean? running_var?", .outputs = "output mean scale",
       CR_ROW_ATTRIBUTES(batch_norm), .mutates = 8 | 16, .mutates_where = offsetof(cr_batch_norm_options, training),
-      .constant_outputs = 2 | 4, .infer = infer_batch_norm, .decompose = decompose_batch_norm, .vjp = vjp_batch_norm,
+      .constant_outputs = 2 | 4, .infer = infer_batch_norm, .decompose = decompose_batch_norm,
+      .flops = flops_batch_norm, .vjp = vjp_batch_norm,
       .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1) | CR_SAVE_OUTPUT(1) | CR_SAVE_OUTPUT(2),
       .doc = "Each channel to mean 0 and variance 1, then scaled and shifted; training moves the running statistics in "
              "place.")
@@ -423,7 +436,7 @@ static bool decompose_group_norm_grad(cr_call *call) {
 }
 CR_OP(group_norm_grad, .inputs = "grad input weight? mean scale", .outputs = "grad_input grad_weight grad_bias",
       CR_ROW_ATTRIBUTES(group_norm), .infer = infer_group_norm_grad, .decompose = decompose_group_norm_grad,
-      .doc = "The gradients of group_norm.")
+      .flops = flops_norm_grad, .doc = "The gradients of group_norm.")
 static bool vjp_group_norm(cr_vjp *v) {
     const cr_group_norm_options *o = v->attributes;
     cr_tensor *x = v->inputs[0], *mean = v->outputs[1], *scale = v->outputs[2], *results[3];
@@ -437,7 +450,7 @@ static bool vjp_group_norm(cr_vjp *v) {
     return true;
 }
 CR_OP(group_norm, .inputs = "input weight? bias?", .outputs = "output mean scale", .constant_outputs = 2 | 4,
-      CR_ROW_ATTRIBUTES(group_norm), .infer = infer_group_norm, .decompose = decompose_group_norm,
+      CR_ROW_ATTRIBUTES(group_norm), .infer = infer_group_norm, .decompose = decompose_group_norm, .flops = flops_norm,
       .vjp = vjp_group_norm, .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1) | CR_SAVE_OUTPUT(1) | CR_SAVE_OUTPUT(2),
       .doc = "Each group of channels of each sample to mean 0 and variance 1, then scaled and shifted.")
 cr_tensor *cr_group_norm(cr_tensor *x, int64_t groups, cr_tensor *weight, cr_tensor *bias, double eps) {
@@ -467,8 +480,9 @@ static double kept_scale(const void *attributes) {
 static bool vjp_dropout(cr_vjp *v) {
     return cr_vjp_set(v, 0, cr_mul(cr_mul_scalar(v->grads[0], kept_scale(v->attributes)), v->outputs[1]));
 }
+static double flops_dropout(const cr_call *call) { return 2 * cr_flops_each_input(call); }
 CR_OP(dropout, .inputs = "input", .outputs = "output kept", CR_ROW_ATTRIBUTES(dropout), .flags = CR_OP_RANDOM,
-      .infer = infer_dropout, .vjp = vjp_dropout, .saves = CR_SAVE_OUTPUT(1),
+      .infer = infer_dropout, .flops = flops_dropout, .vjp = vjp_dropout, .saves = CR_SAVE_OUTPUT(1),
       .doc = "Each element zeroed with probability p, the others scaled to keep the mean.")
 
 cr_tensor *cr_dropout(cr_tensor *x, double p, bool training) {

@@ -127,6 +127,7 @@ typedef struct cr_op {
     bool (*view)(cr_call *call);      /* sets outputs (cr_view_raw) */
     bool (*decompose)(cr_call *call); /* sets outputs, with smaller ops */
     bool (*vjp)(cr_vjp *v);
+    double (*flops)(const cr_call *call); /* (optional) see cr_op_flops; may read sizes, dtypes and attributes only */
     const cr_pointwise_info *pointwise;
     const char *doc; /* one line */
 
@@ -184,6 +185,17 @@ bool cr_listener_add(const cr_listener *listener);
 static inline unsigned cr_op_mutates(const cr_op *op, const void *attributes) {
     return op->mutates_where && !*((const bool *)attributes + op->mutates_where) ? 0 : op->mutates;
 }
+
+/* ---------------------------------------------------------------- what a call costs, by its operands' and results' sizes
+ * The arithmetic of a call: its row's `flops`; a pointwise op counts one for each element of its result, whatever it
+ * computes; ops that only move data count nothing. A multiply-add is two. */
+double cr_op_flops(const cr_call *call);
+/* Bytes that must pass between processor and memory: each element of the operands and results once (a broadcast operand
+ * counts the elements that it has), and what is written in place twice. Caches may save some of it. */
+double cr_op_bytes(const cr_call *call);
+/* For rows: one for each element of the first operand; a sum over the first operand's last dim for each result. */
+double cr_flops_each_input(const cr_call *call);
+double cr_flops_product(const cr_call *call);
 
 /* ---------------------------------------------------------------- helpers for rows and kernels */
 /* One output like `t`, of this dtype and shape. */

@@ -56,6 +56,11 @@ bool cr_pointwise_keeps_channels_last(const cr_call *call, const cr_shape *shape
 /* The dtype that a row computes in, and its result's: from the operands' dtypes and numbers of dims alone. */
 cr_dtype cr_pointwise_computes(const cr_call *call, cr_dtype *result);
 
+/* What one element counts: nothing where it is only copied. */
+static inline double cr_pointwise_flops(const cr_pointwise_info *info) {
+    return info->index == CR_POINTWISE_INDEX_identity || info->index == CR_POINTWISE_INDEX_fill ? 0 : 1;
+}
+
 extern cr_op cr_pointwise_ops[CR_POINTWISE_COUNT];
 #define CR_POINTWISE_OP(name) (&cr_pointwise_ops[CR_POINTWISE_INDEX_##name])
 

@@ -240,24 +240,37 @@ static bool vjp_adaptive_avg_pool_grad(cr_vjp *v) {
 }
 
 /* ---------------------------------------------------------------- rows */
+/* One for each position of each window. */
+static double flops_windows(const cr_call *call, const cr_tensor *pooled) {
+    const cr_dims *kernel = &((const cr_max_pool_options *)call->attributes)->kernel_sizes; /* avg_pool's begin alike */
+    double window = 1;
+    for (int i = 0; i < kernel->count; i++)
+        window *= (double)kernel->at[i];
+    return window * (double)pooled->numel;
+}
+static double flops_pool(const cr_call *call) { return flops_windows(call, call->outputs[0]); }
+static double flops_pool_grad(const cr_call *call) { return flops_windows(call, call->inputs[0]); }
 CR_OP(max_pool, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(max_pool), .saves = CR_SAVE_OUTPUT(1),
-      .infer = infer_max_pool, .vjp = vjp_max_pool, .doc = "The greatest value of each window, and its position.")
+      .infer = infer_max_pool, .flops = flops_pool, .vjp = vjp_max_pool,
+      .doc = "The greatest value of each window, and its position.")
 CR_OP(adaptive_max_pool, .inputs = "input", .outputs = "values indices", CR_ROW_ATTRIBUTES(adaptive_pool),
-      .saves = CR_SAVE_OUTPUT(1), .infer = infer_adaptive, .vjp = vjp_adaptive_max_pool,
+      .saves = CR_SAVE_OUTPUT(1), .infer = infer_adaptive, .flops = cr_flops_each_input, .vjp = vjp_adaptive_max_pool,
       .doc = "The greatest value of each of a given number of windows.")
 CR_OP(max_pool_grad, .inputs = "grad indices", CR_ROW_ATTRIBUTES(pool_grad), .saves = CR_SAVE_INPUT(1),
-      .infer = infer_max_pool_grad, .vjp = vjp_max_pool_grad,
+      .infer = infer_max_pool_grad, .flops = cr_flops_each_input, .vjp = vjp_max_pool_grad,
       .doc = "Adds each number to its position: the gradient of max_pool.")
 CR_OP(max_pool_gather, .inputs = "input indices", CR_ROW_ATTRIBUTES(pool_grad), .saves = CR_SAVE_INPUT(1),
       .infer = infer_max_pool_gather, .vjp = vjp_max_pool_gather, .doc = "Reads the positions that max_pool chose.")
-CR_OP(avg_pool, .inputs = "input", CR_ROW_ATTRIBUTES(avg_pool), .infer = infer_avg_pool, .vjp = vjp_avg_pool,
-      .doc = "The mean of each window.")
+CR_OP(avg_pool, .inputs = "input", CR_ROW_ATTRIBUTES(avg_pool), .infer = infer_avg_pool, .flops = flops_pool,
+      .vjp = vjp_avg_pool, .doc = "The mean of each window.")
 CR_OP(avg_pool_grad, .inputs = "grad", CR_ROW_ATTRIBUTES(avg_pool_grad), .infer = infer_avg_pool_grad,
-      .vjp = vjp_avg_pool_grad, .doc = "Spreads each number over its window: the gradient of avg_pool.")
+      .flops = flops_pool_grad, .vjp = vjp_avg_pool_grad,
+      .doc = "Spreads each number over its window: the gradient of avg_pool.")
 CR_OP(adaptive_avg_pool, .inputs = "input", CR_ROW_ATTRIBUTES(adaptive_pool), .infer = infer_adaptive,
-      .vjp = vjp_adaptive_avg_pool, .doc = "The mean of each of a given number of windows.")
+      .flops = cr_flops_each_input, .vjp = vjp_adaptive_avg_pool,
+      .doc = "The mean of each of a given number of windows.")
 CR_OP(adaptive_avg_pool_grad, .inputs = "grad", CR_ROW_ATTRIBUTES(pool_grad), .infer = infer_adaptive_grad,
-      .vjp = vjp_adaptive_avg_pool_grad, .doc = "The gradient of adaptive_avg_pool.")
+      .flops = cr_flops_each_input, .vjp = vjp_adaptive_avg_pool_grad, .doc = "The gradient of adaptive_avg_pool.")
 
 /* ---------------------------------------------------------------- the canonical problem */
 cr_pool cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,

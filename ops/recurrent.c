@@ -162,9 +162,18 @@ static bool decompose_sequence_grad(cr_call *call) {
     steps_end(&lists);
     return done;
 }
+/* `products` of a step's hidden state with the weight, and `more` operations for each unit of each step.
+ * gates: [T, B, 4H] */
+static double flops_steps(const cr_tensor *gates, int products, int more) {
+    const double width = (double)gates->sizes[gates->ndim - 1] / 4;
+    return (double)gates->numel * width * 2 * products + (double)gates->numel / 4 * more;
+}
+/* Four sums and four activations; f c + i g, tanh and o tanh. */
+static double flops_sequence(const cr_call *call) { return flops_steps(call->inputs[0], 1, 13); }
+static double flops_sequence_grad(const cr_call *call) { return flops_steps(call->inputs[IN_GATES], 2, 25); }
 CR_OP(lstm_sequence_grad, .inputs = "grad_output grad_h grad_c gates cells output h0 c0 weight_hh",
       .outputs = "grad_gates grad_h0 grad_c0 grad_weight", CR_ROW_ATTRIBUTES(lstm_layer), .infer = infer_sequence_grad,
-      .decompose = decompose_sequence_grad, .doc = "The gradients of lstm_sequence.")
+      .decompose = decompose_sequence_grad, .flops = flops_sequence_grad, .doc = "The gradients of lstm_sequence.")
 
 /* Gates and cells are functions of the inputs: where gradients of gradients are wanted they are made again as such. */
 static bool vjp_sequence(cr_vjp *v) {
@@ -183,7 +192,7 @@ static bool vjp_sequence(cr_vjp *v) {
 CR_OP(lstm_sequence, .inputs = "gates h0 c0 weight_hh", .outputs = "output h_n c_n activated cells",
       .constant_outputs = 8 | 16, CR_ROW_ATTRIBUTES(lstm_layer), .infer = infer_sequence,
       .decompose = decompose_sequence, .vjp = vjp_sequence,
-      .saves = CR_SAVE_ALL_INPUTS | CR_SAVE_OUTPUT(0) | CR_SAVE_OUTPUT(3) | CR_SAVE_OUTPUT(4),
+      .saves = CR_SAVE_ALL_INPUTS | CR_SAVE_OUTPUT(0) | CR_SAVE_OUTPUT(3) | CR_SAVE_OUTPUT(4), .flops = flops_sequence,
       .doc =
           "LSTM's recurrence, given the input's part of the gates of all steps; gates and cells are kept for backward.")
 

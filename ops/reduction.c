@@ -56,7 +56,8 @@ static bool infer_sum(cr_call *call) {
 static bool vjp_sum(cr_vjp *v) {
     return cr_vjp_set(v, 0, like_input(v, v->grads[0], ((const cr_sum_options *)v->attributes)->dims));
 }
-CR_OP(sum, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_sum, .vjp = vjp_sum, .doc = "The sum over dims.")
+CR_OP(sum, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_sum, .flops = cr_flops_each_input, .vjp = vjp_sum,
+      .doc = "The sum over dims.")
 
 static bool infer_mean(cr_call *call) {
     const cr_sum_options *o = call->attributes;
@@ -75,8 +76,8 @@ static bool vjp_mean(cr_vjp *v) {
     const double count = (double)reduced_count(v->input_specs[0].shape, dims);
     return cr_vjp_set(v, 0, like_input(v, cr_div_scalar(v->grads[0], count), dims));
 }
-CR_OP(mean, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_mean, .decompose = decompose_mean,
-      .vjp = vjp_mean, .doc = "The mean over dims.")
+CR_OP(mean, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_mean, .flops = cr_flops_each_input,
+      .decompose = decompose_mean, .vjp = vjp_mean, .doc = "The mean over dims.")
 
 /* With zeros among the elements prod / x is no use: the product of all others, by products from both ends. */
 static cr_tensor *product_of_others(cr_tensor *x, int dim) {
@@ -109,8 +110,8 @@ static bool vjp_prod(cr_vjp *v) {
     cr_tensor *others = product_of_others(cr_flatten(rows, kept, -1), kept);
     return cr_vjp_set(v, 0, cr_mul(like_input(v, v->grads[0], dims), cr_permute(cr_reshape(others, permuted), back)));
 }
-CR_OP(prod, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_sum, .vjp = vjp_prod, .saves = CR_SAVE_INPUT(0),
-      .doc = "The product over dims.")
+CR_OP(prod, .inputs = "input", CR_ROW_ATTRIBUTES(sum), .infer = infer_sum, .flops = cr_flops_each_input,
+      .vjp = vjp_prod, .saves = CR_SAVE_INPUT(0), .doc = "The product over dims.")
 
 /* ---------------------------------------------------------------- amax, amin */
 static bool infer_extreme(cr_call *call) {
@@ -124,10 +125,10 @@ static bool vjp_extreme(cr_vjp *v) {
     cr_tensor *count = cr_sum(equal, .dims = dims, .keepdim = true);
     return cr_vjp_set(v, 0, cr_div(cr_mul(equal, restore_dims(v->grads[0], v->input_specs[0].shape, dims)), count));
 }
-CR_OP(amax, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .infer = infer_extreme, .vjp = vjp_extreme,
-      .saves = CR_SAVE_INPUT(0) | CR_SAVE_OUTPUT(0), .doc = "The largest element over dims.")
-CR_OP(amin, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .infer = infer_extreme, .vjp = vjp_extreme,
-      .saves = CR_SAVE_INPUT(0) | CR_SAVE_OUTPUT(0), .doc = "The smallest element over dims.")
+CR_OP(amax, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .infer = infer_extreme, .flops = cr_flops_each_input,
+      .vjp = vjp_extreme, .saves = CR_SAVE_INPUT(0) | CR_SAVE_OUTPUT(0), .doc = "The largest element over dims.")
+CR_OP(amin, .inputs = "input", CR_ROW_ATTRIBUTES(reduce), .infer = infer_extreme, .flops = cr_flops_each_input,
+      .vjp = vjp_extreme, .saves = CR_SAVE_INPUT(0) | CR_SAVE_OUTPUT(0), .doc = "The smallest element over dims.")
 
 /* ---------------------------------------------------------------- any, all */
 static bool infer_logical(cr_call *call) {
@@ -250,9 +251,9 @@ static bool infer_arg(cr_call *call) {
     return infer_reduced(call, dims, o->keepdim, CR_I64) && needs_elements(call, dims);
 }
 CR_OP(argmax, .inputs = "input", CR_ROW_ATTRIBUTES(arg), .flags = CR_OP_NO_GRADIENT, .infer = infer_arg,
-      .doc = "Where the largest element along a dim is.")
+      .flops = cr_flops_each_input, .doc = "Where the largest element along a dim is.")
 CR_OP(argmin, .inputs = "input", CR_ROW_ATTRIBUTES(arg), .flags = CR_OP_NO_GRADIENT, .infer = infer_arg,
-      .doc = "Where the smallest element along a dim is.")
+      .flops = cr_flops_each_input, .doc = "Where the smallest element along a dim is.")
 
 static cr_tensor *run_arg(cr_op *op, cr_tensor *x, int dim, bool keepdim) {
     if (!cr_tensor_check(x, op->name)) return NULL;
@@ -330,10 +331,10 @@ static bool vjp_cumprod(cr_vjp *v) {
     }
     return cr_vjp_set(v, 0, size ? cr_cat(parts, (int)size, dim) : g);
 }
-CR_OP(cumsum, .inputs = "input", CR_ROW_ATTRIBUTES(scan), .infer = infer_scan, .vjp = vjp_cumsum,
-      .doc = "Running sums along a dim.")
-CR_OP(cumprod, .inputs = "input", CR_ROW_ATTRIBUTES(scan), .infer = infer_scan, .vjp = vjp_cumprod,
-      .saves = CR_SAVE_INPUT(0), .doc = "Running products along a dim.")
+CR_OP(cumsum, .inputs = "input", CR_ROW_ATTRIBUTES(scan), .infer = infer_scan, .flops = cr_flops_each_input,
+      .vjp = vjp_cumsum, .doc = "Running sums along a dim.")
+CR_OP(cumprod, .inputs = "input", CR_ROW_ATTRIBUTES(scan), .infer = infer_scan, .flops = cr_flops_each_input,
+      .vjp = vjp_cumprod, .saves = CR_SAVE_INPUT(0), .doc = "Running products along a dim.")
 cr_tensor *cr_cumsum(cr_tensor *x, int dim) {
     const cr_scan_options options = {sizeof options, dim};
     return CR_RUN(cumsum, &options, x);

@@ -80,14 +80,22 @@ static bool decompose_rmsprop(cr_call *call) {
     return cr_sub_(parameter, cr_mul(change, call->inputs[6])) != NULL;
 }
 
+/* Of the plain forms: weight decay 2, averages 3 and 4, the step 5; momentum 2, step 2. */
+static double flops_adam(const cr_call *call) { return 14 * cr_flops_each_input(call); }
+static double flops_sgd(const cr_call *call) { return 4 * cr_flops_each_input(call); }
+static double flops_rmsprop(const cr_call *call) { return 9 * cr_flops_each_input(call); }
+
 #define WRITES(...) .flags = CR_OP_NO_GRADIENT, .outputs = "", .infer = infer_update, __VA_ARGS__
 CR_OP(adam_update, .inputs = "parameter gradient average square_average maximum? step lr",
-      CR_ROW_ATTRIBUTES(adam_update), WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_adam),
+      CR_ROW_ATTRIBUTES(adam_update),
+      WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_adam, .flops = flops_adam),
       .doc = "One step of Adam or AdamW, in place.")
 CR_OP(sgd_update, .inputs = "parameter gradient buffer? step lr", CR_ROW_ATTRIBUTES(sgd_update),
-      WRITES(.mutates = 1 | 4 | 8, .decompose = decompose_sgd), .doc = "One step of SGD with momentum, in place.")
+      WRITES(.mutates = 1 | 4 | 8, .decompose = decompose_sgd, .flops = flops_sgd),
+      .doc = "One step of SGD with momentum, in place.")
 CR_OP(rmsprop_update, .inputs = "parameter gradient square_average mean? buffer? step lr",
-      CR_ROW_ATTRIBUTES(rmsprop_update), WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_rmsprop),
+      CR_ROW_ATTRIBUTES(rmsprop_update),
+      WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_rmsprop, .flops = flops_rmsprop),
       .doc = "One step of RMSprop, in place.")
 
 #define UPDATE(name, count, ...)                                                                                       \

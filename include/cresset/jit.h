@@ -85,10 +85,21 @@ CR_API const char *cr_jit_output_name(const cr_graph *graph, int index);
 /* The traced dtype, and the sizes with -1 for those that may differ. */
 CR_API cr_dtype cr_jit_input_dtype(const cr_graph *graph, int index);
 CR_API cr_shape cr_jit_input_shape(const cr_graph *graph, int index);
+/* The same as text, with the names of sizes that may differ: "f32[batch,3,32,32]". From cr_malloc, for cr_free. */
+CR_API char *cr_jit_input_type(const cr_graph *graph, int index);
+CR_API char *cr_jit_output_type(const cr_graph *graph, int index);
+/* Sizes that may differ: how many there are, their names, what they were in the example (-1 and an error for an index out
+ * of range), and which of them dim `dim` of an input is: -1 for a size that is fixed. */
+CR_API int cr_jit_symbol_count(const cr_graph *graph);
+CR_API const char *cr_jit_symbol_name(const cr_graph *graph, int index);
+CR_API int64_t cr_jit_symbol_value(const cr_graph *graph, int index);
+CR_API int cr_jit_input_symbol(const cr_graph *graph, int index, int dim);
 /* Parameters, buffers and constants: their names and tensors, borrowed from the graph. */
 CR_API int cr_jit_state_count(const cr_graph *graph);
 CR_API const char *cr_jit_state_name(const cr_graph *graph, int index);
 CR_API cr_tensor *cr_jit_state(const cr_graph *graph, int index);
+/* "parameter", "buffer" or "constant". */
+CR_API const char *cr_jit_state_kind(const cr_graph *graph, int index);
 
 /* Bytes that a run needs for the sizes of `inputs` (NULL: the example's). */
 typedef struct cr_jit_memory {
@@ -99,6 +110,47 @@ typedef struct cr_jit_memory {
 } cr_jit_memory;
 /* Plans the run; false and an error where the inputs do not fit. */
 CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int input_count, cr_jit_memory *memory);
+
+/* ------------------------------------------------------------------ a profile
+ * What each step of the planned run costs. A step is a node of the optimised graph, or a copy that the plan added; a
+ * node with control flow inside is one step. Arithmetic is counted from sizes: a multiply-add is two, a pointwise op one
+ * for each element; bytes are the operands and results, each once. */
+typedef struct cr_jit_profile_step {
+    const char *op;      /* "convolution"; of a fused node "mul add tanh" */
+    const char *source;  /* the calls that led there: "nn.conv2d main.0"; "" */
+    const char *result;  /* "f32[8,64,32,32]" */
+    double seconds;      /* of all runs */
+    double share;        /* of the time of all steps, 0 … 1 */
+    double flops, bytes; /* of one run */
+} cr_jit_profile_step;
+
+typedef struct cr_jit_profile {
+    int runs;
+    double seconds;      /* of all runs: the steps, and what lies between them */
+    double flops, bytes; /* of one run */
+    int step_count;
+    cr_jit_profile_step *steps;
+    int timed_runs; /* the first ones, whose times are kept */
+    const double
+        *times; /* of step i of run r: begin and end at [2 * (r * step_count + i)], seconds since the first run */
+} cr_jit_profile;
+
+/* Runs the graph `runs` times, after its fused kernels are compiled, and times each step; state is updated as by
+ * cr_jit_run. With 0 runs nothing is run or timed, and `inputs` may be NULL (the example's sizes). NULL and an error on
+ * failure. */
+CR_API cr_jit_profile *cr_jit_profile_new(cr_graph *graph, cr_tensor *const *inputs, int input_count, int runs);
+CR_API void cr_jit_profile_free(cr_jit_profile *profile); /* NULL is ignored */
+/* A table, a line for each step: time of one run, share, GFLOP/s, GB/s. With what the machine can do at most (0: not
+ * known) also the time that the step must take at least, max(flops / peak, bytes / bandwidth), and how near it comes. */
+CR_API bool cr_jit_profile_print(FILE *out, const cr_jit_profile *profile, double gflops_per_second,
+                                 double gbytes_per_second);
+/* The timed runs as Chrome's trace events, for chrome://tracing or ui.perfetto.dev. */
+CR_API bool cr_jit_profile_save_trace(const cr_jit_profile *profile, const char *path);
+
+/* Where compiled kernels are kept ($CR_CACHE_DIR, …), from cr_malloc, for cr_free; NULL and an error where no folder is
+ * known. And the compiler's name, NULL with CR_CC=none. */
+CR_API char *cr_jit_cache_folder(void);
+CR_API const char *cr_jit_compiler(void);
 
 /* Plans' fused kernels are compiled in the background, and interpreted until then; this waits until all are there (or
  * have failed). Never for ever: a compiler that hangs is killed after a minute ($CR_CC_SECONDS) and not called again. */
