@@ -66,7 +66,8 @@ static void convolutions_and_their_gradients_count_the_same_products(void **stat
         assert_true(COST("convolution_grad_weight", "groups=2 strides=[2] paddings=[1] sizes=[4,3,3,3]", y, x).flops ==
                     products);
         /* transposed, from y back to the size of x: every product of the plain one */
-        assert_true(COST("convolution", "groups=2 strides=[2] paddings=[1] transposed=true", y, w, NULL).flops == products);
+        assert_true(COST("convolution", "groups=2 strides=[2] paddings=[1] transposed=true", y, w, NULL).flops ==
+                    products);
         assert_cr_ok();
     }
 }
@@ -121,9 +122,10 @@ static cr_graph *traced_net(void) {
     return graph;
 }
 
+/* The first whose name has this word in it: "fused_convolution relu". */
 static const cr_jit_profile_step *step_named(const cr_jit_profile *profile, const char *op) {
     for (int i = 0; i < profile->step_count; i++)
-        if (!strcmp(profile->steps[i].op, op)) return &profile->steps[i];
+        if (strstr(profile->steps[i].op, op)) return &profile->steps[i];
     fail_msg("no step is called %s", op);
     return NULL;
 }
@@ -136,10 +138,10 @@ static void a_profile_tells_costs_for_any_sizes_without_a_run(void **state) {
         cr_jit_profile *example = cr_jit_profile_new(graph, NULL, 0, 0), *other = cr_jit_profile_new(graph, &x, 1, 0);
         assert_cr_ok();
         assert_int_equal(example->runs, 0);
-        const double convolution = 2.0 * (8 * 6 * 6) * (3 * 3 * 3) + 8 * 6 * 6;
+        const double convolution = 2.0 * (8 * 6 * 6) * (3 * 3 * 3) + 2 * (8 * 6 * 6); /* with bias and ReLU */
         assert_true(step_named(example, "convolution")->flops == 2 * convolution);
         assert_true(step_named(other, "convolution")->flops == 5 * convolution);
-        assert_true(other->flops == 5 * (convolution + 8 * 6 * 6 + 2 * 288 * 10 + 10));
+        assert_true(other->flops == 5 * (convolution + 2 * 288 * 10 + 10));
         assert_string_equal(step_named(other, "linear")->result, "f32[5,10]");
         assert_non_null(strstr(step_named(other, "linear")->source, "nn.linear"));
         cr_jit_profile_free(example);
@@ -240,7 +242,7 @@ static void the_table_has_a_line_for_each_step(void **state) {
         for (const char *c = text; *c; c++)
             lines += *c == '\n';
         assert_int_equal(lines, profile->step_count + 2);
-        assert_non_null(strstr(text, "convolution f32[2,8,6,6]"));
+        assert_non_null(strstr(text, " f32[2,8,6,6] ; nn.conv2d"));
         free(text);
         cr_jit_profile_free(profile);
         cr_jit_free(graph);
