@@ -311,17 +311,24 @@ static cr_tensor *sum_backwards(cr_tensor *t, int dim) {
 static bool vjp_cumsum(cr_vjp *v) {
     return cr_vjp_set(v, 0, sum_backwards(v->grads[0], (int)((const cr_scan_options *)v->attributes)->dim));
 }
-/* Σ_{j≥i} g_j y_j / x_i where no element is 0; in general by the product rule, element by element. */
+/* Σ_{j≥i} g_j y_j / x_i before the first 0 of a row; at it, the same with that 0 taken for a 1; behind it, nothing. */
+static cr_tensor *long_cumprod_gradient(cr_tensor *x, cr_tensor *g, int dim) {
+    cr_tensor *zeros = cr_eq_scalar(x, 0), *count = cr_cumsum(cr_cast(zeros, CR_I64), dim);
+    cr_tensor *first = cr_logical_and(zeros, cr_eq_scalar(count, 1)), *one = cr_ones_like(x);
+    cr_tensor *before = cr_div(sum_backwards(cr_mul(g, cr_cumprod(x, dim)), dim), cr_where(zeros, one, x));
+    cr_tensor *at = sum_backwards(cr_mul(g, cr_cumprod(cr_where(first, one, x), dim)), dim);
+    return cr_where(cr_eq_scalar(count, 0), before, cr_where(first, at, cr_zeros_like(x)));
+}
+
+/* By the product rule, element by element, so that it can be differentiated again wherever 0s stand; long rows by
+ * division. */
 static bool vjp_cumprod(cr_vjp *v) {
     const int dim = (int)((const cr_scan_options *)v->attributes)->dim;
-    cr_tensor *x = v->inputs[0], *g = v->grads[0], *total = NULL;
+    cr_tensor *x = v->inputs[0], *g = v->grads[0];
     if (cr_ndim(x) == 0) return cr_vjp_set(v, 0, g);
     const int64_t size = cr_size(x, dim);
     cr_tensor *parts[CR_MAX_INPUTS];
-    if (size > CR_MAX_INPUTS) {
-        total = cr_div(sum_backwards(cr_mul(g, cr_cumprod(x, dim)), dim), x);
-        return cr_vjp_set(v, 0, total);
-    }
+    if (size > CR_MAX_INPUTS) return cr_vjp_set(v, 0, long_cumprod_gradient(x, g, dim));
     for (int64_t i = 0; i < size; i++) { /* d y_j / d x_i for j >= i: the products with x_i left out */
         cr_tensor *head = i ? cr_prod(cr_narrow(x, dim, 0, i), .dims = CR_DIMS(dim), .keepdim = true)
                             : cr_ones_like(cr_narrow(x, dim, 0, 1));

@@ -1,6 +1,7 @@
 """Compiles and runs the C that stands in README.md and docs/, as a reader who copies it would, and looks up the names
 that the pages mention. coming-from-pytorch.md must name every op that the headers declare. In the headers, every CR_API
-declaration needs a comment: above it or its group (no blank line between), or behind it.
+declaration needs a comment: above it or its group (no blank line between), or behind it; and some test must call it: itself,
+its macro, or its op in tests/samples.
 
     ```c            a whole program where it has `int main`: compiled and run; else it is only shown
     ```c norun      a whole program: compiled, not run (it needs data, or minutes)
@@ -112,8 +113,20 @@ def undocumented(header):
             documented = False
 
 
+def untested(declared):
+    """The functions that no test names. (tests/hostile_calls calls them all; that is not counted.)"""
+    words = {name for source in (SOURCE / "tests").rglob("*.[ch]") for name in NAME.findall(source.read_text())}
+    samples = "".join(path.read_text() for path in (SOURCE / "tests/samples").glob("*.samples"))
+    words |= {f"cr_{op}" for op in re.findall(r"^[~!]?(\w+)", samples, re.MULTILINE)}
+    for name in sorted(declared):
+        if not {name, re.sub(r"_(with|of)(_?)$", r"\2", name), re.sub(r"_+$", "", name)} & words:
+            yield f"no test calls {name}"
+
+
 def check_headers():
-    for header in sorted((SOURCE / "include/cresset").rglob("*.h")):
+    headers = sorted((SOURCE / "include/cresset").rglob("*.h"))
+    yield from untested({name for header in headers for name in DECLARATION.findall(header.read_text())})
+    for header in headers:
         for number, name in undocumented(header):
             yield f"{header.relative_to(SOURCE)}:{number}: {name} has no comment above it"
 

@@ -259,6 +259,62 @@ static void a_million_nodes_need_no_stack(void **state) {
     assert_true(at(cr_grad_of(x), 0) == 1);
 }
 
+static void several_roots_go_back_at_once(void **state) {
+    (void)state;
+    cr_tensor *x = leaf(2, 1), *square = cr_square(x), *sum = cr_sum(x);
+    cr_tensor *gradients[] = {cr_from_data(CR_F64, CR_SHAPE(2), (double[]){10, 100}), NULL};
+    assert_true(cr_backward_many((cr_tensor *const[]){square, sum}, gradients, 2, NULL));
+    assert_true(at(cr_grad_of(x), 0) == 21 && at(cr_grad_of(x), 1) == 401);
+    assert_true(cr_is_leaf(x) && !cr_is_leaf(sum) && !cr_grad_op(x));
+    assert_string_equal(cr_grad_op(square), "square");
+}
+
+static void modes_come_back_as_they_were(void **state) {
+    (void)state;
+    assert_true(cr_grad_enabled());
+    cr_grad_mode outer = cr_grad_mode_enter(false, true);
+    assert_false(cr_grad_enabled());
+    CR_ENABLE_GRAD assert_true(cr_grad_enabled());
+    assert_false(cr_grad_enabled());
+    cr_tensor *made = cr_ones(CR_F64, CR_SHAPE(1), CR_CPU);
+    cr_grad_mode_leave(&outer);
+    assert_true(cr_grad_enabled());
+    assert_null(cr_requires_grad_(made, true));
+    assert_cr_error(CR_ERROR_STATE, "inference");
+    assert_true(cr_set_grad_enabled(false) && !cr_set_grad_enabled(true));
+    assert_false(cr_set_inference(true));
+    assert_true(cr_set_inference(false));
+}
+
+/* ax + by for numbers of its own; tells what it was asked. */
+typedef struct blend {
+    double a, b;
+    int *seen; /* inputs · 10 + outputs, then which inputs wanted gradients, a bit each */
+} blend;
+static bool blend_forward(cr_function_call *call, cr_tensor *const *inputs, cr_tensor **outputs) {
+    const blend *own = cr_function_context(call);
+    own->seen[0] = cr_function_input_count(call) * 10 + cr_function_output_count(call);
+    own->seen[1] = cr_function_needs(call, 0) | cr_function_needs(call, 1) << 1 | cr_function_needs(call, 2) << 2;
+    return (outputs[0] = cr_add(cr_mul_scalar(inputs[0], own->a), cr_mul_scalar(inputs[1], own->b))) != NULL;
+}
+static bool blend_backward(cr_function_call *call, cr_tensor *const *output_gradients, cr_tensor **input_gradients) {
+    const blend *own = cr_function_context(call);
+    if (cr_function_needs(call, 0)) input_gradients[0] = cr_mul_scalar(output_gradients[0], own->a);
+    if (cr_function_needs(call, 1)) input_gradients[1] = cr_mul_scalar(output_gradients[0], own->b);
+    return cr_ok();
+}
+
+static void own_functions_have_a_context(void **state) {
+    (void)state;
+    static const cr_function row = {"blend", blend_forward, blend_backward, sizeof(blend), NULL};
+    int seen[2] = {0, 0};
+    cr_tensor *x = leaf(2, 1), *y = cr_detach(leaf(2, 5)), *z;
+    assert_true(cr_function_apply(&row, (cr_tensor *const[]){x, y}, 2, &z, 1, &(blend){3, 4, seen}));
+    assert_true(at(z, 0) == 23 && seen[0] == 21 && seen[1] == 1);
+    assert_true(cr_backward(cr_sum(z)));
+    assert_true(at(cr_grad_of(x), 1) == 3 && !cr_grad_of(y));
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, nothing_is_left)
     const struct CMUnitTest tests[] = {
@@ -273,6 +329,9 @@ int main(void) {
         TEST(a_plain_base_joins_the_graph),
         TEST(hooks_see_and_change_gradients),
         TEST(modes_stop_recording),
+        TEST(several_roots_go_back_at_once),
+        TEST(modes_come_back_as_they_were),
+        TEST(own_functions_have_a_context),
         TEST(own_functions_are_differentiated_twice),
         TEST(gradcheck_catches_a_wrong_rule),
         TEST(checkpoints_give_the_same_gradients),

@@ -334,6 +334,60 @@ static void every_failed_allocation_is_an_error(void **state) {
     }
 }
 
+/* ---------------------------------------------------------------- what loops and loaders are made of */
+static int64_t squares_length(void *self) { return *(int64_t *)self; }
+static bool squares_get(void *self, int64_t index, cr_generator_state *random, cr_data_sample *sample) {
+    (void)self, (void)random;
+    sample->fields[sample->count++] = cr_scalar((double)(index * index), CR_F32);
+    return sample->fields[0] != NULL;
+}
+static const cr_data_dataset_table squares = {"squares", squares_length, squares_get, NULL};
+
+static void own_datasets_know_their_name_and_self(void **state) {
+    (void)state;
+    static const cr_data_dataset_table other = {"other", squares_length, squares_get, NULL};
+    int64_t count = 7;
+    cr_data_dataset *dataset = cr_data_dataset_new(&squares, &count);
+    assert_string_equal(cr_data_dataset_name(dataset), "squares");
+    assert_ptr_equal(cr_data_dataset_self(dataset, &squares), &count);
+    assert_null(cr_data_dataset_self(dataset, &other));
+    assert_cr_error(CR_ERROR_ARGUMENT, "");
+    cr_data_dataset_free(dataset);
+}
+
+static void a_loop_over_batches_can_be_written_out(void **state) {
+    (void)state;
+    int64_t count = 7, turns = 0;
+    cr_data_loader *loader = cr_data_loader_new(cr_data_dataset_new(&squares, &count), .batch_size = 3);
+    cr_data_batch batch = cr_data_batch_begin(loader, __FILE__, __LINE__);
+    for (; cr_data_batch_next(&batch); turns++)
+        assert_true(cr_at(batch.input, CR_SHAPE(0)) == (double)(9 * turns * turns) &&
+                    batch.samples == (turns < 2 ? 3 : 1));
+    cr_data_batch_end(&batch);
+    cr_data_batch_end(&batch);
+    assert_int_equal(turns, 3);
+    cr_data_loader_free(loader);
+}
+
+static void samples_of_one_shape_are_stacked(void **state) {
+    (void)state;
+    CR_SCOPE {
+        cr_data_sample samples[2] = {0}, batch = {0};
+        for (int i = 0; i < 2; i++) {
+            samples[i].fields[0] = cr_full(CR_F32, CR_SHAPE(2, 3), i, CR_CPU);
+            samples[i].fields[1] = cr_scalar_i64(5 + i);
+            samples[i].count = 2;
+        }
+        assert_true(cr_data_default_collate(NULL, samples, 2, &batch));
+        assert_int_equal(batch.count, 2);
+        assert_true(cr_shape_equal(cr_shape_of(batch.fields[0]), CR_SHAPE(2, 2, 3)));
+        assert_true(cr_at(batch.fields[0], CR_SHAPE(1, 1, 2)) == 1 && cr_data_i64(batch.fields[1])[1] == 6);
+        samples[1].fields[0] = cr_ones(CR_F32, CR_SHAPE(3, 2), CR_CPU);
+        assert_false(cr_data_default_collate(NULL, samples, 2, &batch));
+        assert_cr_error(CR_ERROR_SHAPE, "");
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, remember_memory, memory_is_as_before)
 
 int main(void) {
@@ -350,6 +404,9 @@ int main(void) {
         TEST(a_random_subset_holds_its_indices),
         TEST(ranks_share_an_epoch),
         TEST(random_numbers_are_uniform),
+        TEST(own_datasets_know_their_name_and_self),
+        TEST(a_loop_over_batches_can_be_written_out),
+        TEST(samples_of_one_shape_are_stacked),
         TEST(every_failed_allocation_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,30 @@ static void a_run_resumes_bit_for_bit(void **state) {
     cr_optim_free(again);
 }
 
+static void a_state_may_stand_beside_others_in_one_file(void **state) {
+    (void)state;
+    cr_optim *optim = cr_optim_sgd(start(), .lr = 0.25, .momentum = 0.9);
+    step(optim);
+    const cr_nn_tensors own = cr_optim_state(optim);
+    cr_named_tensor rows[16];
+    char names[16][64];
+    assert_in_range(own.count, 3, 15);
+    for (int i = 0; i < own.count; i++) {
+        snprintf(names[i], sizeof names[i], "optim.%s", own.names[i]);
+        rows[i] = (cr_named_tensor){names[i], own.at[i]};
+    }
+    rows[own.count] = (cr_named_tensor){"other", weights};
+    assert_true(cr_safetensors_save(in_folder("all.safetensors"), rows, own.count + 1, NULL, 0));
+    cr_optim *again = cr_optim_sgd(((cr_nn_tensors){&weights, &weight_name, 1}));
+    cr_safetensors *file = cr_safetensors_open(in_folder("all.safetensors"));
+    assert_true(cr_optim_restore(again, file, "optim."));
+    assert_true(cr_optim_lr(again) == 0.25 && cr_optim_get(again, 0, "momentum") == 0.9);
+    assert_int_equal(cr_optim_state(again).count, own.count);
+    cr_safetensors_close(file);
+    cr_optim_free(optim);
+    cr_optim_free(again);
+}
+
 static void a_file_that_does_not_fit_changes_nothing(void **state) {
     (void)state;
     cr_optim *optim = cr_optim_adam(start(), .lr = 0.1);
@@ -166,6 +190,7 @@ static void groups_have_settings_of_their_own(void **state) {
     cr_tensor *other = cr_requires_grad_(cr_zeros(CR_F64, CR_SHAPE(2), CR_CPU), true);
     assert_int_equal(cr_optim_add_group(optim, (cr_nn_tensors){&other, &weight_name, 1}), 1);
     assert_true(cr_optim_set(optim, 1, "lr", 0.1));
+    assert_int_equal(cr_optim_group_count(optim), 2);
     assert_true(cr_optim_get(optim, 0, "lr") == 0.5 && cr_optim_get(optim, 1, "lr") == 0.1);
     assert_int_equal(cr_optim_add_group(optim, (cr_nn_tensors){&other, &weight_name, 1}), -1);
     assert_cr_error(CR_ERROR_ARGUMENT, "group already");
@@ -183,6 +208,7 @@ int main(void) {
                                        TEST(a_run_resumes_bit_for_bit),
                                        TEST(schedules_follow_their_formulas),
                                        TEST(groups_have_settings_of_their_own),
+                                       TEST(a_state_may_stand_beside_others_in_one_file),
                                        TEST(a_file_that_does_not_fit_changes_nothing)};
     return cmocka_run_group_tests(tests, make_temporary_folder, remove_temporary_folder);
 }

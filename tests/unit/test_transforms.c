@@ -388,6 +388,29 @@ static void every_failed_allocation_is_an_error(void **state) {
     }
 }
 
+static cr_tensor *add_own(void *self, cr_tensor *image, cr_generator_state *random) {
+    return random ? cr_add_scalar(image, *(double *)self) : NULL;
+}
+static bool was_freed;
+static void note_free(void *self) { was_freed = self != NULL; }
+
+static void own_transforms_change_a_datasets_images(void **state) {
+    (void)state;
+    static const cr_vision_transform_table table = {"add_own", add_own, note_free};
+    static double number = 3;
+    CR_SCOPE {
+        cr_tensor *images = cr_ones(CR_F32, CR_SHAPE(2, 3, 4, 4), CR_CPU), *labels = cr_arange(CR_I64, 0, 2, 1, CR_CPU);
+        cr_data_dataset *dataset = cr_vision_transform_dataset(cr_data_tensor_dataset(images, labels),
+                                                               cr_vision_transform_new(&table, &number));
+        cr_data_sample sample;
+        assert_int_equal(cr_data_dataset_length(dataset), 2);
+        assert_true(cr_data_dataset_get(dataset, 1, NULL, &sample));
+        assert_true(cr_item(cr_amin(sample.fields[0])) == 4 && cr_item_i64(sample.fields[1]) == 1);
+        cr_data_dataset_free(dataset);
+        assert_true(was_freed);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, remember_memory, memory_is_as_before)
 
 int main(void) {
@@ -402,6 +425,7 @@ int main(void) {
         TEST(strided_images_are_read_rightly),
         TEST(resize_keeps_the_ratio),
         TEST(compose_applies_in_order),
+        TEST(own_transforms_change_a_datasets_images),
         TEST(probabilities_are_kept),
         TEST(random_crops_fall_everywhere),
         TEST(random_resized_crops_keep_area_and_ratio),
