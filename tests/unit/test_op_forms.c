@@ -67,7 +67,17 @@ static void random_writes_are_the_random_ops(void **state) {
     SAME(cr_uniform_(t, 0, 1), cr_rand(CR_F32, CR_SHAPE(50), CR_CPU));
     SAME(cr_normal_(t, 0, 1), cr_randn(CR_F32, CR_SHAPE(50), CR_CPU));
     SAME(cr_random_(t, 2, 9), cr_randint(2, 9, CR_SHAPE(50), CR_CPU, .dtype = CR_F32));
+    const cr_randint_options wide = {.size = sizeof wide, .low = -5, .high = 100};
+    SAME(cr_randint_with_(t, &wide), cr_randint(-5, 100, CR_SHAPE(50), CR_CPU, .dtype = CR_F32));
     SAME(cr_bernoulli_(t, 0.3), cr_bernoulli(cr_full(CR_F32, CR_SHAPE(50), 0.3, CR_CPU)));
+}
+
+static void whole_sequences_stay_within_two_to_the_62(void **state) {
+    (void)state;
+    assert_null(cr_arange(CR_I64, 0x1p62, 0x1p62 - 4096, -1024, CR_CPU));
+    assert_cr_error(CR_ERROR_ARGUMENT, "leave the integers");
+    cr_tensor *t = cr_arange(CR_I64, 0x1p61, 0x1p61 - 4096, -1024, CR_CPU);
+    assert_true(cr_numel(t) == 4 && cr_data_i64(t)[3] == (INT64_C(1) << 61) - 3072);
 }
 
 static void attributes_are_told_with_their_defaults(void **state) {
@@ -90,9 +100,13 @@ static void the_best_device_can_be_used(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, nothing_is_left)
     const struct CMUnitTest tests[] = {
-        TEST(products_by_the_number_of_dims),          TEST(tensors_like_others),
-        TEST(extremes_come_with_their_places),         TEST(random_writes_are_the_random_ops),
-        TEST(attributes_are_told_with_their_defaults), TEST(the_best_device_can_be_used),
+        TEST(products_by_the_number_of_dims),
+        TEST(tensors_like_others),
+        TEST(extremes_come_with_their_places),
+        TEST(random_writes_are_the_random_ops),
+        TEST(whole_sequences_stay_within_two_to_the_62),
+        TEST(attributes_are_told_with_their_defaults),
+        TEST(the_best_device_can_be_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,6 +59,10 @@ static void files_are_written_and_read(void **state) {
     assert_true(cr_vision_encode_png(image, &bytes, &size));
     assert_memory_equal(cr_data(cr_vision_decode_image(bytes, size, CR_VISION_RGB)), cr_data(image), 1800);
     cr_free(bytes);
+    assert_true(cr_vision_encode_jpg(image, 90, &bytes, &size)); /* the same bytes as in a file */
+    cr_tensor *packed = cr_vision_decode_image(bytes, size, CR_VISION_RGB);
+    assert_memory_equal(cr_data(packed), cr_data(cr_vision_read_image(in_folder("a.jpg"), CR_VISION_RGB)), 1800);
+    cr_free(bytes);
     assert_null(cr_vision_read_image(in_folder("missing.png"), CR_VISION_RGB));
     assert_cr_error(CR_ERROR_IO, "missing.png");
     assert_null(cr_vision_read_image(NULL, CR_VISION_RGB));
