@@ -10,6 +10,12 @@ typedef struct cr_control_options {
     int64_t scanned; /* scan: those after them, taken apart along dim 0 */
 } cr_control_options;
 
+/* Such a step's attributes in a plan. */
+typedef struct cr_control {
+    const cr_control_options *options;
+    cr_plan *plans[2]; /* of the node's blocks */
+} cr_control;
+
 /* Plans for the blocks of a control-flow node, as a kernel and its attributes. The plan that holds the step owns
  * them. */
 double cr_control_flops(const cr_call *call); /* of a plan's call */

@@ -5,11 +5,6 @@
 
 #include <string.h>
 
-typedef struct control {
-    const cr_control_options *options;
-    cr_plan *plans[2];
-} control;
-
 /* Copies results to where the plan wants them. */
 static bool deliver(cr_call *call, cr_tensor *const *results, int from, int to) {
     for (int i = from; i < to; i++)
@@ -18,7 +13,7 @@ static bool deliver(cr_call *call, cr_tensor *const *results, int from, int to) 
 }
 
 static bool run_cond(cr_call *call) {
-    const control *c = call->attributes;
+    const cr_control *c = call->attributes;
     cr_tensor *results[CR_MAX_INPUTS];
     const double decided = cr_item(call->inputs[0]);
     return cr_ok() && cr_plan_run(c->plans[decided != 0 ? 0 : 1], call->inputs + 1, results, NULL) &&
@@ -27,7 +22,7 @@ static bool run_cond(cr_call *call) {
 
 /* One turn in a scope of its own; what goes around is kept for the next. */
 static bool run_while(cr_call *call) {
-    const control *c = call->attributes;
+    const cr_control *c = call->attributes;
     const int carried = (int)c->options->carried;
     cr_tensor *now[CR_MAX_INPUTS], *results[CR_MAX_INPUTS], *decided;
     bool done = true;
@@ -51,7 +46,7 @@ static bool run_while(cr_call *call) {
 }
 
 static bool run_scan(cr_call *call) {
-    const control *c = call->attributes;
+    const cr_control *c = call->attributes;
     const int carried = (int)c->options->carried, scanned = (int)c->options->scanned;
     cr_tensor *now[CR_MAX_INPUTS], *results[CR_MAX_INPUTS];
     bool done = true;
@@ -91,11 +86,12 @@ double cr_control_flops(const cr_call *call) {
 }
 
 bool cr_control_plan(cr_plan *plan, const cr_graph_node *node, cr_kernel *kernel, const void **attributes) {
-    control *c = cr_pool_allocate(&plan->pool, sizeof *c);
+    cr_control *c = cr_pool_allocate(&plan->pool, sizeof *c);
     if (!c || node->block_count > 2) return false;
     c->options = node->attributes;
     for (int b = 0; b < node->block_count; b++) {
         cr_graph *inner = cr_graph_of_block(node->blocks[b], plan->graph->is_frozen);
+        if (inner) inner->supports = plan->graph->supports;
         if (!inner || !cr_graph_optimize(inner)) {
             cr_jit_free(inner);
             return false;

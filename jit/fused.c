@@ -87,13 +87,13 @@ static bool layer_geometry(cr_fused_program *program, const cr_graph_node *node,
 }
 
 const void *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs,
-                                cr_tensor *const *inputs) {
+                                cr_tensor *const *inputs, bool compiles) {
     cr_fused_program *program = cr_pool_allocate(pool, sizeof *program);
     char *attributes = cr_pool_allocate(pool, node->op->attribute_bytes);
     if (!program || !attributes || !make_program(program, node)) return NULL;
     memcpy(attributes, node->attributes, node->op->attribute_bytes);
     memcpy(attributes + node->op->program_at, &program, sizeof program);
-    if (outputs[0]->numel == 0 || program->instruction_count == 0) return attributes;
+    if (outputs[0]->numel == 0 || program->instruction_count == 0 || !compiles) return attributes;
     if (cr_is_fused(node))
         cr_fused_geometry(program, outputs, inputs);
     else if (!layer_geometry(program, node, outputs, inputs))

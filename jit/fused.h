@@ -15,9 +15,9 @@ static inline bool cr_is_fused(const cr_graph_node *node) {
 static inline bool cr_has_program(const cr_graph_node *node) { return node->op->program_at != 0; }
 
 /* The attributes of such a node's kernel for tensors of this geometry, in the pool. Its compiled function is asked
- * for. NULL and an error on failure. */
+ * for where `compiles`. NULL and an error on failure. */
 const void *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_tensor *const *outputs,
-                                cr_tensor *const *inputs);
+                                cr_tensor *const *inputs, bool compiles);
 
 typedef enum cr_dialect { CR_DIALECT_C, CR_DIALECT_CUDA } cr_dialect;
 /* Source of the program for its geometry: a function `kernel` that needs no header. From cr_malloc, for cr_free. */

@@ -107,6 +107,7 @@ struct cr_graph {
     int symbol_count;
     const char **warnings;
     int warning_count;
+    bool (*supports)(const cr_graph_node *node); /* nodes that need no lowering; NULL: those with a kernel */
     bool is_frozen;             /* states without an update never change: they may be folded */
     bool is_for_reading;        /* it was read from the text of an optimised graph: to be looked at, not run */
     struct cr_jit_cache *cache; /* plans by the symbols' values */

@@ -273,10 +273,10 @@ CR_OP(adaptive_avg_pool_grad, .inputs = "grad", CR_ROW_ATTRIBUTES(pool_grad), .i
       .flops = cr_flops_each_input, .vjp = vjp_adaptive_avg_pool_grad, .doc = "The gradient of adaptive_avg_pool.")
 
 /* ---------------------------------------------------------------- the canonical problem */
-cr_pool cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
+cr_pooling cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
                          const cr_avg_pool_options *avg) {
     const int batched = input.count == spatial + 2, front = CR_SPATIAL_DIMS - spatial;
-    cr_pool p = {.batch = batched ? input.at[0] : 1,
+    cr_pooling p = {.batch = batched ? input.at[0] : 1,
                  .channels = input.at[batched],
                  .adaptive = !max && !avg,
                  .count_include_pad = avg && avg->count_include_pad,

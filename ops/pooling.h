@@ -5,14 +5,14 @@
 #include "ops/convolution.h"
 
 /* [batch, channels, in…] -> [batch, channels, out…]; fewer than three spatial dims: ones in front. */
-typedef struct cr_pool {
+typedef struct cr_pooling {
     int64_t batch, channels;
     int64_t in[CR_SPATIAL_DIMS], out[CR_SPATIAL_DIMS];
     int64_t kernel[CR_SPATIAL_DIMS], stride[CR_SPATIAL_DIMS], padding[CR_SPATIAL_DIMS], dilation[CR_SPATIAL_DIMS];
     bool adaptive; /* windows share the input out; kernel and the rest are unused */
     bool count_include_pad;
     int64_t divisor_override;
-} cr_pool;
+} cr_pooling;
 
 /* One window in one dim: positions begin, begin + dilation, … below end, all inside the input; `extent` counts the
  * positions that a mean divides by. */
@@ -20,7 +20,7 @@ typedef struct cr_window {
     int64_t begin, end, extent;
 } cr_window;
 
-static inline cr_window cr_pool_window(const cr_pool *p, int d, int64_t o) {
+static inline cr_window cr_pool_window(const cr_pooling *p, int d, int64_t o) {
     const int64_t in = p->in[d], out = p->out[d];
     if (p->adaptive) {
         const int64_t begin = o * in / out, end = ((o + 1) * in + out - 1) / out;
@@ -35,7 +35,7 @@ static inline cr_window cr_pool_window(const cr_pool *p, int d, int64_t o) {
 
 /* The problem of a checked call between these shapes. `options`: cr_max_pool_options, cr_avg_pool_options, or NULL:
  * adaptive. */
-cr_pool cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
+cr_pooling cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
                          const cr_avg_pool_options *avg);
 
 #endif

@@ -203,6 +203,26 @@ CR_API bool cr_jit_save(const cr_graph *graph, const char *path);
  * state. */
 CR_API cr_graph *cr_jit_load(const char *path, cr_device device);
 
+/* ------------------------------------------------------------------ ahead of time
+ * Writes the graph as one file of C99 that needs nothing but the C library, and says at its top how to use it: a
+ * context with all memory in it, NAME_init, NAME_run, NAME_state, NAME_seed. The same graph gives the same text.
+ * name      what the file's functions begin with; a C identifier
+ * sizes     values for the graph's symbols, "batch=8 time=20"; the default are the example's
+ * weights   "inline": arrays in the file (NULL too). "file": a file beside it, whose name ends in ".weights" in place of
+ *           ".c", for NAME_init to read
+ * train     the program updates its state as runs of the graph do: parameters, averages, statistics, gradients.
+ *           Without it a graph that does is an error, and weights are constants: batch norm folds, and so on.
+ * CR_ERROR_UNSUPPORTED names an op that has no C. Example: docs/ahead-of-time.md. */
+#define CR_JIT_COMPILE_OPTIONS(A, op)                                                                                  \
+    A(op, TEXT, name, "model") A(op, TEXT, sizes, NULL) A(op, TEXT, weights, NULL) A(op, BOOL, train, false)
+CR_OPTIONS(jit_compile, CR_JIT_COMPILE_OPTIONS)
+CR_API bool cr_jit_compile_with(cr_graph *graph, const char *path, const cr_jit_compile_options *options);
+#ifndef __cplusplus
+#define cr_jit_compile(graph, ...) cr_jit_compile_((graph), __VA_ARGS__, )
+#define cr_jit_compile_(graph, path, ...)                                                                              \
+    cr_jit_compile_with(graph, path, CR_WITH(jit_compile, CR_JIT_COMPILE_OPTIONS, __VA_ARGS__))
+#endif
+
 #ifdef __cplusplus
 }
 #endif

@@ -129,6 +129,7 @@ static bool join(cr_graph *graph, cr_graph_node *node, int operand) {
 }
 
 bool cr_pass_epilogue(cr_graph *graph, bool *changed) {
+    if (graph->supports) return true; /* kernels of this library only */
     cr_graph_number(graph);
     cr_graph_count_uses(graph);
     for (cr_graph_node *node = graph->body.first, *next; node; node = next) {

@@ -12,7 +12,8 @@ static cr_device device_of(const cr_graph_node *node) {
     return CR_CPU;
 }
 
-static bool has_way_to_run(const cr_graph_node *node) {
+static bool has_way_to_run(const cr_graph *graph, const cr_graph_node *node) {
+    if (graph->supports) return graph->supports(node);
     return (node->op->flags & CR_OP_VIEW) || node->block_count > 0 ||
            atomic_load(&node->op->kernels[device_of(node).type]) != NULL;
 }
@@ -47,8 +48,9 @@ static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
     cr_thread *thread = cr_thread_self();
     const bool paused = thread->listeners_paused; /* the plan of a block is made inside of another's */
     if (!node->op->decompose)
-        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel and no decomposition for its device",
-                       node->op->name);
+        return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s (%s) has no %s and no decomposition", node->op->name,
+                       node->source ? node->source : "no source",
+                       graph->supports ? "C template" : "kernel for its device");
     CR_SCOPE {
         if (!cr_tracer_begin(&tracer, graph, block, true)) break;
         thread->listeners_paused = false;
@@ -73,9 +75,9 @@ static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
 }
 
 /* A part that is the op itself would be lowered for ever. */
-static bool check_parts(const cr_graph_node *before, const cr_graph_node *part, const cr_graph_node *node) {
-    for (part = before ? before->next : part; part != node; part = part->next)
-        if (part->op == node->op && !has_way_to_run(part))
+static bool check_parts(const cr_graph *graph, const cr_graph_node *before, const cr_graph_node *node) {
+    for (const cr_graph_node *part = before ? before->next : graph->body.first; part != node; part = part->next)
+        if (part->op == node->op && !has_way_to_run(graph, part))
             return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel for its device and decomposes into itself",
                            node->op->name);
     return true;
@@ -86,9 +88,9 @@ bool cr_pass_lower(cr_graph *graph, bool *changed) {
         next = node->next;
         for (int i = 0; i < node->input_count; i++)
             node->inputs[i] = cr_value_resolve(node->inputs[i]);
-        if (has_way_to_run(node)) continue;
+        if (has_way_to_run(graph, node)) continue;
         cr_graph_node *before = node->previous;
-        if (!decompose(graph, &graph->body, node) || !check_parts(before, graph->body.first, node)) return false;
+        if (!decompose(graph, &graph->body, node) || !check_parts(graph, before, node)) return false;
         next = before ? before->next : graph->body.first; /* the parts may want lowering too */
         cr_graph_remove(&graph->body, node);
         if (next == node) next = node->next;

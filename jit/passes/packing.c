@@ -84,6 +84,7 @@ static bool use_packed(cr_graph *graph, cr_graph_node *layer, const cr_tensor *w
 }
 
 bool cr_pass_packing(cr_graph *graph, bool *changed) {
+    if (graph->supports) return true; /* kernels of this library only */
     bool done = true;
     cr_thread *thread = cr_thread_self();
     const bool paused = thread->listeners_paused;

@@ -1,66 +1,13 @@
 /* Samples as graphs: each op, and its gradient, is traced, planned and run, and must give what the plain call gives;
  * the text of its graph must be read back exactly. */
 #include "tests/samples/checks.h"
+#include "tests/samples/traced.h"
 
 #include "ops/op.h"
 
 #include <cresset/jit.h>
 
 #include <string.h>
-
-typedef struct traced_sample {
-    const sample *s;
-    int outputs;      /* of the op alone: what has gradients */
-    bool is_gradient; /* the function gives the gradients of the floating operands in place of the op's results */
-} traced_sample;
-
-static bool takes_gradient(const operand_spec *spec) { return !spec->is_absent && cr_dtype_is_floating(spec->dtype); }
-
-static bool gradients_of(const traced_sample *t, cr_tensor **operands, cr_tensor **results, cr_tensor **gradients) {
-    cr_tensor *roots[CR_MAX_OUTPUTS], *cotangents[CR_MAX_OUTPUTS], *leaves[SAMPLE_INPUTS];
-    int root_count = 0, leaf_count = 0;
-    for (int i = 0; i < t->outputs; i++) {
-        if (!cr_requires_grad(results[i])) continue;
-        cotangents[root_count] = cr_ones_like(results[i]);
-        roots[root_count++] = results[i];
-    }
-    for (int i = 0; i < t->s->input_count; i++)
-        if (takes_gradient(&t->s->inputs[i])) leaves[leaf_count++] = operands[i];
-    const cr_grad_options options = {.size = sizeof options, .gradients = cotangents, .allow_unused = true};
-    return root_count == 0 || cr_grad(roots, root_count, leaves, leaf_count, gradients, &options);
-}
-
-/* The op on operands without the absent ones, which are put in their places again. */
-static bool call_sample(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
-                        int output_count) {
-    const traced_sample *t = context;
-    cr_tensor *operands[SAMPLE_INPUTS], *results[SAMPLE_RESULTS] = {NULL};
-    int at = 0;
-    (void)input_count;
-    for (int i = 0; i < t->s->input_count; i++) {
-        operands[i] = t->s->inputs[i].is_absent ? NULL : inputs[at++];
-        if (t->is_gradient && takes_gradient(&t->s->inputs[i]) &&
-            (!(operands[i] = cr_detach(operands[i])) || !cr_requires_grad_(operands[i], true)))
-            return false;
-    }
-    if (!sample_run(t->s, operands, results)) return false;
-    if (!t->is_gradient) return memcpy(outputs, results, (size_t)output_count * sizeof *outputs), true;
-    cr_tensor *gradients[SAMPLE_INPUTS] = {NULL};
-    if (!gradients_of(t, operands, results, gradients)) return false;
-    for (int i = 0; i < output_count; i++) /* one that does not depend is zero */
-        if (!(outputs[i] = gradients[i] ? gradients[i] : cr_zeros(CR_F32, CR_SHAPE(1), CR_CPU))) return false;
-    return true;
-}
-
-/* The same operands each time, without the absent ones; how many, or -1. */
-static int present_operands(const sample *s, cr_tensor **inputs) {
-    cr_tensor *operands[SAMPLE_INPUTS];
-    int count = 0;
-    if (!sample_operands(s, operands, false, false)) return -1;
-    for (int i = 0; i < s->input_count; i++)
-        if (operands[i]) inputs[count++] = operands[i];
-    return count;
-}
 
 /* printed -> read -> printed is the same text; the graph that was read, or NULL. */
 static cr_graph *reread(const char *text, const char **what) {
@@ -99,19 +46,19 @@ static bool run_in_ways(traced_sample *t, int output_count, cr_tensor **plain, c
                         const char **what) {
     cr_tensor *inputs[SAMPLE_INPUTS];
     cr_graph *graph = NULL;
-    int count = present_operands(t->s, inputs);
+    int count = traced_operands(t->s, inputs);
     cr_manual_seed(11);
-    bool done = count >= 0 && call_sample(t, inputs, count, plain, output_count);
+    bool done = count >= 0 && traced_call(t, inputs, count, plain, output_count);
     *what = "the plain call fails";
     if (done) {
         *what = "it cannot be traced";
-        present_operands(t->s, inputs);
-        graph = cr_jit_trace_function(call_sample, t, inputs, count, NULL, output_count, NULL, 0);
+        traced_operands(t->s, inputs);
+        graph = cr_jit_trace_function(traced_call, t, inputs, count, NULL, output_count, NULL, 0);
         done = graph != NULL;
     }
     if (done) {
         *what = "the graph does not run";
-        present_operands(t->s, inputs);
+        traced_operands(t->s, inputs);
         cr_manual_seed(11);
         done = cr_jit_run(graph, inputs, count, run, output_count);
     }
@@ -134,8 +81,8 @@ static void compare_ways(traced_sample *t, int output_count, bool bitwise, check
 /* Sizes that follow from values: no graph can hold them, and it says so. */
 static void check_refused(traced_sample *t, check_totals *totals) {
     cr_tensor *inputs[SAMPLE_INPUTS], *outputs[CR_MAX_OUTPUTS];
-    const int count = present_operands(t->s, inputs);
-    cr_graph *graph = cr_jit_trace_function(call_sample, t, inputs, count, NULL, t->outputs, NULL, 0);
+    const int count = traced_operands(t->s, inputs);
+    cr_graph *graph = cr_jit_trace_function(traced_call, t, inputs, count, NULL, t->outputs, NULL, 0);
     const bool done = graph && cr_jit_run(graph, inputs, count, outputs, t->outputs);
     const bool refused = !done && !cr_ok() && cr_last_error()->code == CR_ERROR_UNSUPPORTED;
     cr_jit_free(graph);
@@ -157,7 +104,7 @@ void check_graph(const sample *s, const cr_op_description *row, int outputs, che
     compare_ways(&t, sample_result_count(s, outputs), !op->decompose, CHECK_GRAPH, totals);
     int gradients = 0;
     for (int i = 0; i < s->input_count; i++)
-        gradients += takes_gradient(&s->inputs[i]);
+        gradients += traced_takes_gradient(&s->inputs[i]);
     if (!gradients || s->no_gradient || !row->has_gradient || row->is_random || !cr_ok()) return;
     t.is_gradient = true;
     compare_ways(&t, gradients, false, CHECK_GRAPH_GRADIENT, totals);

@@ -38,7 +38,7 @@ static bool deliver(cr_tensor *output, cr_tensor *computed) {
     return computed == output || cr_copy_(output, computed) != NULL;
 }
 
-static bool run_pool(cr_call *call, const cr_pool *p, pool_kind kind) {
+static bool run_pool(cr_call *call, const cr_pooling *p, pool_kind kind) {
     if (call->outputs[0]->numel == 0) return true;
     cr_tensor *source = dense_operand(call->inputs[0]),
               *target = dense_target(call->outputs[0], compute_dtype(call->inputs[0]));
@@ -53,7 +53,7 @@ static bool run_pool(cr_call *call, const cr_pool *p, pool_kind kind) {
 
 /* ---------------------------------------------------------------- kernels */
 static bool run_forward(cr_call *call, int spatial, const cr_max_pool_options *max, const cr_avg_pool_options *avg) {
-    const cr_pool p =
+    const cr_pooling p =
         cr_pool_describe(cr_tensor_shape(call->inputs[0]), cr_tensor_shape(call->outputs[0]), spatial, max, avg);
     return run_pool(call, &p, call->output_count == 2 ? MAXIMUM : MEAN);
 }
@@ -75,13 +75,13 @@ CR_KERNEL(adaptive_avg_pool) {
 
 CR_KERNEL(avg_pool_grad) {
     const cr_avg_pool_options *o = call->attributes; /* the gradient's options begin with them */
-    const cr_pool p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]),
+    const cr_pooling p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]),
                                        o->kernel_sizes.count, NULL, o);
     return run_pool(call, &p, SPREAD);
 }
 CR_KERNEL(adaptive_avg_pool_grad) {
     const cr_pool_grad_options *o = call->attributes;
-    const cr_pool p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]),
+    const cr_pooling p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]),
                                        (int)o->spatial, NULL, NULL);
     return run_pool(call, &p, SPREAD);
 }

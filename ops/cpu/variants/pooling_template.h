@@ -39,7 +39,7 @@ static void NAMED(give_share)(T *restrict target, const T *restrict share, int64
 
 /* ---------------------------------------------------------------- the job */
 typedef struct NAMED(pool_job) {
-    const cr_pool *p;
+    const cr_pooling *p;
     pool_kind kind;
     const T *source; /* values, or for SPREAD the gradient */
     T *target;
@@ -48,13 +48,13 @@ typedef struct NAMED(pool_job) {
     int64_t in_plane, out_plane;
 } NAMED(pool_job);
 
-static T NAMED(share_of)(const cr_pool *p, const cr_window w[CR_SPATIAL_DIMS]) {
+static T NAMED(share_of)(const cr_pooling *p, const cr_window w[CR_SPATIAL_DIMS]) {
     return (T)(p->divisor_override ? p->divisor_override : w[0].extent * w[1].extent * w[2].extent);
 }
 
 /* ---------------------------------------------------------------- rows of results */
 /* Results low … high-1 of a row have tap t of the last dim inside the input. */
-static void NAMED(row_range)(const cr_pool *p, int64_t t, int64_t *low, int64_t *high) {
+static void NAMED(row_range)(const cr_pooling *p, int64_t t, int64_t *low, int64_t *high) {
     const int64_t shift = t * p->dilation[2] - p->padding[2], stride = p->stride[2], last = p->in[2] - 1 - shift;
     *low = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
     *high = last < 0 ? 0 : last / stride + 1;
@@ -64,7 +64,7 @@ static void NAMED(row_range)(const cr_pool *p, int64_t t, int64_t *low, int64_t 
 /* One row of input under one row of results. */
 static void NAMED(row_tap)(const NAMED(pool_job) * job, const T *row_in, T *row_out, int64_t *row_position,
                            int64_t first, T *spread_to) {
-    const cr_pool *p = job->p;
+    const cr_pooling *p = job->p;
     if (p->adaptive) {
         for (int64_t o = 0; o < p->out[2]; o++) {
             const cr_window w = cr_pool_window(p, 2, o);
@@ -94,7 +94,7 @@ static void NAMED(row_tap)(const NAMED(pool_job) * job, const T *row_in, T *row_
 /* One row of results: row_out holds sums or maxima, or for SPREAD the shares to give. */
 static void NAMED(plane_row)(const NAMED(pool_job) * job, const T *in, T *row_out, int64_t *row_position, int64_t o0,
                              int64_t o1, T *spread_to) {
-    const cr_pool *p = job->p;
+    const cr_pooling *p = job->p;
     cr_window w[CR_SPATIAL_DIMS] = {cr_pool_window(p, 0, o0), cr_pool_window(p, 1, o1)};
     for (int64_t i0 = w[0].begin; i0 < w[0].end; i0 += p->dilation[0])
         for (int64_t i1 = w[1].begin; i1 < w[1].end; i1 += p->dilation[1]) {
@@ -104,7 +104,7 @@ static void NAMED(plane_row)(const NAMED(pool_job) * job, const T *in, T *row_ou
         }
 }
 
-static void NAMED(divide_row)(const cr_pool *p, const T *from, T *to, int64_t o0, int64_t o1) {
+static void NAMED(divide_row)(const cr_pooling *p, const T *from, T *to, int64_t o0, int64_t o1) {
     cr_window w[CR_SPATIAL_DIMS] = {cr_pool_window(p, 0, o0), cr_pool_window(p, 1, o1)};
     for (int64_t o = 0; o < p->out[2]; o++) {
         w[2] = cr_pool_window(p, 2, o);
@@ -113,7 +113,7 @@ static void NAMED(divide_row)(const cr_pool *p, const T *from, T *to, int64_t o0
 }
 
 /* The position that a window starts from where nothing is greater than -infinity. */
-static void NAMED(start_row)(const cr_pool *p, T *row_out, int64_t *row_position, int64_t o0, int64_t o1) {
+static void NAMED(start_row)(const cr_pooling *p, T *row_out, int64_t *row_position, int64_t o0, int64_t o1) {
     const int64_t begin = (cr_pool_window(p, 0, o0).begin * p->in[1] + cr_pool_window(p, 1, o1).begin) * p->in[2];
     for (int64_t o = 0; o < p->out[2]; o++) {
         row_out[o] = -(T)INFINITY;
@@ -122,7 +122,7 @@ static void NAMED(start_row)(const cr_pool *p, T *row_out, int64_t *row_position
 }
 
 static void NAMED(pool_plane)(const NAMED(pool_job) * job, int64_t plane) {
-    const cr_pool *p = job->p;
+    const cr_pooling *p = job->p;
     for (int64_t o0 = 0; o0 < p->out[0]; o0++)
         for (int64_t o1 = 0; o1 < p->out[1]; o1++) {
             const int64_t row = (o0 * p->out[1] + o1) * p->out[2] + plane * job->out_plane;
@@ -151,7 +151,7 @@ static void NAMED(pool_planes)(void *context, int64_t begin, int64_t end) {
 }
 
 /* All operands dense, channels first. */
-static bool NAMED(pool)(const cr_pool *p, pool_kind kind, const T *source, T *target, int64_t *positions) {
+static bool NAMED(pool)(const cr_pooling *p, pool_kind kind, const T *source, T *target, int64_t *positions) {
     NAMED(pool_job) job = {p, kind, source, target, positions, NULL, cr_product3(p->in), cr_product3(p->out)};
     const int64_t planes = p->batch * p->channels;
     const size_t bytes = kind == SPREAD ? (size_t)(planes * job.out_plane) * sizeof(T) : 0;
