@@ -97,7 +97,7 @@ bool cr_ahead_read(cr_ahead *a, int input, cr_dtype dtype) {
     char name[16];
     snprintf(name, sizeof name, "x%d", input);
     if (cr_ahead_has_input(a, input)) return cr_ahead_read_view(a, name, cr_ahead_input_view(a, input), dtype);
-    cr_text_add(&a->text, "    const %s *%s = 0;\n", cr_ahead_type(dtype), name);
+    cr_text_add(&a->text, "    const %s *%s = 0;\n    (void)%s;\n", cr_ahead_type(dtype), name, name);
     return true;
 }
 

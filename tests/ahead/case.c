@@ -25,15 +25,23 @@ static bool put(case_writer *to, cr_tensor *t) {
     return done;
 }
 
-static void add_comparison(case_writer *to, const char *title, const char *given, const cr_tensor *t, double tolerance,
-                           bool real) {
-    fprintf(to->cases, "    compare(\"%s\", %s, next(%zu), '%c', %lld, %g, %d);\n", title, given, bytes_of(t),
-            type_letter(cr_dtype_of(t)), (long long)cr_numel(t), tolerance_of(cr_dtype_of(t), tolerance), real);
+/* A title as it may stand in a text of C. */
+static void add_title(FILE *to, const char *title) {
+    for (; *title; title++)
+        fputc(*title == '"' || *title == '\\' || *title == '%' || *title == '?' ? '_' : *title, to);
 }
 
-static bool add_run(case_writer *to, const cr_graph *graph, const char *name, const char *title, const case_run *run,
-                    double tolerance, bool real) {
-    const int inputs = cr_jit_input_count(graph), outputs = cr_jit_output_count(graph);
+static bool add_comparison(case_writer *to, const program_case *c, const char *title, const char *given, cr_tensor *t,
+                           double tolerance) {
+    fprintf(to->cases, "    compare(\"");
+    add_title(to->cases, title);
+    fprintf(to->cases, "\", %s, next(%zu), '%c', %lld, %g, %d);\n", given, bytes_of(t), type_letter(cr_dtype_of(t)),
+            (long long)cr_numel(t), tolerance_of(cr_dtype_of(t), tolerance), c->real);
+    return put(to, t);
+}
+
+static bool add_run(case_writer *to, const program_case *c, const char *name, const case_run *run) {
+    const int inputs = cr_jit_input_count(c->graph), outputs = cr_jit_output_count(c->graph);
     fprintf(to->cases, "    {\n");
     for (int i = 0; i < inputs; i++) {
         fprintf(to->cases, "    void *x%d = next(%zu);\n", i, bytes_of(run->inputs[i]));
@@ -46,47 +54,39 @@ static bool add_run(case_writer *to, const cr_graph *graph, const char *name, co
         fprintf(to->cases, ", x%d", i);
     for (int i = 0; i < outputs; i++)
         fprintf(to->cases, ", y%d", i);
-    fprintf(to->cases, ")) != 0) {\n        printf(\"%s: %%s\\n\", %s_error(error));\n        failures++;\n    }\n", title, name);
+    fprintf(to->cases, ")) != 0) fail(\"%s\", %s_error(error));\n", name, name);
     for (int i = 0; i < outputs; i++) {
         char given[16];
         snprintf(given, sizeof given, "y%d", i);
-        add_comparison(to, title, given, run->expected[i], tolerance, real);
-        if (!put(to, run->expected[i])) return false;
+        if (!add_comparison(to, c, c->titles[i], given, run->expected[i], c->tolerances ? c->tolerances[i] : 0))
+            return false;
     }
     fprintf(to->cases, "    }\n");
     return true;
 }
 
-bool write_case(case_writer *to, cr_graph *graph, const char *title, const case_run *runs, int run_count,
-                const cr_jit_compile_options *options, double tolerance, bool real, const char *const *states,
-                cr_tensor *const *state_values, int state_count) {
-    char name[32], path[512], folder[512], clean[128];
-    const bool beside = options->weights && !strcmp(options->weights, "file");
+bool write_case(case_writer *to, const program_case *c) {
+    char name[32], path[512];
+    const bool beside = c->options->weights && !strcmp(c->options->weights, "file");
+    cr_jit_compile_options options = *c->options;
     snprintf(name, sizeof name, "program%d", to->count);
     snprintf(path, sizeof path, "%s/%s.c", to->folder, name);
-    snprintf(folder, sizeof folder, "%s", to->folder);
-    snprintf(clean, sizeof clean, "%s", title);
-    for (char *at = clean; *at; at++)
-        if (*at == '"' || *at == '\\' || *at == '%') *at = '\'';
-    cr_jit_compile_options own = *options;
-    own.name = name;
-    if (!cr_jit_compile_with(graph, path, &own)) return false;
-    fprintf(to->cases, "#define %s_DECLARATIONS_ONLY\n#include \"%s.c\"\nstatic void case_%d(const char *folder) {\n", name,
-            name, to->count);
-    fprintf(to->cases, "    static %s_context c;\n    int error;\n    char path[600];\n    snprintf(path, sizeof path, \"%%s/%s.weights\", folder);\n",
+    options.name = name;
+    if (!cr_jit_compile_with(c->graph, path, &options)) return false;
+    fprintf(to->cases, "#define %s_DECLARATIONS_ONLY\n#include \"%s.c\"\n", name, name);
+    fprintf(to->cases, "static void case_%d(void) {\n    static %s_context c;\n    int error = %s_init(&c", to->count,
             name, name);
-    fprintf(to->cases, "    if (%s_init(&c%s) != 0) {\n        printf(\"%s: init\\n\");\n        failures++;\n    }\n    %s_seed(&c, 11);\n",
-            name, beside ? ", path" : "", clean, name);
+    if (beside) fprintf(to->cases, ", \"%s.weights\"", name);
+    fprintf(to->cases, ");\n    if (error) fail(\"%s\", %s_error(error));\n    %s_seed(&c, 11);\n", name, name, name);
     bool done = true;
-    for (int i = 0; done && i < run_count; i++)
-        done = add_run(to, graph, name, clean, &runs[i], tolerance, real);
-    for (int i = 0; done && i < state_count; i++) {
+    for (int i = 0; done && i < c->run_count; i++)
+        done = add_run(to, c, name, &c->runs[i]);
+    for (int i = 0; done && i < c->state_count; i++) {
         char given[256];
-        snprintf(given, sizeof given, "%s_state(&c, \"%s\")", name, states[i]);
-        add_comparison(to, states[i], given, state_values[i], tolerance, real);
-        done = put(to, state_values[i]);
+        snprintf(given, sizeof given, "%s_state(&c, \"%s\")", name, c->states[i]);
+        done = add_comparison(to, c, c->states[i], given, c->state_values[i], 0);
     }
     fprintf(to->cases, "}\n\n");
-    fprintf(to->calls, "    case_%d(argv[2]);\n", to->count++);
+    fprintf(to->calls, "    case_%d();\n", to->count++);
     return done;
 }

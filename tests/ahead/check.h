@@ -38,6 +38,11 @@ static float half_to_float(uint16_t half, int is_brain) {
     return value;
 }
 
+static void fail(const char *name, const char *what) {
+    printf("%s: %s\n", name, what);
+    failures++;
+}
+
 /* Element i of data of a type: 'f', 'd', 'h', 'b' for f32, f64, f16, bf16; '1', '2', '4', '8' for integers by width. */
 static double element(const void *at, char type, long long i) {
     switch (type) {

@@ -7,17 +7,102 @@
 
 #include <string.h>
 
+/* Samples that become one program: a compiler starts once for all of them. */
+enum { BATCH = 16, BATCH_OPERANDS = 40 };
+typedef struct batch {
+    sample samples[BATCH];
+    traced_sample parts[BATCH];
+    int outputs[BATCH], count, input_count, output_count;
+} batch;
+
 typedef struct selection {
     case_writer *to;
-    char last[64];  /* op of the sample before */
-    int of_op;      /* how many of its samples were taken */
-    int64_t every;  /* of pointwise ops */
+    batch batch;
+    char last[64]; /* op of the sample before */
+    int of_op;     /* how many of its samples were taken */
     int skipped, failed;
-    char refused[1024];
 } selection;
 
-/* Samples of pointwise ops stand for many: the first (dense f32), one that is broadcast, one of another dtype. Whole
- * kernels are small; large operands are for speed and rounding, which other tests see. */
+/* ---------------------------------------------------------------- a batch */
+static int present(const sample *s) {
+    int count = 0;
+    for (int i = 0; i < s->input_count; i++)
+        count += !s->inputs[i].is_absent;
+    return count;
+}
+
+static bool call_batch(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                       int output_count) {
+    batch *b = context;
+    (void)input_count, (void)output_count;
+    for (int i = 0; i < b->count; i++) {
+        if (!traced_call(&b->parts[i], inputs, present(&b->samples[i]), outputs, b->outputs[i])) return false;
+        inputs += present(&b->samples[i]);
+        outputs += b->outputs[i];
+    }
+    return true;
+}
+
+static bool make_inputs(const batch *b, cr_tensor **inputs) {
+    for (int i = 0; i < b->count; i++) {
+        if (traced_operands(&b->samples[i], inputs) < 0) return false;
+        inputs += present(&b->samples[i]);
+    }
+    return true;
+}
+
+static bool compile_batch(case_writer *to, batch *b) {
+    cr_tensor *inputs[CR_MAX_INPUTS], *expected[CR_MAX_INPUTS] = {NULL};
+    const char *titles[CR_MAX_INPUTS];
+    double tolerances[CR_MAX_INPUTS];
+    const cr_jit_compile_options options = {.size = sizeof options, .train = true};
+    int at = 0;
+    for (int i = 0; i < b->count; i++)
+        for (int k = 0; k < b->outputs[i]; k++, at++) {
+            titles[at] = b->samples[i].line;
+            tolerances[at] = b->samples[i].tolerance * (b->parts[i].is_gradient ? 10 : 1);
+        }
+    cr_manual_seed(11);
+    if (!make_inputs(b, inputs) || !call_batch(b, inputs, b->input_count, expected, b->output_count)) return false;
+    cr_graph *graph = make_inputs(b, inputs) ? cr_jit_trace_function(call_batch, b, inputs, b->input_count, NULL,
+                                                                     b->output_count, NULL, 0)
+                                             : NULL;
+    const case_run run = {inputs, expected};
+    const program_case given = {.graph = graph, .titles = titles, .tolerances = tolerances, .runs = &run, .run_count = 1,
+                                .options = &options};
+    const bool done = graph && make_inputs(b, inputs) && write_case(to, &given);
+    cr_jit_free(graph);
+    return done;
+}
+
+static void flush(selection *to) {
+    batch *b = &to->batch;
+    if (!b->count) return;
+    CR_SCOPE {
+        if (!compile_batch(to->to, b)) {
+            printf("%s and %d others: %s\n", b->samples[0].line, b->count - 1, cr_last_error()->message);
+            to->failed++;
+            cr_clear_error();
+        }
+    }
+    memset(b, 0, sizeof *b);
+}
+
+static void add_to_batch(selection *to, const sample *s, int outputs, int results, bool is_gradient) {
+    batch *b = &to->batch;
+    if (b->count == BATCH || b->input_count + s->input_count > BATCH_OPERANDS ||
+        b->output_count + results > BATCH_OPERANDS)
+        flush(to);
+    b->samples[b->count] = *s;
+    b->parts[b->count] = (traced_sample){&b->samples[b->count], outputs, is_gradient};
+    b->outputs[b->count++] = results;
+    b->input_count += present(s);
+    b->output_count += results;
+}
+
+/* ---------------------------------------------------------------- which samples */
+/* Samples of pointwise ops stand for many: the first (dense f32), and another. Large operands are for speed and
+ * rounding, which other tests see. */
 static bool is_chosen(selection *to, const sample *s, const cr_op *op) {
     int64_t numel = 0;
     if (strcmp(to->last, s->op) != 0) to->of_op = 0;
@@ -29,30 +114,7 @@ static bool is_chosen(selection *to, const sample *s, const cr_op *op) {
     }
     if (numel > 20000 || s->expects_error || (op->flags & CR_OP_READS_HOST)) return false;
     const int n = to->of_op++;
-    return op->flags & CR_OP_POINTWISE ? n == 0 || n == 5 : n < 7;
-}
-
-static bool write_way(selection *to, traced_sample *t, int output_count, double tolerance) {
-    cr_tensor *inputs[SAMPLE_INPUTS], *expected[CR_MAX_INPUTS] = {NULL};
-    char title[300];
-    const cr_jit_compile_options options = {.size = sizeof options, .train = true};
-    int count = traced_operands(t->s, inputs);
-    cr_manual_seed(11);
-    if (count < 0 || !traced_call(t, inputs, count, expected, output_count)) return false;
-    traced_operands(t->s, inputs);
-    cr_graph *graph = cr_jit_trace_function(traced_call, t, inputs, count, NULL, output_count, NULL, 0);
-    traced_operands(t->s, inputs);
-    snprintf(title, sizeof title, "%.200s%s", t->s->line, t->is_gradient ? " (gradient)" : "");
-    const case_run run = {inputs, expected};
-    const bool done = graph && write_case(to->to, graph, title, &run, 1, &options, tolerance, false, NULL, NULL, 0);
-    cr_jit_free(graph);
-    return done;
-}
-
-static void note_failure(selection *to, const sample *s) {
-    printf("%s: %s\n", s->line, cr_last_error()->message);
-    to->failed++;
-    cr_clear_error();
+    return op->flags & CR_OP_POINTWISE ? n == 0 || n == 5 : n < 10;
 }
 
 static bool write_sample(const sample *s, void *context) {
@@ -63,21 +125,18 @@ static bool write_sample(const sample *s, void *context) {
         to->skipped++;
         return true;
     }
-    CR_SCOPE {
-        traced_sample t = {s, sample_output_count(&row), false};
-        int gradients = 0;
-        if (!write_way(to, &t, t.outputs, s->tolerance)) note_failure(to, s);
-        for (int i = 0; i < s->input_count; i++)
-            gradients += traced_takes_gradient(&s->inputs[i]);
-        const bool wanted = gradients && !s->no_gradient && row.has_gradient && !row.is_random && !op->mutates &&
-                            (to->of_op < 4 || !(op->flags & CR_OP_POINTWISE));
-        t.is_gradient = true;
-        if (wanted && !(op->flags & CR_OP_POINTWISE && to->of_op > 1) && !write_way(to, &t, gradients, s->tolerance * 10))
-            note_failure(to, s);
-    }
+    const int outputs = sample_output_count(&row);
+    int gradients = 0;
+    add_to_batch(to, s, outputs, sample_result_count(s, outputs), false);
+    for (int i = 0; i < s->input_count; i++)
+        gradients += traced_takes_gradient(&s->inputs[i]);
+    if (gradients && !s->no_gradient && row.has_gradient && !row.is_random && to->of_op < 4 &&
+        !(op->flags & CR_OP_POINTWISE && to->of_op > 1))
+        add_to_batch(to, s, outputs, gradients, true);
     return true;
 }
 
+/* ---------------------------------------------------------------- the program that runs them */
 static bool open_files(case_writer *to) {
     char path[512];
     snprintf(path, sizeof path, "%s/cases.c", to->folder);
@@ -90,12 +149,12 @@ static bool open_files(case_writer *to) {
 
 static bool close_files(case_writer *to) {
     int c;
-    fprintf(to->cases, "int main(int argc, char **argv) {\n    if (argc != 4 || !(data = fopen(argv[1], \"rb\"))) return 2;\n");
+    fprintf(to->cases, "int main(int argc, char **argv) {\n    if (argc != 3 || !(data = fopen(argv[1], \"rb\"))) return 2;\n");
     for (rewind(to->calls); (c = fgetc(to->calls)) != EOF;)
         fputc(c, to->cases);
     fprintf(to->cases, "    printf(\"%%lld comparisons of tensors, %%lld elements, %%lld failures\\n\", comparisons, elements, failures);\n"
-                       "    if (comparisons < atoll(argv[3])) printf(\"fewer than %%s\\n\", argv[3]);\n"
-                       "    return failures || comparisons < atoll(argv[3]);\n}\n");
+                       "    if (comparisons < atoll(argv[2])) printf(\"fewer than %%s\\n\", argv[2]);\n"
+                       "    return failures || comparisons < atoll(argv[2]);\n}\n");
     return !fclose(to->cases) & !fclose(to->data) & !fclose(to->calls);
 }
 
@@ -110,6 +169,7 @@ int main(int argc, char **argv) {
     fprintf(to.cases, "#include \"check.h\"\n");
     for (int i = 2; i < argc; i++)
         if (!samples_read(argv[i], write_sample, &chosen)) return 2;
+    flush(&chosen);
     const int samples = to.count;
     bool done = write_models(&to);
     if (!done) cr_report(stdout);

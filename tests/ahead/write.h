@@ -17,10 +17,21 @@ typedef struct case_run {
     cr_tensor *const *expected;
 } case_run;
 
-/* Compiles the graph and writes a case of some runs after each other, from `seed`. False: it cannot be compiled. */
-bool write_case(case_writer *to, cr_graph *graph, const char *title, const case_run *runs, int run_count,
-                const cr_jit_compile_options *options, double tolerance, bool real, const char *const *states,
-                cr_tensor *const *state_values, int state_count);
+typedef struct program_case {
+    cr_graph *graph;
+    const char *const *titles; /* of the outputs */
+    const double *tolerances;  /* of them; NULL: the dtypes' own */
+    const case_run *runs;      /* after each other, random numbers from seed 11 */
+    int run_count;
+    const cr_jit_compile_options *options;
+    bool real;                 /* NaN is a failure wherever it stands */
+    const char *const *states; /* that are compared after the last run */
+    cr_tensor *const *state_values;
+    int state_count;
+} program_case;
+
+/* Compiles the graph and writes the case. False: it cannot be compiled. */
+bool write_case(case_writer *to, const program_case *given);
 bool write_models(case_writer *to);
 
 #endif
