@@ -319,9 +319,9 @@ static bool plan_call(builder *b, cr_graph_node *node, int *inputs) {
         b->tensor_of[node->outputs[i]->id] = outputs[i];
     }
     cr_kernel kernel = NULL;
-    const void *attributes =
-        cr_has_program(node) ? cr_fused_attributes(&b->plan->pool, node, made, operands, !b->graph->supports)
-                             : node->attributes;
+    const void *attributes = cr_has_program(node)
+                                 ? cr_fused_attributes(&b->plan->pool, node, made, operands, !b->graph->supports)
+                                 : node->attributes;
     if (!attributes && cr_has_program(node)) return false;
     if ((node->op->flags & CR_OP_BLOCKS) && !cr_has_program(node) &&
         !cr_control_plan(b->plan, node, &kernel, &attributes))

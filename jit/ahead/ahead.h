@@ -33,21 +33,21 @@ typedef struct cr_ahead {
     const size_t *state_offsets; /* of the program's states: in the weights, or in the context where a run updates it */
     size_t weight_bytes, changing_bytes;
 
-    const cr_plan *plan;     /* that is being written: the program's, or one of a block of it */
-    char prefix[24];         /* of its steps' names: "", "block0_" */
-    size_t arena;            /* where the plan's arena begins in the file's */
+    const cr_plan *plan; /* that is being written: the program's, or one of a block of it */
+    char prefix[24];     /* of its steps' names: "", "block0_" */
+    size_t arena;        /* where the plan's arena begins in the file's */
     const cr_plan_step *step;
-    int number;              /* of the step */
-    size_t scratch;          /* bytes that the step uses of the scratch memory so far */
+    int number;     /* of the step */
+    size_t scratch; /* bytes that the step uses of the scratch memory so far */
     cr_ahead_detour detours[CR_MAX_INPUTS];
     int detour_count;
 
-    cr_text text;            /* functions of the steps */
-    cr_text run;             /* the calls of them */
-    cr_text blocks;          /* functions of blocks that are done */
-    cr_text fields;          /* of the context, for blocks */
-    cr_text expressions;     /* functions of pointwise ops */
-    unsigned char *written;  /* by pointwise op and compute type: its function is there */
+    cr_text text;           /* functions of the steps */
+    cr_text run;            /* the calls of them */
+    cr_text blocks;         /* functions of blocks that are done */
+    cr_text fields;         /* of the context, for blocks */
+    cr_text expressions;    /* functions of pointwise ops */
+    unsigned char *written; /* by pointwise op and compute type: its function is there */
     size_t arena_bytes, scratch_bytes;
     int block_count;
 } cr_ahead;

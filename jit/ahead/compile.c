@@ -14,18 +14,20 @@ static bool check_name(const char *name) {
     bool good = name && (isalpha((unsigned char)*name) || *name == '_');
     for (const char *at = name; good && *at; at++)
         good = (isalnum((unsigned char)*at) || *at == '_') && (unsigned char)*at < 128;
-    return good && strlen(name) < 64 ? true
-                                     : cr_fail(CR_ERROR_ARGUMENT,
-                                               "jit_compile: the name \"%s\" is not a C identifier of at most 63 characters",
-                                               name ? name : "(null)");
+    return good && strlen(name) < 64
+               ? true
+               : cr_fail(CR_ERROR_ARGUMENT,
+                         "jit_compile: the name \"%s\" is not a C identifier of at most 63 characters",
+                         name ? name : "(null)");
 }
 
 static bool wrong_sizes(const cr_graph *graph, const char *sizes) {
     char names[256] = "";
     for (int i = 0; i < graph->symbol_count; i++)
         snprintf(names + strlen(names), sizeof names - strlen(names), i ? ", %s" : "%s", graph->symbols[i].name);
-    return cr_fail(CR_ERROR_ARGUMENT, "jit_compile: sizes \"%s\": expected \"name=number …\"; the graph's names are: %s",
-                   sizes, graph->symbol_count ? names : "none");
+    return cr_fail(CR_ERROR_ARGUMENT,
+                   "jit_compile: sizes \"%s\": expected \"name=number …\"; the graph's names are: %s", sizes,
+                   graph->symbol_count ? names : "none");
 }
 
 /* "batch=8 time=20" into the symbols. */
@@ -53,8 +55,9 @@ static bool check_states(const cr_graph *graph, bool trains) {
     for (int i = 0; i < graph->state_count; i++)
         changes |= graph->states[i].update != NULL;
     if (changes && !trains)
-        return cr_fail(CR_ERROR_STATE, "jit_compile: a run of this graph updates its state; compile it with .train = true, "
-                                       "or trace the module after cr_nn_eval");
+        return cr_fail(CR_ERROR_STATE,
+                       "jit_compile: a run of this graph updates its state; compile it with .train = true, "
+                       "or trace the module after cr_nn_eval");
     return true;
 }
 
@@ -64,10 +67,13 @@ static bool make_states_dense(cr_graph *graph) {
         cr_state *state = &graph->states[i];
         const cr_tensor *now = state->gradient_of >= 0 ? cr_state_tensor(graph, state) : state->tensor;
         if (!now)
-            return cr_ok() && cr_fail(CR_ERROR_STATE, "jit_compile: the state \"%s\" has no values: the graph was read "
-                                                      "from text alone", state->name);
+            return cr_ok() && cr_fail(CR_ERROR_STATE,
+                                      "jit_compile: the state \"%s\" has no values: the graph was read "
+                                      "from text alone",
+                                      state->name);
         cr_tensor *dense = cr_to_device((cr_tensor *)(uintptr_t)now, CR_CPU);
-        if (dense && (!cr_is_contiguous(dense) || dense->offset || dense->storage->bytes != (size_t)dense->numel * cr_dtype_size((cr_dtype)dense->dtype)))
+        if (dense && (!cr_is_contiguous(dense) || dense->offset ||
+                      dense->storage->bytes != (size_t)dense->numel * cr_dtype_size((cr_dtype)dense->dtype)))
             dense = cr_contiguous(cr_clone(dense));
         if (!dense) return false;
         cr_retain(dense);
@@ -110,7 +116,8 @@ static char *put_together(cr_ahead *a, const char *weights_name) {
     add_text(&steps, &a->blocks);
     add_text(&steps, &a->text);
     cr_ahead_add_head(&file, a, weights_name);
-    cr_ahead_add_declarations(&file, a, a->arena_bytes + a->scratch_bytes + a->changing_bytes + cr_ahead_gradient_bytes(a));
+    cr_ahead_add_declarations(&file, a,
+                              a->arena_bytes + a->scratch_bytes + a->changing_bytes + cr_ahead_gradient_bytes(a));
     cr_ahead_add_prelude(&file);
     linked = !steps.failed && steps.at && cr_ahead_link(&file, steps.at);
     if (linked) cr_ahead_add_weights(&file, a, steps.at);

@@ -130,8 +130,8 @@ static cr_ahead_view slice_at(cr_ahead_view view, const char *name) {
 
 static void declare_slice(cr_ahead *a, const char *name, const cr_ahead_view *view, bool writes) {
     const long long bytes = (long long)cr_dtype_size(view->dtype);
-    cr_text_add(&a->text, "    %sunsigned char *%s = (%sunsigned char *)(%s) + (%lld + t * %lld);\n", writes ? "" : "const ",
-                name, writes ? "" : "const ", view->base, (long long)view->offset * bytes,
+    cr_text_add(&a->text, "    %sunsigned char *%s = (%sunsigned char *)(%s) + (%lld + t * %lld);\n",
+                writes ? "" : "const ", name, writes ? "" : "const ", view->base, (long long)view->offset * bytes,
                 (long long)view->strides.at[0] * bytes);
 }
 

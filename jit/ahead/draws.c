@@ -64,8 +64,7 @@ static bool write_randint(cr_ahead *a) {
     const cr_ahead_view y = cr_ahead_output_view(a, 0);
     if (!cr_ahead_write(a, 0, CR_I64)) return false;
     cr_text_add(&a->text, "    draw_integers(y0, %lld, (int64_t)UINT64_C(%llu), UINT64_C(%llu), c->seed, &c->drawn);\n",
-                numel(&y.shape), (unsigned long long)o->low,
-                (unsigned long long)o->high - (unsigned long long)o->low);
+                numel(&y.shape), (unsigned long long)o->low, (unsigned long long)o->high - (unsigned long long)o->low);
     return true;
 }
 
@@ -99,14 +98,17 @@ static bool write_multinomial(cr_ahead *a) {
     if (!cr_ahead_read(a, 0, CR_F64) || !cr_ahead_write(a, 0, CR_I64)) return false;
     const cr_ahead_view numbers = cr_ahead_scratch(a, CR_F64, CR_SHAPE(categories));
     const cr_ahead_view room = cr_ahead_scratch(a, CR_I64, CR_SHAPE(2 * categories));
-    cr_text_add(&a->text, "    if (!choose_%s(y0, x0, %lld, %lld, %lld, (f64 *)(%s), ", o->replacement ? "replaced" : "apart",
-                rows, categories, (long long)o->count, numbers.base);
+    cr_text_add(&a->text, "    if (!choose_%s(y0, x0, %lld, %lld, %lld, (f64 *)(%s), ",
+                o->replacement ? "replaced" : "apart", rows, categories, (long long)o->count, numbers.base);
     if (!o->replacement) cr_text_add(&a->text, "(i64 *)(%s), ", room.base);
     cr_text_add(&a->text, "c->seed, &c->drawn)) c->status = 2;\n");
     return true;
 }
 
-const cr_ahead_template cr_ahead_draws[] = {{"uniform", write_uniform},     {"normal", write_normal},
-                                            {"randint", write_randint},     {"bernoulli", write_bernoulli},
-                                            {"dropout", write_dropout},     {"multinomial", write_multinomial},
+const cr_ahead_template cr_ahead_draws[] = {{"uniform", write_uniform},
+                                            {"normal", write_normal},
+                                            {"randint", write_randint},
+                                            {"bernoulli", write_bernoulli},
+                                            {"dropout", write_dropout},
+                                            {"multinomial", write_multinomial},
                                             {NULL, NULL}};

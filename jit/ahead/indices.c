@@ -42,7 +42,8 @@ static bool write_gather(cr_ahead *a) {
 
 /* The result starts as the input; the part that is reached is made apart and copied over it. */
 static bool write_scatters(cr_ahead *a, cr_dtype dtype, bool adds) {
-    const cr_ahead_view x = cr_ahead_input_view(a, 0), index = cr_ahead_input_view(a, 1), y = cr_ahead_output_view(a, 0);
+    const cr_ahead_view x = cr_ahead_input_view(a, 0), index = cr_ahead_input_view(a, 1),
+                        y = cr_ahead_output_view(a, 0);
     const int64_t dim = dim_of(a, &x.shape);
     const cr_ahead_lines to = cr_ahead_lines_of(&index.shape, dim);
     const cr_ahead_view part = reached(y, &index.shape, dim), from = reached(x, &index.shape, dim);
@@ -55,7 +56,8 @@ static bool write_scatters(cr_ahead *a, cr_dtype dtype, bool adds) {
         return false;
     cr_ahead_declare(a, "made", &made, true);
     cr_text_add(&a->text, "    if (!scatter_%s(made, x2, x1, %lld, %lld, %lld, %lld, %d)) c->status = 2;\n",
-                cr_ahead_type(dtype), to.outer, to.length, x.shape.count ? (long long)x.shape.at[dim] : 1, to.inner, adds);
+                cr_ahead_type(dtype), to.outer, to.length, x.shape.count ? (long long)x.shape.at[dim] : 1, to.inner,
+                adds);
     return cr_ahead_copy(a, &part, &made);
 }
 static bool write_scatter(cr_ahead *a) { return write_scatters(a, cr_ahead_output_view(a, 0).dtype, false); }
@@ -78,7 +80,8 @@ static bool add_slices(cr_ahead *a, cr_dtype dtype, int source, int64_t dim, int
     const cr_ahead_view y = cr_ahead_output_view(a, 0), index = cr_ahead_input_view(a, 1);
     const cr_ahead_lines to = cr_ahead_lines_of(&y.shape, dim);
     snprintf(name, sizeof name, "x%d", source);
-    if (!cr_ahead_read_view(a, name, cr_ahead_input_view(a, source), dtype) || !cr_ahead_read(a, 1, CR_I64)) return false;
+    if (!cr_ahead_read_view(a, name, cr_ahead_input_view(a, source), dtype) || !cr_ahead_read(a, 1, CR_I64))
+        return false;
     cr_text_add(&a->text, "    if (!add_slices_%s(made, %s, x1, %lld, %lld, %lld, %lld, %lld)) c->status = 2;\n",
                 cr_ahead_type(dtype), name, to.outer, (long long)numel(&index.shape), to.length, to.inner,
                 (long long)skipped);

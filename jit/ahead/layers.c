@@ -12,7 +12,8 @@ static long long numel(const cr_shape *shape) {
 static bool write_along(cr_ahead *a, const char *function, int takes_log) {
     const cr_ahead_view y = cr_ahead_output_view(a, 0);
     const cr_dtype dtype = cr_ahead_compute(y.dtype);
-    const cr_ahead_lines lines = cr_ahead_lines_of(&y.shape, *(const int64_t *)cr_graph_attribute(a->step->node, "dim"));
+    const cr_ahead_lines lines =
+        cr_ahead_lines_of(&y.shape, *(const int64_t *)cr_graph_attribute(a->step->node, "dim"));
     if (numel(&y.shape) == 0) return true;
     for (int i = 0; i < a->step->input_count; i++)
         if (!cr_ahead_read(a, i, dtype)) return false;
@@ -35,8 +36,8 @@ static bool write_normalize(cr_ahead *a, long long length, long long weights, lo
         if (!cr_ahead_read(a, i, dtype)) return false;
     for (int i = 0; i < 3; i++)
         if (!cr_ahead_write(a, i, dtype)) return false;
-    cr_text_add(&a->text, "    normalize_%s(y0, y1, y2, x0, x1, x2, %lld, %lld, %lld, %lld, %lld, ", cr_ahead_type(dtype),
-                numel(&x.shape) / length, length, weights, by_row, run);
+    cr_text_add(&a->text, "    normalize_%s(y0, y1, y2, x0, x1, x2, %lld, %lld, %lld, %lld, %lld, ",
+                cr_ahead_type(dtype), numel(&x.shape) / length, length, weights, by_row, run);
     cr_ahead_number(&a->text, eps);
     cr_text_add(&a->text, ");\n");
     return true;

@@ -41,8 +41,8 @@ static const char *const template_texts[] = {numbers_text,     indexing_text, ra
 typedef struct type_words {
     const char *suffix, *wide;
 } type_words;
-static const type_words types[] = {{"f32", "double"}, {"f64", "double"}, {"i64", "int64_t"}, {"i32", "int64_t"},
-                                   {"i16", "int64_t"}, {"i8", "int64_t"}, {"u8", "int64_t"}, {"u16", "int64_t"}};
+static const type_words types[] = {{"f32", "double"},  {"f64", "double"}, {"i64", "int64_t"}, {"i32", "int64_t"},
+                                   {"i16", "int64_t"}, {"i8", "int64_t"}, {"u8", "int64_t"},  {"u16", "int64_t"}};
 enum { TYPES = sizeof types / sizeof types[0], PIECES = 128 };
 
 /* ---------------------------------------------------------------- pieces of templates */
@@ -50,7 +50,7 @@ typedef struct piece {
     const char *name, *text, *end; /* the name up to its line's end */
     size_t name_length;            /* without _T */
     bool is_pattern;
-    unsigned wanted, done;         /* bit t: for type t; bit 0 of a piece that is no pattern */
+    unsigned wanted, done; /* bit t: for type t; bit 0 of a piece that is no pattern */
 } piece;
 
 typedef struct linker {

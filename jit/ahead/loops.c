@@ -116,7 +116,10 @@ static bool add_function(cr_ahead *a, const cr_fused_instruction *in) {
 static void add_operand(cr_text *text, int slot, cr_dtype dtype, cr_compute compute) {
     const bool from_float = cr_dtype_is_floating(dtype), half = dtype == CR_F16 || dtype == CR_BF16;
     if (half)
-        cr_text_add(text, compute == CR_COMPUTE_F32 ? "%s(v%d)" : compute == CR_COMPUTE_F64 ? "(double)%s(v%d)" : "integer_f32(%s(v%d))",
+        cr_text_add(text,
+                    compute == CR_COMPUTE_F32   ? "%s(v%d)"
+                    : compute == CR_COMPUTE_F64 ? "(double)%s(v%d)"
+                                                : "integer_f32(%s(v%d))",
                     dtype == CR_F16 ? "f16_to_f32" : "bf16_to_f32", slot);
     else if (from_float && compute == CR_COMPUTE_I64)
         cr_text_add(text, "integer_%s(v%d)", dtype == CR_F64 ? "f64" : "f32", slot);
@@ -146,8 +149,8 @@ static bool add_instruction(cr_ahead *a, const cr_fused_program *program, int in
     const char *type = cr_ahead_type(in->dtype), *before, *after;
     cr_text *text = &a->text;
     conversion(in, &before, &after);
-    cr_text_add(text, "        const %s v%d = (%s)(%sop_%s_%s(", type, program->input_count + index, type, before, op->name,
-                compute_names[in->compute]);
+    cr_text_add(text, "        const %s v%d = (%s)(%sop_%s_%s(", type, program->input_count + index, type, before,
+                op->name, compute_names[in->compute]);
     for (int i = 0; i < in->info->operands; i++) {
         if (i) cr_text_add(text, ", ");
         if (i < in->operand_count)
@@ -321,8 +324,10 @@ static bool write_flip(cr_ahead *a) {
 
 /* The result starts as the input; then the window is replaced. */
 static bool write_scatter_window(cr_ahead *a) {
-    const cr_dims *shape = cr_graph_attribute(a->step->node, "shape"), *strides = cr_graph_attribute(a->step->node, "strides");
-    const cr_ahead_view to = cr_ahead_output_view(a, 0), whole = cr_ahead_input_view(a, 0), part = cr_ahead_input_view(a, 1);
+    const cr_dims *shape = cr_graph_attribute(a->step->node, "shape"),
+                  *strides = cr_graph_attribute(a->step->node, "strides");
+    const cr_ahead_view to = cr_ahead_output_view(a, 0), whole = cr_ahead_input_view(a, 0),
+                        part = cr_ahead_input_view(a, 1);
     cr_ahead_view window = to;
     window.shape = *shape;
     window.strides = *strides;
@@ -330,10 +335,7 @@ static bool write_scatter_window(cr_ahead *a) {
     return cr_ahead_copy(a, &to, &whole) && cr_ahead_copy(a, &window, &part);
 }
 
-const cr_ahead_template cr_ahead_moves[] = {{"cast", write_move},
-                                            {"to_device", write_move},
-                                            {"full", write_full},
-                                            {"cat", write_cat},
-                                            {"flip", write_flip},
-                                            {"as_strided_scatter", write_scatter_window},
+const cr_ahead_template cr_ahead_moves[] = {{"cast", write_move}, {"to_device", write_move},
+                                            {"full", write_full}, {"cat", write_cat},
+                                            {"flip", write_flip}, {"as_strided_scatter", write_scatter_window},
                                             {NULL, NULL}};

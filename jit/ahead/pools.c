@@ -46,7 +46,7 @@ static bool write_adaptive_max_pool(cr_ahead *a) {
 static bool write_mean(cr_ahead *a, int spatial, const cr_avg_pool_options *o, bool spreads) {
     const cr_ahead_view in = cr_ahead_input_view(a, 0), out = cr_ahead_output_view(a, 0);
     const cr_pooling p = spreads ? cr_pool_describe(out.shape, in.shape, spatial, NULL, o)
-                              : cr_pool_describe(in.shape, out.shape, spatial, NULL, o);
+                                 : cr_pool_describe(in.shape, out.shape, spatial, NULL, o);
     const cr_dtype dtype = cr_ahead_compute(out.dtype);
     const char *type = cr_ahead_type(dtype);
     if (is_empty(&out)) return true;

@@ -48,16 +48,18 @@ static bool write_matmul(cr_ahead *a) {
     const cr_dtype dtype = cr_ahead_compute(out.dtype);
     const int last = out.shape.count - 1;
     cr_ahead_view left, right;
-    if (!read_matrix(a, 0, dtype, &left) || !read_matrix(a, 1, dtype, &right) || !cr_ahead_write(a, 0, dtype)) return false;
+    if (!read_matrix(a, 0, dtype, &left) || !read_matrix(a, 1, dtype, &right) || !cr_ahead_write(a, 0, dtype))
+        return false;
     const int l = left.shape.count - 1, r = right.shape.count - 1;
     const long long m = out.shape.at[last - 1], n = out.shape.at[last], k = left.shape.at[l];
     cr_ahead_add_room(a, k + 2 * n, k);
     open_batch(a, &left, &right, &out.shape);
-    cr_text_add(&a->text,
-                "    product_%s(y0 + at, x0 + left, %lld, %lld, x1 + right, %lld, %lld, 0, %lld, %lld, %lld, tables, panel);\n"
-                "    at += %lld;\n    }\n",
-                cr_ahead_type(dtype), (long long)left.strides.at[l - 1], (long long)left.strides.at[l],
-                (long long)right.strides.at[r - 1], (long long)right.strides.at[r], m, n, k, m * n);
+    cr_text_add(
+        &a->text,
+        "    product_%s(y0 + at, x0 + left, %lld, %lld, x1 + right, %lld, %lld, 0, %lld, %lld, %lld, tables, panel);\n"
+        "    at += %lld;\n    }\n",
+        cr_ahead_type(dtype), (long long)left.strides.at[l - 1], (long long)left.strides.at[l],
+        (long long)right.strides.at[r - 1], (long long)right.strides.at[r], m, n, k, m * n);
     return true;
 }
 

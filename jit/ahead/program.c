@@ -100,14 +100,15 @@ static void add_state_lines(cr_text *file, const cr_ahead *a) {
 
 void cr_ahead_add_head(cr_text *file, const cr_ahead *a, const char *weights_name) {
     const char *n = a->name;
-    cr_text_add(file,
-                "/* %s: a program that Cresset compiled. C99; needs nothing but the C library (-lm).\n *\n"
-                " *     static %s_context context; // large: not on the stack\n"
-                " *     if (%s_init(&context%s)) …\n"
-                " *     if (%s_run(&context, inputs…, outputs…)) …\n *\n"
-                " * Results of both are 0, or an error that %s_error names. Contexts are apart from each other: threads may\n"
-                " * run one each. Tensors are dense, in row-major order:\n",
-                n, n, n, weights_name ? ", weights" : "", n, n);
+    cr_text_add(
+        file,
+        "/* %s: a program that Cresset compiled. C99; needs nothing but the C library (-lm).\n *\n"
+        " *     static %s_context context; // large: not on the stack\n"
+        " *     if (%s_init(&context%s)) …\n"
+        " *     if (%s_run(&context, inputs…, outputs…)) …\n *\n"
+        " * Results of both are 0, or an error that %s_error names. Contexts are apart from each other: threads may\n"
+        " * run one each. Tensors are dense, in row-major order:\n",
+        n, n, n, weights_name ? ", weights" : "", n, n);
     add_operand_lines(file, a);
     add_state_lines(file, a);
     if (weights_name) {
@@ -145,21 +146,22 @@ void cr_ahead_add_declarations(cr_text *file, const cr_ahead *a, size_t memory) 
 
 /* ---------------------------------------------------------------- the words */
 void cr_ahead_add_prelude(cr_text *file) {
-    cr_text_add(file, "%s",
-                "#include <math.h>\n#include <stdio.h>\n#include <string.h>\n\n"
-                "#if defined(__GNUC__)\n#define ALIASING __attribute__((may_alias))\n#else\n#define ALIASING\n#endif\n"
-                "typedef uint8_t u8;\ntypedef int8_t i8;\ntypedef int16_t i16 ALIASING;\ntypedef uint16_t u16 ALIASING;\n"
-                "typedef int32_t i32 ALIASING;\ntypedef int64_t i64 ALIASING;\ntypedef float f32 ALIASING;\n"
-                "typedef double f64 ALIASING;\n\n"
-                "#if defined(__AVX512F__)\n#define VECTOR_BYTES 64\n#elif defined(__AVX__)\n#define VECTOR_BYTES 32\n"
-                "#else\n#define VECTOR_BYTES 16\n#endif\n\n"
-                "/* Products may use fused multiply-add; nothing else may, so that results do not depend on it. */\n"
-                "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n"
-                "#define EACH_ALONE _Pragma(\"clang loop vectorize(assume_safety)\")\n"
-                "#define CONTRACT _Pragma(\"clang fp contract(fast)\")\n#define CONTRACTED\n"
-                "#elif defined(__GNUC__)\n#define EACH_ALONE _Pragma(\"GCC ivdep\")\n#define CONTRACT\n"
-                "#define CONTRACTED __attribute__((optimize(\"fp-contract=fast\")))\n"
-                "#else\n#define EACH_ALONE\n#define CONTRACT\n#define CONTRACTED\n#define __attribute__(x)\n#endif\n\n");
+    cr_text_add(
+        file, "%s",
+        "#include <math.h>\n#include <stdio.h>\n#include <string.h>\n\n"
+        "#if defined(__GNUC__)\n#define ALIASING __attribute__((may_alias))\n#else\n#define ALIASING\n#endif\n"
+        "typedef uint8_t u8;\ntypedef int8_t i8;\ntypedef int16_t i16 ALIASING;\ntypedef uint16_t u16 ALIASING;\n"
+        "typedef int32_t i32 ALIASING;\ntypedef int64_t i64 ALIASING;\ntypedef float f32 ALIASING;\n"
+        "typedef double f64 ALIASING;\n\n"
+        "#if defined(__AVX512F__)\n#define VECTOR_BYTES 64\n#elif defined(__AVX__)\n#define VECTOR_BYTES 32\n"
+        "#else\n#define VECTOR_BYTES 16\n#endif\n\n"
+        "/* Products may use fused multiply-add; nothing else may, so that results do not depend on it. */\n"
+        "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n"
+        "#define EACH_ALONE\n"
+        "#define CONTRACT _Pragma(\"clang fp contract(fast)\")\n#define CONTRACTED\n"
+        "#elif defined(__GNUC__)\n#define EACH_ALONE _Pragma(\"GCC ivdep\")\n#define CONTRACT\n"
+        "#define CONTRACTED __attribute__((optimize(\"fp-contract=fast\")))\n"
+        "#else\n#define EACH_ALONE\n#define CONTRACT\n#define CONTRACTED\n#define __attribute__(x)\n#endif\n\n");
 }
 
 /* ---------------------------------------------------------------- the public functions */
@@ -182,7 +184,8 @@ static void add_init(cr_text *file, const cr_ahead *a) {
     for (int i = 0; i < graph->state_count && a->inline_weights; i++) {
         const cr_state *state = &graph->states[i];
         if (state->update && a->plan->states[i] >= 0 && state->tensor->numel)
-            cr_text_add(file, "    memcpy(c->states + %zu, weights_%d, sizeof weights_%d);\n", a->state_offsets[i], i, i);
+            cr_text_add(file, "    memcpy(c->states + %zu, weights_%d, sizeof weights_%d);\n", a->state_offsets[i], i,
+                        i);
     }
     cr_text_add(file, "    c->status = 1;\n    return 0;\n}\n\n");
 }
@@ -192,22 +195,25 @@ void cr_ahead_add_reader(cr_text *file, const cr_ahead *a) {
     const size_t bytes = a->weight_bytes + a->changing_bytes;
     cr_text_add(file,
                 "static union {\n    double aligned;\n    unsigned char bytes[%zu];\n} weights;\n\n"
-                "/* \"cresset weights\", how many bytes follow, their sum (FNV-1a), the bytes; numbers have the lowest byte first. */\n"
-                "static int read_weights(const char *path) {\n    static int is_read;\n    static const unsigned char expected[32] = {",
+                "/* \"cresset weights\", how many bytes follow, their sum (FNV-1a), the bytes; numbers have the lowest "
+                "byte first. */\n"
+                "static int read_weights(const char *path) {\n    static int is_read;\n    static const unsigned char "
+                "expected[32] = {",
                 bytes ? bytes : 1);
     const uint64_t head[2] = {bytes, cr_ahead_weights_sum(a)};
     for (int i = 0; i < 16; i++)
         cr_text_add(file, "%d, ", "cresset weights\n"[i]);
     for (int i = 0; i < 16; i++)
         cr_text_add(file, i ? ", %u" : "%u", (unsigned)(head[i / 8] >> 8 * (i % 8) & 255));
-    cr_text_add(file,
-                "};\n    unsigned char head[32];\n    uint64_t sum = UINT64_C(14695981039346656037);\n"
-                "    FILE *from = is_read || !path ? NULL : fopen(path, \"rb\");\n    if (!from) return is_read;\n"
-                "    is_read = fread(head, 1, 32, from) == 32 && !memcmp(head, expected, 32) &&\n"
-                "              fread(weights.bytes, 1, %zu, from) == %zu;\n    fclose(from);\n"
-                "    for (size_t i = 0; i < %zu; i++)\n        sum = (sum ^ weights.bytes[i]) * UINT64_C(1099511628211);\n"
-                "    return is_read = is_read && sum == UINT64_C(%llu);\n}\n\n",
-                bytes, bytes, bytes, (unsigned long long)head[1]);
+    cr_text_add(
+        file,
+        "};\n    unsigned char head[32];\n    uint64_t sum = UINT64_C(14695981039346656037);\n"
+        "    FILE *from = is_read || !path ? NULL : fopen(path, \"rb\");\n    if (!from) return is_read;\n"
+        "    is_read = fread(head, 1, 32, from) == 32 && !memcmp(head, expected, 32) &&\n"
+        "              fread(weights.bytes, 1, %zu, from) == %zu;\n    fclose(from);\n"
+        "    for (size_t i = 0; i < %zu; i++)\n        sum = (sum ^ weights.bytes[i]) * UINT64_C(1099511628211);\n"
+        "    return is_read = is_read && sum == UINT64_C(%llu);\n}\n\n",
+        bytes, bytes, bytes, (unsigned long long)head[1]);
 }
 
 static void add_run(cr_text *file, const cr_ahead *a) {
@@ -239,8 +245,10 @@ static void add_name(cr_text *file, const char *name) {
 static void add_state(cr_text *file, const cr_ahead *a) {
     const cr_graph *graph = a->plan->graph;
     size_t at = 0;
-    cr_text_add(file, "void *%s_state(%s_context *c, const char *name) {\n    (void)name;\n    if (c->status == 0) return NULL;\n",
-                a->name, a->name);
+    cr_text_add(
+        file,
+        "void *%s_state(%s_context *c, const char *name) {\n    (void)name;\n    if (c->status == 0) return NULL;\n",
+        a->name, a->name);
     for (int i = 0; i < graph->state_count; i++) {
         if (!graph->states[i].update || a->plan->states[i] < 0) continue;
         cr_text_add(file, "    if (!strcmp(name, \"");

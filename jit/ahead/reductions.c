@@ -73,7 +73,8 @@ static bool write_amin(cr_ahead *a) { return write_reduction(a, "extreme", dims_
 static bool write_lines(cr_ahead *a, const char *function, cr_dtype result, int last) {
     const cr_ahead_view x = cr_ahead_input_view(a, 0), y = cr_ahead_output_view(a, 0);
     const cr_dtype dtype = cr_ahead_compute(x.dtype);
-    const cr_ahead_lines lines = cr_ahead_lines_of(&x.shape, *(const int64_t *)cr_graph_attribute(a->step->node, "dim"));
+    const cr_ahead_lines lines =
+        cr_ahead_lines_of(&x.shape, *(const int64_t *)cr_graph_attribute(a->step->node, "dim"));
     if (numel(&x.shape) == 0) return numel(&y.shape) == 0 || cr_ahead_fill(a, &y, 0);
     if (!cr_ahead_read(a, 0, dtype) || !cr_ahead_write(a, 0, result == CR_DTYPE_DEFAULT ? dtype : result)) return false;
     cr_text_add(&a->text, "    %s_%s(y0, x0, %lld, %lld, %lld, %d);\n", function, cr_ahead_type(dtype), lines.outer,
@@ -86,6 +87,6 @@ static bool write_cumsum(cr_ahead *a) { return write_lines(a, "running", CR_DTYP
 static bool write_cumprod(cr_ahead *a) { return write_lines(a, "running", CR_DTYPE_DEFAULT, 1); }
 
 const cr_ahead_template cr_ahead_reductions[] = {
-    {"sum", write_sum},       {"prod", write_prod},     {"amax", write_amax},     {"amin", write_amin},
-    {"argmax", write_argmax}, {"argmin", write_argmin}, {"cumsum", write_cumsum}, {"cumprod", write_cumprod},
-    {NULL, NULL}};
+    {"sum", write_sum},       {"prod", write_prod},       {"amax", write_amax},
+    {"amin", write_amin},     {"argmax", write_argmax},   {"argmin", write_argmin},
+    {"cumsum", write_cumsum}, {"cumprod", write_cumprod}, {NULL, NULL}};

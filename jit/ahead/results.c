@@ -46,8 +46,10 @@ bool cr_ahead_end_results(cr_ahead *a) {
     const int outputs = a->plan->graph->body.output_count;
     size_t at = 0;
     bool done = true;
-    cr_text_add(&a->text, "/* Results that were not made where they are wanted. */\nstatic void deliver(%s_context *c) {\n    (void)c;\n",
-                a->name);
+    cr_text_add(
+        &a->text,
+        "/* Results that were not made where they are wanted. */\nstatic void deliver(%s_context *c) {\n    (void)c;\n",
+        a->name);
     for (int i = 0; done && i < cr_plan_result_count(a->plan); i++) {
         const cr_ahead_view made = cr_ahead_tensor(a, a->plan->outputs[i]);
         cr_ahead_view wanted = made;

@@ -8,9 +8,9 @@ static bool is_control(const cr_op *op) { return (op->flags & CR_OP_BLOCKS) && s
 static bool is_loop(const cr_op *op) { return (op->flags & CR_OP_POINTWISE) || !strcmp(op->name, "fused"); }
 
 const cr_ahead_template *cr_ahead_find(const cr_op *op) {
-    static const cr_ahead_template *const families[] = {
-        cr_ahead_moves,   cr_ahead_products, cr_ahead_convolutions, cr_ahead_pools, cr_ahead_reductions,
-        cr_ahead_indices, cr_ahead_draws,    cr_ahead_layers};
+    static const cr_ahead_template *const families[] = {cr_ahead_moves, cr_ahead_products,   cr_ahead_convolutions,
+                                                        cr_ahead_pools, cr_ahead_reductions, cr_ahead_indices,
+                                                        cr_ahead_draws, cr_ahead_layers};
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         for (const cr_ahead_template *t = families[i]; t->op; t++)
             if (!strcmp(t->op, op->name)) return t;

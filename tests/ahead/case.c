@@ -4,12 +4,17 @@
 #include <string.h>
 
 static char type_letter(cr_dtype dtype) {
-    static const char letters[] = "1112" "48hbfd";
+    static const char letters[] = "1112"
+                                  "48hbfd";
     return letters[dtype];
 }
 
 static double tolerance_of(cr_dtype dtype, double given) {
-    const double own = dtype == CR_F64 ? 1e-9 : dtype == CR_F32 ? 5e-5 : dtype == CR_F16 ? 3e-3 : dtype == CR_BF16 ? 2e-2 : 0;
+    const double own = dtype == CR_F64    ? 1e-9
+                       : dtype == CR_F32  ? 5e-5
+                       : dtype == CR_F16  ? 3e-3
+                       : dtype == CR_BF16 ? 2e-2
+                                          : 0;
     return cr_dtype_is_floating(dtype) && given > own ? given : own;
 }
 

@@ -64,12 +64,12 @@ static bool compile_batch(case_writer *to, batch *b) {
         }
     cr_manual_seed(11);
     if (!make_inputs(b, inputs) || !call_batch(b, inputs, b->input_count, expected, b->output_count)) return false;
-    cr_graph *graph = make_inputs(b, inputs) ? cr_jit_trace_function(call_batch, b, inputs, b->input_count, NULL,
-                                                                     b->output_count, NULL, 0)
-                                             : NULL;
+    cr_graph *graph = make_inputs(b, inputs)
+                          ? cr_jit_trace_function(call_batch, b, inputs, b->input_count, NULL, b->output_count, NULL, 0)
+                          : NULL;
     const case_run run = {inputs, expected};
-    const program_case given = {.graph = graph, .titles = titles, .tolerances = tolerances, .runs = &run, .run_count = 1,
-                                .options = &options};
+    const program_case given = {
+        .graph = graph, .titles = titles, .tolerances = tolerances, .runs = &run, .run_count = 1, .options = &options};
     const bool done = graph && make_inputs(b, inputs) && write_case(to, &given);
     cr_jit_free(graph);
     return done;
@@ -114,7 +114,7 @@ static bool is_chosen(selection *to, const sample *s, const cr_op *op) {
     }
     if (numel > 20000 || s->expects_error || (op->flags & CR_OP_READS_HOST)) return false;
     const int n = to->of_op++;
-    return op->flags & CR_OP_POINTWISE ? n == 0 || n == 5 : n < 10;
+    return op->flags & CR_OP_POINTWISE ? n == 0 || n == 5 : n < 7;
 }
 
 static bool write_sample(const sample *s, void *context) {
@@ -130,7 +130,7 @@ static bool write_sample(const sample *s, void *context) {
     add_to_batch(to, s, outputs, sample_result_count(s, outputs), false);
     for (int i = 0; i < s->input_count; i++)
         gradients += traced_takes_gradient(&s->inputs[i]);
-    if (gradients && !s->no_gradient && row.has_gradient && !row.is_random && to->of_op < 4 &&
+    if (gradients && !s->no_gradient && row.has_gradient && !row.is_random && to->of_op < 3 &&
         !(op->flags & CR_OP_POINTWISE && to->of_op > 1))
         add_to_batch(to, s, outputs, gradients, true);
     return true;
@@ -149,10 +149,12 @@ static bool open_files(case_writer *to) {
 
 static bool close_files(case_writer *to) {
     int c;
-    fprintf(to->cases, "int main(int argc, char **argv) {\n    if (argc != 3 || !(data = fopen(argv[1], \"rb\"))) return 2;\n");
+    fprintf(to->cases,
+            "int main(int argc, char **argv) {\n    if (argc != 3 || !(data = fopen(argv[1], \"rb\"))) return 2;\n");
     for (rewind(to->calls); (c = fgetc(to->calls)) != EOF;)
         fputc(c, to->cases);
-    fprintf(to->cases, "    printf(\"%%lld comparisons of tensors, %%lld elements, %%lld failures\\n\", comparisons, elements, failures);\n"
+    fprintf(to->cases, "    printf(\"%%lld comparisons of tensors, %%lld elements, %%lld failures\\n\", comparisons, "
+                       "elements, failures);\n"
                        "    if (comparisons < atoll(argv[2])) printf(\"fewer than %%s\\n\", argv[2]);\n"
                        "    return failures || comparisons < atoll(argv[2]);\n}\n");
     return !fclose(to->cases) & !fclose(to->data) & !fclose(to->calls);
