@@ -1,6 +1,7 @@
 /* Autograd: the driver, modes, hooks, views and in-place writes, functions of the user's own, checkpoints, deep
  * graphs. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <math.h>
 
@@ -12,17 +13,6 @@ static cr_tensor *leaf(int64_t n, double first) {
 }
 
 static double at(cr_tensor *t, int64_t i) { return cr_at(t, CR_SHAPE(i)); }
-
-static int nothing_is_left(void **state) {
-    (void)state;
-    cr_scope_clear();
-    const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean)
-        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
-                cr_ok() ? "none" : cr_last_error()->message);
-    cr_clear_error();
-    return clean ? 0 : -1;
-}
 
 static void gradients_add_up_over_uses(void **state) {
     (void)state;

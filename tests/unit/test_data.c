@@ -1,5 +1,6 @@
 /* Datasets and samplers: what they give, in which order, and what they refuse. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <math.h>
 
@@ -25,20 +26,6 @@ static int64_t target_of(cr_data_dataset *dataset, int64_t index) {
         if (cr_data_dataset_get(dataset, index, NULL, &sample)) target = cr_item_i64(sample.fields[1]);
     }
     return target;
-}
-
-static int64_t live_bytes;
-static int remember_memory(void **state) {
-    (void)state;
-    live_bytes = cr_memory_stats().live_bytes;
-    return 0;
-}
-static int memory_is_as_before(void **state) {
-    (void)state;
-    cr_scope_clear();
-    assert_cr_ok();
-    assert_int_equal(cr_memory_stats().live_bytes, live_bytes);
-    return 0;
 }
 
 static void a_tensor_dataset_gives_slices(void **state) {

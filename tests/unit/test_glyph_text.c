@@ -1,26 +1,13 @@
 /* The characters of a font's glyphs: single ones, ligatures, what is damaged; and choosing emoji by them.
  * Needs: images */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 #include "vision/glyph_text.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
 static const char emoji_font[] = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf";
-
-static int64_t live_bytes;
-static int remember_memory(void **state) {
-    (void)state;
-    live_bytes = cr_memory_stats().live_bytes;
-    return 0;
-}
-static int memory_is_as_before(void **state) {
-    (void)state;
-    cr_scope_clear();
-    assert_cr_ok();
-    assert_int_equal(cr_memory_stats().live_bytes, live_bytes);
-    return 0;
-}
 
 /* A font being written, in big-endian words. */
 typedef struct font {

@@ -1,20 +1,10 @@
 /* Indexing beyond the samples: large sizes against plain loops, order of writes, ties and NaN, indices that are
  * wrong. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-static int nothing_is_left(void **state) {
-    (void)state;
-    cr_scope_clear();
-    const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean)
-        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
-                cr_ok() ? "none" : cr_last_error()->message);
-    cr_clear_error();
-    return clean ? 0 : -1;
-}
 
 static bool equal(cr_tensor *a, cr_tensor *b) {
     return cr_shape_equal(cr_shape_of(a), cr_shape_of(b)) && (cr_numel(a) == 0 || cr_item(cr_all(cr_eq(a, b))) == 1);

@@ -1,13 +1,8 @@
 /* Layers without tests of their own elsewhere: each is the op of its name with the settings that it was given. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <math.h>
-
-static int nothing_is_left(void **state) {
-    (void)state;
-    cr_scope_clear();
-    return cr_ok() && cr_memory_stats().live_bytes == 0 ? 0 : -1;
-}
 
 static void assert_equal(cr_tensor *given, cr_tensor *expected) {
     assert_cr_ok();

@@ -1,6 +1,7 @@
 /* The loader: batches depend on the seed alone, errors reach the consumer, loops end cleanly at any moment.
  * Labels: threads */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <stdatomic.h>
 #include <time.h>
@@ -31,20 +32,6 @@ static cr_data_dataset *source_new(int64_t count, int64_t broken, int64_t slow) 
     source *self = cr_calloc(1, sizeof *self);
     self->count = count, self->broken = broken, self->slow = slow;
     return cr_data_dataset_new(&source_table, self);
-}
-
-static int64_t live_bytes;
-static int remember_memory(void **state) {
-    (void)state;
-    live_bytes = cr_memory_stats().live_bytes;
-    return 0;
-}
-static int memory_is_as_before(void **state) {
-    (void)state;
-    cr_scope_clear();
-    assert_cr_ok();
-    assert_int_equal(cr_memory_stats().live_bytes, live_bytes);
-    return 0;
 }
 
 /* All that a loader gives from where it stands to the end of epoch `last`, as text that can be compared. */

@@ -1,20 +1,10 @@
 /* Modules: names, state on disk, modes, moving, printing, and the layers' shapes. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 #include "tests/unit/temporary_folder.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-static int nothing_is_left(void **state) {
-    (void)state;
-    cr_scope_clear();
-    const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean)
-        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
-                cr_ok() ? "none" : cr_last_error()->message);
-    cr_clear_error();
-    return clean ? 0 : -1;
-}
 
 static cr_nn_module *small_net(void) {
     return cr_nn_sequential(cr_nn_conv2d(1, 4, 3, .padding = 1), cr_nn_batch_norm2d(4), cr_nn_relu(),

@@ -1,19 +1,9 @@
 /* Optimizers against numbers from PyTorch 1.13, groups, schedules, and state that survives the disk bit for bit. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 #include "tests/unit/temporary_folder.h"
 
 #include <math.h>
-
-static int nothing_is_left(void **state) {
-    (void)state;
-    cr_scope_clear();
-    const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean)
-        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
-                cr_ok() ? "none" : cr_last_error()->message);
-    cr_clear_error();
-    return clean ? 0 : -1;
-}
 
 /* f(w) = Σ k · w² - w³ / 3 over three weights: gradients that change from step to step. */
 static cr_tensor *weights;

@@ -2,6 +2,7 @@
  * Needs: images */
 #include "core/image.h"
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 #include "vision/palette.h"
 
 #include <gif_lib.h>
@@ -10,20 +11,6 @@
 #include <unistd.h>
 
 static char folder[64];
-static int64_t live_bytes;
-static int remember_memory(void **state) {
-    (void)state;
-    live_bytes = cr_memory_stats().live_bytes;
-    return 0;
-}
-static int memory_is_as_before(void **state) {
-    (void)state;
-    cr_scope_clear();
-    assert_cr_ok();
-    assert_int_equal(cr_memory_stats().live_bytes, live_bytes);
-    return 0;
-}
-
 static const char *in_folder(const char *name) {
     static char path[128];
     snprintf(path, sizeof path, "%s/%s", folder, name);

@@ -1,21 +1,11 @@
 /* Random numbers: their distributions against the true ones (fixed seeds, so that a failure is a change), and that they
  * depend on nothing but seed, offset and place. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
-
-static int nothing_is_left(void **state) {
-    (void)state;
-    cr_scope_clear();
-    const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean)
-        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
-                cr_ok() ? "none" : cr_last_error()->message);
-    cr_clear_error();
-    return clean ? 0 : -1;
-}
 
 /* ---------------------------------------------------------------- statistics */
 static int by_value(const void *a, const void *b) {

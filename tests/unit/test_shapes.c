@@ -1,18 +1,8 @@
 /* Shape ops: views share memory, copies between layouts move every element, splits and joins fit together. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <stdlib.h>
-
-static int nothing_is_left(void **state) {
-    (void)state;
-    cr_scope_clear();
-    const bool clean = cr_ok() && cr_memory_stats().live_bytes == 0;
-    if (!clean)
-        fprintf(stderr, "%lld bytes live, error: %s\n", (long long)cr_memory_stats().live_bytes,
-                cr_ok() ? "none" : cr_last_error()->message);
-    cr_clear_error();
-    return clean ? 0 : -1;
-}
 
 static cr_tensor *count_up(cr_dtype dtype, cr_shape shape) {
     int64_t numel;

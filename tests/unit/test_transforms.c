@@ -2,22 +2,9 @@
  * Labels: threads
  * Needs: images */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <math.h>
-
-static int64_t live_bytes;
-static int remember_memory(void **state) {
-    (void)state;
-    live_bytes = cr_memory_stats().live_bytes;
-    return 0;
-}
-static int memory_is_as_before(void **state) {
-    (void)state;
-    cr_scope_clear();
-    assert_cr_ok();
-    assert_int_equal(cr_memory_stats().live_bytes, live_bytes);
-    return 0;
-}
 
 /* [channels, height, width] with 100 c + 10 y + x, which names each pixel's place. */
 static cr_tensor *places(cr_dtype dtype, int64_t channels, int64_t height, int64_t width) {
