@@ -9,4 +9,5 @@
         if (i >= count) return;                                                                                        \
         VALUES_##count_of_operands out[i] = (result)(__VA_ARGS__);                                                     \
     }
-#include "tests/pointwise_everywhere/rows.h"
+#define ATTRIBUTE_NUMBER(i) number_##i
+#include "ops/pointwise_rows.h"

@@ -13,7 +13,8 @@
             VALUES_##count_of_operands out[i] = (result)(__VA_ARGS__);                                                 \
         }                                                                                                              \
     }
-#include "tests/pointwise_everywhere/rows.h"
+#define ATTRIBUTE_NUMBER(i) number_##i
+#include "ops/pointwise_rows.h"
 
 #define LOOPS_ANY(name) {loop_##name##_f32, loop_##name##_f64, loop_##name##_i64}
 #define LOOPS_SIGNED LOOPS_ANY

@@ -5,75 +5,19 @@
 #include "ops/math.h"
 
 /* ---------------------------------------------------------------- loops: loop_add_f32, loop_add_f64, loop_add_i64 */
-#define PASTE_(name, type) loop_##name##_##type
-#define PASTE(name, type)  PASTE_(name, type)
-#define NUMBERS_0
-#define NUMBERS_1(p)                                                                                                   \
-    const T p = ATTRIBUTE(numbers[0]);                                                                                 \
-    (void)p;
-#define NUMBERS_2(p, q)                                                                                                \
-    NUMBERS_1(p) const T q = ATTRIBUTE(numbers[1]);                                                                    \
-    (void)q;
-#define POINTERS_1 const T *const pa = operands[0];
-#define POINTERS_2 POINTERS_1 const T *const pb = operands[1];
-#define POINTERS_3 POINTERS_2 const T *const pc = operands[2];
-#define READ_1                                                                                                         \
-    const T a = pa[i];                                                                                                 \
-    (void)a;
-#define READ_2                                                                                                         \
-    READ_1 const T b = pb[i];                                                                                          \
-    (void)b;
-#define READ_3                                                                                                         \
-    READ_2 const T c = pc[i];                                                                                          \
-    (void)c;
+#define POINTERS_1          const T *const pa = operands[0];
+#define POINTERS_2          POINTERS_1 const T *const pb = operands[1];
+#define POINTERS_3          POINTERS_2 const T *const pc = operands[2];
+#define ATTRIBUTE_NUMBER(i) numbers[i]
 #define LOOP(name, result_type, count_of_operands, numbers_, ...)                                                      \
     static void PASTE(name, CR_T)(const void *const *operands, void *result, const double *numbers, int64_t count) {   \
         result_type *const out = result;                                                                               \
         (void)numbers;                                                                                                 \
         POINTERS_##count_of_operands numbers_ _Pragma("GCC ivdep") for (int64_t i = 0; i < count; i++) {               \
-            READ_##count_of_operands out[i] = (result_type)(__VA_ARGS__);                                              \
+            VALUES_##count_of_operands out[i] = (result_type)(__VA_ARGS__);                                            \
         }                                                                                                              \
     }
-#define LOOP_ANY(name, ...)     LOOP(name, T, __VA_ARGS__)
-#define LOOP_SIGNED(name, ...)  LOOP(name, T, __VA_ARGS__)
-#define LOOP_MASK_A(name, ...)  LOOP(name, T, __VA_ARGS__)
-#define LOOP_MASK_B(name, ...)  LOOP(name, T, __VA_ARGS__)
-#define LOOP_COMPARE(name, ...) LOOP(name, uint8_t, __VA_ARGS__)
-
-#define CR_POINTWISE_1(name, class, saves, ga, ...)                  LOOP_##class(name, 1, NUMBERS_0, __VA_ARGS__)
-#define CR_POINTWISE_1_P(name, p, pd, class, saves, ga, ...)         LOOP_##class(name, 1, NUMBERS_1(p), __VA_ARGS__)
-#define CR_POINTWISE_1_PQ(name, p, pd, q, qd, class, saves, ga, ...) LOOP_##class(name, 1, NUMBERS_2(p, q), __VA_ARGS__)
-#define CR_POINTWISE_2(name, class, saves, ga, gb, ...)              LOOP_##class(name, 2, NUMBERS_0, __VA_ARGS__)
-#define CR_POINTWISE_2_P(name, p, pd, class, saves, ga, gb, ...)     LOOP_##class(name, 2, NUMBERS_1(p), __VA_ARGS__)
-#define CR_POINTWISE_2_PQ(name, p, pd, q, qd, class, saves, ga, gb, ...)                                               \
-    LOOP_##class(name, 2, NUMBERS_2(p, q), __VA_ARGS__)
-#define CR_POINTWISE_3(name, class, saves, ga, gb, gc, ...)          LOOP_##class(name, 3, NUMBERS_0, __VA_ARGS__)
-#define CR_POINTWISE_3_P(name, p, pd, class, saves, ga, gb, gc, ...) LOOP_##class(name, 3, NUMBERS_1(p), __VA_ARGS__)
-
-/* floats: all but INTEGER */
-#define LOOP_REAL(name, ...) LOOP(name, T, __VA_ARGS__)
-#define LOOP_INTEGER(...)
-#define T    float
-#define CR_T f32
-#include <cresset/pointwise.def>
-#undef T
-#undef CR_T
-#define T    double
-#define CR_T f64
-#include <cresset/pointwise.def>
-#undef T
-#undef CR_T
-/* integers: all but REAL */
-#undef LOOP_REAL
-#undef LOOP_INTEGER
-#define LOOP_REAL(...)
-#define LOOP_INTEGER(name, ...) LOOP(name, T, __VA_ARGS__)
-#define T                       int64_t
-#define CR_T                    i64
-#include <cresset/pointwise.def>
-#undef T
-#undef CR_T
-#include <cresset/pointwise_undef.h>
+#include "ops/pointwise_rows.h"
 
 /* ---------------------------------------------------------------- the table of loops */
 #define ROW_ANY(name)                                     {loop_##name##_f32, loop_##name##_f64, loop_##name##_i64},

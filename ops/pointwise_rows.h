@@ -1,14 +1,14 @@
 /* Reads the pointwise table once for each compute type, as LOOP(name, result type, operands, numbers, expression): what
- * that makes of a line (a C++ loop, a CUDA kernel) is for the includer to say. NUMBERS_ and VALUES_ are pieces for
- * it. */
+ * that makes of a line (the CPU's loop, a C++ loop, a CUDA kernel) is for the includer to say, and where an attribute's
+ * ATTRIBUTE_NUMBER(0) and (1) are. NUMBERS_ and VALUES_ are pieces for it. No include guard: each includer wants it anew. */
 #define PASTE_(name, type) loop_##name##_##type
 #define PASTE(name, type)  PASTE_(name, type)
 #define NUMBERS_0
 #define NUMBERS_1(p)                                                                                                   \
-    const T p = ATTRIBUTE(number_0);                                                                                   \
+    const T p = ATTRIBUTE(ATTRIBUTE_NUMBER(0));                                                                        \
     (void)p;
 #define NUMBERS_2(p, q)                                                                                                \
-    NUMBERS_1(p) const T q = ATTRIBUTE(number_1);                                                                      \
+    NUMBERS_1(p) const T q = ATTRIBUTE(ATTRIBUTE_NUMBER(1));                                                           \
     (void)q;
 #define VALUES_1                                                                                                       \
     const T a = pa[i];                                                                                                 \
