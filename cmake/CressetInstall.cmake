@@ -1,4 +1,4 @@
-# make install: both libraries, the headers, two pkg-config files, and the CMake package Cresset.
+# make install: both libraries, the command, the headers, two pkg-config files, and the CMake package Cresset.
 #
 # The shared library hides what it links, so its users need nothing else. The static one is followed by its
 # dependencies: cresset-static.pc and CressetStaticTargets.cmake name them; cresset.pc names them as private.
@@ -9,6 +9,9 @@ install(TARGETS cresset EXPORT CressetTargets LIBRARY DESTINATION ${CMAKE_INSTAL
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS cresset_static EXPORT CressetStaticTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(TARGET cresset_command)
+  install(TARGETS cresset_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h" PATTERN "*.def")
 
 # ---------------------------------------------------------------- pkg-config

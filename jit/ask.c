@@ -66,3 +66,9 @@ char *cr_jit_input_type(const cr_graph *graph, int index) {
 char *cr_jit_output_type(const cr_graph *graph, int index) {
     return within("output", index, cr_jit_output_count(graph)) ? type_of(graph, graph->body.outputs[index]) : NULL;
 }
+bool cr_jit_updates_state(const cr_graph *graph) {
+    bool updates = graph && graph->gradient_count > 0;
+    for (int i = 0; graph && i < graph->state_count; i++)
+        updates = updates || graph->states[i].update != NULL;
+    return updates;
+}

@@ -355,6 +355,9 @@ CR_API cr_generator_state cr_generator_reserve(cr_generator *generator, uint64_t
 /* The four numbers of block `block` of a reserved state. */
 CR_API void cr_philox(cr_generator_state state, uint64_t block, uint32_t numbers[4]);
 
+/* What this build is: pairs such as {"compiler", "gcc 12.2.0"}, {"threads", "OpenMP"}; `count` takes how many. */
+CR_API const cr_text_pair *cr_build_info(int *count);
+
 /* Frees every cache and closes plug-ins. Optional; after it the library may be used again. */
 CR_API void cr_shutdown(void);
 

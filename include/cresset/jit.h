@@ -100,6 +100,8 @@ CR_API const char *cr_jit_state_name(const cr_graph *graph, int index);
 CR_API cr_tensor *cr_jit_state(const cr_graph *graph, int index);
 /* "parameter", "buffer" or "constant". */
 CR_API const char *cr_jit_state_kind(const cr_graph *graph, int index);
+/* True where a run changes state or leaves gradients: such runs must not overlap. */
+CR_API bool cr_jit_updates_state(const cr_graph *graph);
 
 /* Bytes that a run needs for the sizes of `inputs` (NULL: the example's). */
 typedef struct cr_jit_memory {
