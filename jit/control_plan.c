@@ -72,7 +72,7 @@ static bool run_scan(cr_call *call) {
 
 /* Of a plan's call: the dearer way of a condition, one turn of a loop whose turns nobody knows, all turns of a scan. */
 double cr_control_flops(const cr_call *call) {
-    const control *c = call->attributes;
+    const cr_control *c = call->attributes;
     double flops[2] = {0, 0}, bytes;
     for (int b = 0; b < 2 && c->plans[b]; b++)
         for (int i = 0; i < c->plans[b]->step_count; i++) {

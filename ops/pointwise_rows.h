@@ -1,6 +1,6 @@
 /* Reads the pointwise table once for each compute type, as LOOP(name, result type, operands, numbers, expression): what
  * that makes of a line (the CPU's loop, a C++ loop, a CUDA kernel) is for the includer to say, and where an attribute's
- * ATTRIBUTE_NUMBER(0) and (1) are. NUMBERS_ and VALUES_ are pieces for it. No include guard: each includer wants it anew. */
+ * ATTRIBUTE_NUMBER(0) and (1) are. NUMBERS_ and VALUES_ are pieces for it. No include guard: wanted anew. */
 #define PASTE_(name, type) loop_##name##_##type
 #define PASTE(name, type)  PASTE_(name, type)
 #define NUMBERS_0

@@ -218,6 +218,7 @@ CR_API cr_graph *cr_jit_load(const char *path, cr_device device);
 #define CR_JIT_COMPILE_OPTIONS(A, op)                                                                                  \
     A(op, TEXT, name, "model") A(op, TEXT, sizes, NULL) A(op, TEXT, weights, NULL) A(op, BOOL, train, false)
 CR_OPTIONS(jit_compile, CR_JIT_COMPILE_OPTIONS)
+/* False and an error where it fails; whatever stood at `path` stays then. */
 CR_API bool cr_jit_compile_with(cr_graph *graph, const char *path, const cr_jit_compile_options *options);
 #ifndef __cplusplus
 #define cr_jit_compile(graph, ...) cr_jit_compile_((graph), __VA_ARGS__, )
