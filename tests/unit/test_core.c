@@ -508,6 +508,11 @@ static void the_library_can_be_used_after_shutdown(void **state) {
     }
     assert_true(live() <= before);
     assert_non_null(strchr(cr_version(), '.'));
+    int count = 0;
+    const cr_text_pair *info = cr_build_info(&count);
+    assert_in_range(count, 1, 32);
+    for (int i = 0; i < count; i++)
+        assert_true(info[i].key && *info[i].key && info[i].value && *info[i].value);
 }
 
 int main(void) {

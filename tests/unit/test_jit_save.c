@@ -28,6 +28,7 @@ static void a_saved_program_runs_without_its_source(void **state) {
         assert_true(cr_jit_save(graph, in_folder("net.safetensors")));
         char *text = cr_jit_text(graph);
         cr_tensor *expected = cr_jit_forward(graph, more);
+        assert_false(cr_jit_updates_state(graph));
         cr_jit_free(graph);
         cr_nn_free(net);
         cr_graph *loaded = cr_jit_load(in_folder("net.safetensors"), CR_CPU);
@@ -58,6 +59,7 @@ static void state_goes_on_where_it_was_saved(void **state) {
         cr_tensor *count = cr_zeros(CR_F32, CR_SHAPE(3), CR_CPU), *x = cr_ones(CR_F32, CR_SHAPE(3), CR_CPU);
         cr_graph *graph = cr_jit_trace_function(count_up, count, &x, 1, NULL, 1, NULL, 0);
         assert_true(cr_item(cr_sum(cr_jit_forward(graph, x))) == 12); /* the trace counted one */
+        assert_true(cr_jit_updates_state(graph));
         assert_true(cr_jit_save(graph, in_folder("count")));
         cr_graph *first = cr_jit_load(in_folder("count"), CR_CPU), *second = cr_jit_load(in_folder("count"), CR_CPU);
         assert_cr_ok();
