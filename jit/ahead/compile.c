@@ -120,7 +120,7 @@ static char *put_together(cr_ahead *a, const char *weights_name) {
                               a->arena_bytes + a->scratch_bytes + a->changing_bytes + cr_ahead_gradient_bytes(a));
     cr_ahead_add_prelude(&file);
     linked = !steps.failed && steps.at && cr_ahead_link(&file, steps.at);
-    if (linked) cr_ahead_add_weights(&file, a, steps.at);
+    if (linked && a->inline_weights) cr_ahead_add_weights(&file, a, steps.at);
     if (!a->inline_weights) cr_ahead_add_reader(&file, a);
     add_text(&file, &steps);
     cr_ahead_add_functions(&file, a);

@@ -35,6 +35,7 @@ static bool write_block(cr_ahead *a, block *b) {
                 b->plan->graph->body.input_count + 1, b->prefix, cr_plan_result_count(b->plan) + 1);
     place_results(a, b, &head);
     const bool done = cr_ahead_write_steps(a);
+    cr_ahead_add_weights(&a->blocks, a, a->text.at);
     cr_text_add(&a->blocks, "%sstatic void %srun(%s_context *c) {\n%s%s}\n\n", a->text.at ? a->text.at : "", b->prefix,
                 a->name, head.at ? head.at : "", a->run.at ? a->run.at : "");
     a->blocks.failed |= a->text.failed || a->run.failed || head.failed;

@@ -14,18 +14,18 @@ cr_dtype cr_ahead_compute(cr_dtype dtype) {
 
 /* ---------------------------------------------------------------- views */
 static void print_base(const cr_ahead *a, const cr_plan_storage *storage, char *base) {
-    const size_t at = storage->place == CR_PLACE_STATE ? a->state_offsets[storage->index] : storage->offset + a->arena;
+    const size_t at =
+        storage->place == CR_PLACE_STATE && !*a->prefix ? a->state_offsets[storage->index] : storage->offset + a->arena;
     switch (storage->place) {
     case CR_PLACE_ARENA: snprintf(base, CR_AHEAD_BASE, "c->arena + %zu", at); break;
     case CR_PLACE_INPUT: snprintf(base, CR_AHEAD_BASE, "c->%sinputs[%d]", a->prefix, storage->index); break;
     case CR_PLACE_OUTPUT: snprintf(base, CR_AHEAD_BASE, "c->%soutputs[%d]", a->prefix, storage->index); break;
     case CR_PLACE_STATE:
-        if (a->plan->graph->states[storage->index].update)
-            snprintf(base, CR_AHEAD_BASE, "c->states + %zu", at);
-        else if (a->inline_weights)
-            snprintf(base, CR_AHEAD_BASE, "weights_%d", storage->index);
+        if (*a->prefix || (a->inline_weights && !a->plan->graph->states[storage->index].update))
+            snprintf(base, CR_AHEAD_BASE, "%sweights_%d", a->prefix, storage->index); /* a block's are constants */
         else
-            snprintf(base, CR_AHEAD_BASE, "c->weights + %zu", at);
+            snprintf(base, CR_AHEAD_BASE, "c->%s + %zu",
+                     a->plan->graph->states[storage->index].update ? "states" : "weights", at);
         break;
     }
 }

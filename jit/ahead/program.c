@@ -55,8 +55,7 @@ static void add_run_signature(cr_text *file, const cr_ahead *a) {
 }
 
 /* ---------------------------------------------------------------- the head */
-/* Text of the user's that stands in a comment. */
-static void add_comment_text(cr_text *file, const char *text) {
+void cr_ahead_add_comment_text(cr_text *file, const char *text) {
     for (; *text; text++)
         cr_text_add(file, (*text == '*' && text[1] == '/') || (unsigned char)*text < 32 ? "_" : "%c", *text);
 }
@@ -88,12 +87,12 @@ static void add_state_lines(cr_text *file, const cr_ahead *a) {
         cr_text_add(file, " *   ");
         add_shape(file, graph->states[i].value->dtype, &graph->states[i].value->shape);
         cr_text_add(file, " ");
-        add_comment_text(file, graph->states[i].name);
+        cr_ahead_add_comment_text(file, graph->states[i].name);
         cr_text_add(file, "\n");
     }
     for (int i = 0; i < graph->gradient_count; i++) {
         cr_text_add(file, " *   the gradient of ");
-        add_comment_text(file, graph->states[graph->gradients[i].state].name);
+        cr_ahead_add_comment_text(file, graph->states[graph->gradients[i].state].name);
         cr_text_add(file, ", under its name and \".gradient\"\n");
     }
 }
@@ -113,7 +112,7 @@ void cr_ahead_add_head(cr_text *file, const cr_ahead *a, const char *weights_nam
     add_state_lines(file, a);
     if (weights_name) {
         cr_text_add(file, " * The weights are in the file ");
-        add_comment_text(file, weights_name);
+        cr_ahead_add_comment_text(file, weights_name);
         cr_text_add(file, ", which %s_init reads once for all contexts: call it from one thread first.\n", n);
     }
     cr_text_add(file,

@@ -13,7 +13,7 @@ size_t cr_ahead_gradient_bytes(const cr_ahead *a);
 /* ---------------------------------------------------------------- weights.c */
 /* Where each state lies: those that a run changes in the context, the others among the weights. */
 void cr_ahead_place_states(cr_ahead *a, size_t *offsets);
-/* Arrays of the states that `steps`, or a context at its beginning, read. */
+/* Arrays of the states of a->plan that `steps`, or a context at its beginning, read. */
 void cr_ahead_add_weights(cr_text *file, const cr_ahead *a, const char *steps);
 uint64_t cr_ahead_weights_sum(const cr_ahead *a);
 bool cr_ahead_write_weights(const cr_ahead *a, const char *path);
@@ -21,6 +21,8 @@ bool cr_ahead_write_weights(const cr_ahead *a, const char *path);
 /* ---------------------------------------------------------------- program.c */
 /* The comment that says how to use the file; `weights_name` is NULL where they are in it. */
 void cr_ahead_add_head(cr_text *file, const cr_ahead *a, const char *weights_name);
+/* Text of the user's inside of a comment. */
+void cr_ahead_add_comment_text(cr_text *file, const char *text);
 void cr_ahead_add_declarations(cr_text *file, const cr_ahead *a, size_t memory);
 void cr_ahead_add_prelude(cr_text *file);
 /* What reads the weights from their file. */

@@ -9,9 +9,9 @@ size_t cr_ahead_padded(size_t bytes) {
     return (bytes + CR_AHEAD_ALIGNMENT - 1) / CR_AHEAD_ALIGNMENT * CR_AHEAD_ALIGNMENT;
 }
 
-/* States are dense tensors of their own by now. */
-static size_t state_bytes(const cr_state *state) {
-    return (size_t)state->tensor->numel * cr_dtype_size((cr_dtype)state->tensor->dtype);
+/* A state's elements as they lie: from the tensor's first one, as far as its strides reach. */
+static size_t state_bytes(const cr_plan *plan, int state) {
+    return plan->storages[plan->tensors[plan->states[state]].storage].bytes;
 }
 
 size_t cr_ahead_value_bytes(const cr_value *value) {
@@ -35,7 +35,7 @@ void cr_ahead_place_states(cr_ahead *a, size_t *offsets) {
         if (!is_used(a->plan, i)) continue;
         size_t *bytes = graph->states[i].update ? &a->changing_bytes : &a->weight_bytes;
         offsets[i] = *bytes;
-        *bytes += cr_ahead_padded(state_bytes(&graph->states[i]));
+        *bytes += cr_ahead_padded(state_bytes(a->plan, i));
     }
 }
 
@@ -60,31 +60,33 @@ static void add_element(cr_text *file, const void *data, cr_dtype dtype, int64_t
     cr_text_add(file, i % 8 == 7 ? ",\n    " : ", ");
 }
 
-static void add_array(cr_text *file, const cr_state *state, int index) {
+static void add_array(cr_text *file, const cr_plan *plan, int index, const char *prefix) {
+    const cr_state *state = &plan->graph->states[index];
     const cr_dtype dtype = (cr_dtype)state->tensor->dtype;
-    const int64_t numel = state->tensor->numel;
-    const char *type = cr_ahead_type(dtype);
-    cr_text_add(file, "/* %s */\nstatic const %s weights_%d[%lld] = {\n    ", state->name, type, index,
-                (long long)(numel ? numel : 1));
-    for (int64_t i = 0; i < numel; i++)
+    const int64_t count = (int64_t)(state_bytes(plan, index) / cr_dtype_size(dtype));
+    cr_text_add(file, "/* ");
+    cr_ahead_add_comment_text(file, state->name);
+    cr_text_add(file, " */\nstatic const %s %sweights_%d[%lld] = {\n    ", cr_ahead_type(dtype), prefix, index,
+                (long long)(count ? count : 1));
+    for (int64_t i = 0; i < count; i++)
         add_element(file, cr_tensor_address(state->tensor), dtype, i);
-    cr_text_add(file, "%s};\n", numel ? "" : "0");
+    cr_text_add(file, "%s};\n", count ? "" : "0");
 }
 
-/* Whether the steps name the array, or a context begins with it. */
-static bool is_named(const cr_ahead *a, const char *steps, int state) {
-    char name[32];
-    const int length = snprintf(name, sizeof name, "weights_%d", state);
-    if (a->plan->graph->states[state].update) return true;
-    for (const char *at = strstr(steps, name); at; at = strstr(at + 1, name))
+/* Whether the steps name the array. */
+static bool is_named(const char *prefix, const char *steps, int state) {
+    char name[64];
+    const int length = snprintf(name, sizeof name, "%sweights_%d", prefix, state);
+    for (const char *at = steps ? strstr(steps, name) : NULL; at; at = strstr(at + 1, name))
         if (at[length] < '0' || at[length] > '9') return true;
     return false;
 }
 
 void cr_ahead_add_weights(cr_text *file, const cr_ahead *a, const char *steps) {
     const cr_graph *graph = a->plan->graph;
-    for (int i = 0; i < graph->state_count && a->inline_weights; i++)
-        if (is_used(a->plan, i) && is_named(a, steps, i)) add_array(file, &graph->states[i], i);
+    for (int i = 0; i < graph->state_count; i++)
+        if (is_used(a->plan, i) && (graph->states[i].update || is_named(a->prefix, steps, i)))
+            add_array(file, a->plan, i, a->prefix);
 }
 
 /* ---------------------------------------------------------------- the file beside
@@ -96,9 +98,9 @@ static void add_to_sum(uint64_t *sum, const unsigned char *data, size_t bytes) {
 }
 
 /* Adds a state's bytes and their padding to `to` or, without one, to the sum. */
-static void write_padded(cr_file_writer *to, const cr_tensor *t, uint64_t *sum) {
+static void write_padded(cr_file_writer *to, const cr_tensor *t, size_t bytes, uint64_t *sum) {
     static const unsigned char zeros[CR_AHEAD_ALIGNMENT];
-    const size_t bytes = (size_t)t->numel * cr_dtype_size((cr_dtype)t->dtype), rest = cr_ahead_padded(bytes) - bytes;
+    const size_t rest = cr_ahead_padded(bytes) - bytes;
     const unsigned char *data = bytes ? cr_tensor_address(t) : zeros;
     if (to) {
         cr_file_writer_write(to, data, bytes);
@@ -114,7 +116,7 @@ static void write_states(cr_file_writer *to, const cr_ahead *a, uint64_t *sum) {
     for (int changing = 0; changing < 2; changing++)
         for (int i = 0; i < graph->state_count; i++)
             if (is_used(a->plan, i) && (graph->states[i].update != NULL) == changing)
-                write_padded(to, graph->states[i].tensor, sum);
+                write_padded(to, graph->states[i].tensor, state_bytes(a->plan, i), sum);
 }
 
 uint64_t cr_ahead_weights_sum(const cr_ahead *a) {
