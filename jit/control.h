@@ -18,7 +18,8 @@ typedef struct cr_control {
 
 /* Plans for the blocks of a control-flow node, as a kernel and its attributes. The plan that holds the step owns
  * them. */
-double cr_control_flops(const cr_call *call); /* of a plan's call */
 bool cr_control_plan(cr_plan *plan, const cr_graph_node *node, cr_kernel *kernel, const void **attributes);
+/* Arithmetic of such a step's call. */
+double cr_control_flops(const cr_call *call);
 
 #endif
