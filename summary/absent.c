@@ -61,6 +61,11 @@ bool cr_summary_encoded_image(cr_summary_writer *writer, const char *tag, const 
     return ABSENT("summary_encoded_image");
 }
 
+bool cr_summary_graph(cr_summary_writer *writer, const cr_graph *graph) {
+    (void)writer, (void)graph;
+    return ABSENT("summary_graph");
+}
+
 bool cr_summary_hparams(cr_summary_writer *writer, const cr_summary_hparam *hparams, int hparam_count,
                         const cr_summary_value *metrics, int metric_count) {
     (void)writer, (void)hparams, (void)hparam_count, (void)metrics, (void)metric_count;

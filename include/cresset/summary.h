@@ -6,7 +6,7 @@
 #ifndef CRESSET_SUMMARY_H
 #define CRESSET_SUMMARY_H
 
-#include <cresset/core.h>
+#include <cresset/jit.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -72,6 +72,10 @@ CR_API bool cr_summary_images_with(cr_summary_writer *writer, const char *tag, c
 /* An image that is encoded already: PNG, JPEG, or GIF, which TensorBoard plays. */
 CR_API bool cr_summary_encoded_image(cr_summary_writer *writer, const char *tag, const void *data, size_t bytes,
                                      int height, int width, int channels, int64_t step);
+
+/* A graph of cr_jit_trace or cr_jit_load, shown under GRAPHS. Nodes are grouped by the modules that made them, parameters
+ * stand with theirs; edges bear sizes ("?" for one that may differ), and nodes their op's settings. */
+CR_API bool cr_summary_graph(cr_summary_writer *writer, const cr_graph *graph);
 
 /* A hyperparameter is a text, or a number where `text` is NULL. */
 typedef struct cr_summary_hparam {

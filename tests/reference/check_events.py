@@ -186,6 +186,24 @@ def check_hparams(events):
     check("hparams: status", content("session_end_info").session_end_info.status, 1)
 
 
+def check_graph(events):
+    """The net of write_events.c: every node in its module's folder, every edge to a node that is there."""
+    nodes = {node.name: node for node in events.Graph().node}
+    check("graph: nodes", sorted((name, node.op) for name, node in nodes.items()), sorted([
+        ("0/0/weight", "parameter"), ("0/0/bias", "parameter"), ("2/weight", "parameter"), ("2/bias", "parameter"),
+        ("input/image", "input"), ("0/0/convolution", "convolution"), ("0/1/relu", "relu"), ("1/view", "view"),
+        ("2/linear", "linear"), ("output/logits", "output")]))
+    check("graph: convolution's inputs", list(nodes["0/0/convolution"].input),
+          ["input/image", "0/0/weight", "0/0/bias"])
+    check("graph: output", list(nodes["output/logits"].input), ["2/linear"])
+    for name, node in nodes.items():
+        check(f"graph: inputs of {name}", [i for i in node.input if i.split(":")[0] not in nodes], [])
+    shapes = nodes["0/0/convolution"].attr["_output_shapes"].list.shape
+    check("graph: sizes", [[dim.size for dim in shape.dim] for shape in shapes], [[-1, 8, 4, 4]])
+    check("graph: settings", b"paddings=[1]" in nodes["0/0/convolution"].attr["settings"].s, True)
+    check("graph: producer", events.Graph().versions.producer, 22)
+
+
 def check_records(folder):
     """The raw records: the version first, times that do not go back, and no unread byte (a bad CRC ends the reading)."""
     (path,) = glob.glob(str(folder / "events.out.tfevents.*"))
@@ -209,6 +227,7 @@ def main():
         check_images(folder, events)
         check_texts(events)
         check_hparams(events)
+        check_graph(events)
         check_records(folder)
     for failure in failures[:20]:
         print(failure)

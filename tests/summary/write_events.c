@@ -112,6 +112,19 @@ static void write_rest(cr_summary_writer *writer) {
                        (cr_summary_value[]){{"hparam/accuracy", 0.75}}, 1);
 }
 
+/* A traced net, for the graph to be read back. */
+static void write_graph(cr_summary_writer *writer) {
+    cr_nn_module *net = cr_nn_eval(cr_nn_sequential(cr_nn_sequential(cr_nn_conv2d(3, 8, 3, .padding = 1), cr_nn_relu()),
+                                                    cr_nn_flatten(), cr_nn_linear(8 * 16, 10)));
+    CR_SCOPE {
+        cr_graph *graph = cr_jit_trace(net, cr_zeros(CR_F32, CR_SHAPE(2, 3, 4, 4), CR_CPU), .dynamic_batch = true,
+                                       .input_names = "image", .output_names = "logits");
+        cr_summary_graph(writer, graph);
+        cr_jit_free(graph);
+    }
+    cr_nn_free(net);
+}
+
 int main(int count, char **arguments) {
     if (count != 2) {
         fprintf(stderr, "usage: %s FOLDER\n", arguments[0]);
@@ -123,6 +136,7 @@ int main(int count, char **arguments) {
     write_histograms(writer, arguments[1]);
     write_images(writer, arguments[1]);
     write_rest(writer);
+    write_graph(writer);
     cr_summary_close(writer);
     cr_generator_free(generator);
     return cr_report(stderr);

@@ -411,6 +411,37 @@ static void bad_input_is_named(void **state) {
     assert_true(cr_summary_close(writer));
 }
 
+/* Three equal nodes in a row, and a state that has the name that the second one would get. */
+static cr_graph *row_of_nodes(void) {
+    return cr_jit_parse("cresset graph 1\nparameter %0 f32[4] \"relu_1\"\ninput %1 f32[4] \"x\"\n"
+                        "%2 f32[4] = add(%1, %0)\n%3 f32[4] = relu(%2)\n%4 f32[4] = relu(%3)\n%5 f32[4] = relu(%4)\n"
+                        "output %5 \"y\"\n");
+}
+
+static void nodes_of_a_graph_have_names_of_their_own(void **state) {
+    (void)state;
+    static const char *const names[] = {"relu_1", "input/x", "add", "relu", "relu_2", "relu_3", "output/y"};
+    cr_graph *graph = row_of_nodes();
+    cr_summary_writer *writer = cr_summary_writer_open(folder);
+    assert_true(cr_summary_graph(writer, graph));
+    assert_true(cr_summary_flush(writer));
+    read_records(cr_summary_writer_path(writer));
+    const ProtobufCBinaryData *packed = &all.events[1]->graph_def;
+    Cr__GraphDef *read = cr__graph_def__unpack(NULL, packed->len, packed->data);
+    assert_int_equal(read->n_node, 7);
+    for (int i = 0; i < 7; i++)
+        assert_string_equal(read->node[i]->name, names[i]);
+    assert_string_equal(read->node[5]->input[0], "relu_2");
+    cr__graph_def__free_unpacked(read, NULL);
+    free_records();
+    assert_false(cr_summary_graph(writer, NULL));
+    assert_cr_error(CR_ERROR_ARGUMENT, "graph is NULL");
+    assert_false(cr_summary_graph(NULL, graph));
+    assert_cr_error(CR_ERROR_ARGUMENT, "writer is NULL");
+    assert_true(cr_summary_close(writer));
+    cr_jit_free(graph);
+}
+
 static void write_everything(void) {
     CR_SCOPE {
         cr_tensor *t = cr_empty(CR_U8, CR_SHAPE(3, 1, 4, 5), CR_CPU);
@@ -421,6 +452,9 @@ static void write_everything(void) {
         cr_summary_images(writer, "a", t, 0);
         cr_summary_text(writer, "a", "b", 0);
         cr_summary_hparams(writer, &(cr_summary_hparam){"lr", NULL, 1}, 1, &(cr_summary_value){"m", 1}, 1);
+        cr_graph *graph = row_of_nodes();
+        cr_summary_graph(writer, graph);
+        cr_jit_free(graph);
         cr_summary_close(writer);
     }
 }
@@ -455,6 +489,7 @@ int main(void) {
         cmocka_unit_test(scalars_of_one_chart_are_runs_of_their_own),
         cmocka_unit_test(threads_may_share_a_writer),
         cmocka_unit_test(bad_input_is_named),
+        cmocka_unit_test(nodes_of_a_graph_have_names_of_their_own),
         cmocka_unit_test(each_failing_allocation_is_an_error_without_a_leak),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
