@@ -14,7 +14,7 @@ typedef struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 } command;
 
-extern const command command_info, command_inspect, command_run, command_bench;
+extern const command command_info, command_inspect, command_run, command_bench, command_compile;
 
 /* ---------------------------------------------------------------- options */
 enum { LIST_MOST = 64 };
@@ -36,6 +36,7 @@ typedef struct option_row {
     option_kind kind;
     void *place;
     double least, most;
+    char letter; /* -o for --output; 0: none */
 } option_row;
 
 /* Reads the options of `self`, and one word that is no option into `operand` (NULL: there may be none; named

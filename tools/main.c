@@ -7,11 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static const command *const commands[] = {&command_info, &command_inspect, &command_run, &command_bench};
+static const command *const commands[] = {&command_info, &command_inspect, &command_run, &command_bench,
+                                        &command_compile};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int print_help(void) {
-    printf("Looks at, runs and measures programs that cr_jit_save has saved.\n\n"
+    printf("Looks at, runs, measures and compiles programs that cr_jit_save has saved.\n\n"
            "usage: cresset COMMAND [options]\n\n");
     for (int i = 0; i < COMMANDS; i++)
         printf("  %-9s %s\n", commands[i]->name, commands[i]->line);

@@ -66,10 +66,16 @@ static int take(const command *self, const option_row *row, const char *text) {
 int read_options(const command *self, int argc, char **argv, const option_row *rows, int count, const char **operand,
                  const char *operand_name) {
     struct option names[ROWS_MOST + 2] = {{"help", no_argument, NULL, 'h'}};
-    for (int i = 0; i < count && i < ROWS_MOST; i++)
+    char letters[2 * ROWS_MOST + 3] = ":h";
+    for (int i = 0; i < count && i < ROWS_MOST; i++) {
+        const char letter[] = {rows[i].letter, rows[i].kind != OPTION_FLAG ? ':' : 0, 0};
         names[1 + i] = (struct option){rows[i].name, rows[i].kind != OPTION_FLAG, NULL, FIRST_ROW + i};
+        strcat(letters, letter);
+    }
     opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, ":h", names, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, letters, names, NULL)) != -1;) {
+        for (int i = 0; i < count && i < ROWS_MOST && c != 'h' && c != ':' && c != '?'; i++)
+            if (c == rows[i].letter) c = FIRST_ROW + i;
         if (c == 'h') return fputs(self->help, stdout), 0;
         if (c == ':') return bad_usage(self, "%s needs a value", argv[optind - 1]);
         if (c == '?') return bad_usage(self, "cannot read %s", argv[optind - 1]);

@@ -38,7 +38,7 @@ fails() {
 # ---------------------------------------------------------------- help
 expect 0 --help
 cp out commands
-for name in info inspect run bench; do
+for name in info inspect run bench compile; do
     grep -q "^  $name " commands || fail "cresset --help does not name $name"
     "$command" $name --help >help 2>err || fail "cresset $name --help: exit status $?"
     grep -q "^usage: cresset $name" help && grep -q "^examples:" help || fail "cresset $name --help teaches nothing"
@@ -60,6 +60,40 @@ CR_CC=none CR_CACHE_DIR=/some/place expect 0 info --json
 json 'j["kernel cache"] == "/some/place" and "CR_CC=none" in j["kernel compiler"]'
 OMP_NUM_THREADS=3 expect 0 info --json
 json 'j["threads in use"] == 3'
+
+# ---------------------------------------------------------------- compile
+expect 0 compile classifier.safetensors -o classifier.c --name classify --size batch=2
+[ ! -s out ] && [ ! -s err ] || fail "cresset compile says something where all is well"
+cat >classify_zeros.c <<'END'
+#define classify_DECLARATIONS_ONLY
+#include "classifier.c"
+#include <stdio.h>
+int main(void) {
+    static classify_context context;
+    static float image[2 * 3 * 16 * 16], scores[2 * 10];
+    if (classify_init(&context) || classify_run(&context, image, scores)) return 1;
+    for (int i = 0; i < 20; i++)
+        printf("%.5f\n", (double)scores[i]);
+    return scores[0] != scores[0];
+}
+END
+if command -v cc >/dev/null; then
+    cc -std=c99 -Wall -Wextra -Werror -pedantic -O1 classifier.c classify_zeros.c -o classify_zeros -lm >out 2>err &&
+        ./classify_zeros >out || fail "the compiled program does not compile or run"
+    [ "$(sort -u out | wc -l)" -gt 5 ] && [ "$(wc -l <out)" -eq 20 ] || fail "the compiled program gives no scores"
+fi
+cp classifier.c before.c
+expect 0 compile classifier.safetensors --output classifier.c --name classify --size batch=2
+cmp -s classifier.c before.c || fail "the same program gives another text"
+expect 0 compile classifier.safetensors -o beside.c --weights file
+[ -s beside.weights ] && [ "$(stat -c %s beside.c)" -lt "$(stat -c %s classifier.c)" ] || fail "no file of weights"
+refuses "-o FILE.c is missing" compile classifier.safetensors
+refuses "PROGRAM is missing" compile -o a.c
+refuses "--weights is" compile classifier.safetensors -o a.c --weights none
+refuses 'there is no "time"' compile classifier.safetensors -o a.c --size time=3
+fails "not a C identifier" compile classifier.safetensors -o a.c --name 2go
+fails "nowhere" compile classifier.safetensors -o nowhere/a.c
+fails "nothing.safetensors" compile nothing.safetensors -o a.c
 
 # ---------------------------------------------------------------- inspect
 expect 0 inspect classifier.safetensors --size batch=8 --gflops 100 --gbps 10
@@ -130,7 +164,7 @@ expect 0 bench counter.safetensors --runs 2
 # ---------------------------------------------------------------- bad usage
 refuses "a command is missing"
 refuses "there is no command frobnicate" frobnicate
-for name in info inspect run bench; do
+for name in info inspect run bench compile; do
     refuses "cannot read --nothing" $name --nothing
     [ $name = info ] || refuses "PROGRAM is missing" $name
 done
