@@ -36,6 +36,7 @@ static const char *const flags[] = {"-x",
                                     "-ffp-contract=off",
                                     "-fno-math-errno",
                                     "-fno-trapping-math",
+                                    "-fno-thread-jumps",
                                     "-fwrapv"};
 static const char *const flags_avx2[] = {"-mavx2", "-mfma", "-mf16c", "-mbmi2"};
 static const char *const flags_avx512[] = {"-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",

@@ -108,23 +108,28 @@ CR_MATH float cr_exp_part_f32(float r) {
     return cr_fma_f32(p, r * r, r);
 }
 
+/* x within [low, high]; NaN stays. */
+CR_MATH float cr_clamp_f32(float x, float low, float high) {
+    const float above = low > x ? low : x;
+    return high < above ? high : above;
+}
+
 /* e^x 2^shift = 2^(n + shift) · e^r with |r| <= ln2 / 2; the power of 2 in two factors, so that results below 2^-126
- * and near 2^128 come out right. */
+ * and near 2^128 come out right. n stands in the last bits of 1.5 · 2^23 + n. */
 CR_MATH float cr_exp_shifted_f32(float x, int32_t shift) {
-    const float bounded = x > 90.0f ? 90.0f : x < -104.0f ? -104.0f : x;
-    const float n = cr_nearest_f32(bounded * 1.44269504088896341f);
-    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, n)) + 1.0f;
-    const int32_t exponent = (int32_t)n + shift, half = exponent >> 1;
+    const float bounded = cr_clamp_f32(x, -104.0f, 90.0f);
+    const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12582912.0f);
+    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, turned - 12582912.0f)) + 1.0f;
+    const int32_t exponent = (int32_t)(cr_bits_from_f32(turned) - 0x4b400000u) + shift, half = exponent >> 1;
     const float scale1 = cr_bits_to_f32((uint32_t)(half + 127) << 23);
     const float scale2 = cr_bits_to_f32((uint32_t)(exponent - half + 127) << 23);
-    const float result = p * scale1 * scale2;
-    return x != x ? x : result;
+    return p * scale1 * scale2;
 }
 CR_MATH float cr_exp_f32(float x) { return cr_exp_shifted_f32(x, 0); }
 
 /* 2^x = 2^n · e^(r ln2) with |r| <= 1/2. */
 CR_MATH float cr_exp2_f32(float x) {
-    const float bounded = x > 129.0f ? 129.0f : x < -151.0f ? -151.0f : x;
+    const float bounded = cr_clamp_f32(x, -151.0f, 129.0f);
     const float n = cr_nearest_f32(bounded);
     const float p = cr_exp_part_f32((bounded - n) * 0.693147180559945309f) + 1.0f;
     const int32_t exponent = (int32_t)n, half = exponent >> 1;
@@ -136,7 +141,7 @@ CR_MATH float cr_exp2_f32(float x) {
 
 /* e^x - 1 = 2 (t (e^r - 1) + (t - 1/2)) with t = 2^(n - 1), which is finite up to n = 128. */
 CR_MATH float cr_expm1_f32(float x) {
-    const float bounded = x > 89.0f ? 89.0f : x < -18.0f ? -18.0f : x;
+    const float bounded = cr_clamp_f32(x, -18.0f, 89.0f);
     const float n = cr_nearest_f32(bounded * 1.44269504088896341f);
     const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, n));
     const float t = cr_bits_to_f32((uint32_t)((int32_t)n + 126) << 23);
@@ -201,17 +206,14 @@ CR_MATH float cr_log1p_f32(float x) {
     return u == 1.0f ? x : u > 0.0f && u < INFINITY ? log_u + lost / u : log_u;
 }
 
-/* tanh: an odd polynomial below 0.625, 1 - 2 / (e^2|x| + 1) above. */
+/* tanh = (e^2|x| - 1) / (e^2|x| + 1), with e^2|x| = s + s (e^r - 1) and s = 2^n, so that s - 1 and s + 1 are exact and
+ * nothing cancels near 0. 1.5 · 2^23 + 127 + n has in its last bits what the exponent of s is. */
 CR_MATH float cr_tanh_f32(float x) {
-    const float magnitude = fabsf(x), z = x * x;
-    float p = -5.70498872745e-3f;
-    p = cr_fma_f32(p, z, 2.06390887954e-2f);
-    p = cr_fma_f32(p, z, -5.37397155531e-2f);
-    p = cr_fma_f32(p, z, 1.33314422036e-1f);
-    p = cr_fma_f32(p, z, -3.33332819422e-1f);
-    const float small = cr_fma_f32(p * z, x, x);
-    const float large = 1.0f - 2.0f / (cr_exp_f32(2.0f * magnitude) + 1.0f);
-    return copysignf(magnitude < 0.625f ? small : large, x); /* also for -0 */
+    const float twice = fabsf(x + x), bounded = twice > 18.2f ? 18.2f : twice;
+    const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12583039.0f);
+    const float s = cr_bits_to_f32(cr_bits_from_f32(turned) << 23);
+    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, turned - 12583039.0f));
+    return copysignf(cr_fma_f32(s, p, s - 1.0f) / cr_fma_f32(s, p, s + 1.0f), x); /* also for -0 */
 }
 /* (e^x ∓ e^-x) / 2 from half of e^|x|, which is finite where the result is; sinh below 1 an odd polynomial. */
 CR_MATH float cr_sinh_f32(float x) {
@@ -224,10 +226,13 @@ CR_MATH float cr_cosh_f32(float x) {
     const float half = cr_exp_shifted_f32(fabsf(x), -1);
     return half + 0.25f / half;
 }
-/* 1 / (1 + e^-x) on either side of 0 from e^-|x|, which never overflows. */
+/* 1 / (1 + e^-x) = s / (1 + s + (e^r - 1)) with e^-x = e^r / s and s = 2^n, which is 2^-24 times a normal number down
+ * to the smallest denormal; 1 + s is exact where it matters. */
 CR_MATH float cr_sigmoid_f32(float x) {
-    const float e = cr_exp_f32(-fabsf(x));
-    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+    const float bounded = cr_clamp_f32(x, -104.0f, 18.0f);
+    const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12583063.0f); /* 1.5 · 2^23 + 127 + 24 + n */
+    const float s = cr_bits_to_f32(cr_bits_from_f32(turned) << 23) * 0x1p-24f;
+    return s / ((1.0f + s) + cr_exp_part_f32(cr_exp_rest_f32(-bounded, 12583063.0f - turned)));
 }
 CR_MATH double cr_sigmoid_f64(double x) {
     const double e = exp(-fabs(x));
