@@ -48,6 +48,7 @@ static void train(training *t) {
     cr_progress_close(bar);
     if (cr_ok() && t->step % t->options->show != 0) training_show(t);
     if (cr_ok()) training_draw_course(t);
+    if (cr_ok()) training_export(t);
 }
 
 int main(int argc, char **argv) {
@@ -70,6 +71,7 @@ int main(int argc, char **argv) {
         const cr_memory_stats_t memory = cr_memory_stats();
         printf("%s after %lld steps: look at samples.gif and losses.png in %s%s\n", stopped ? "stopped" : "done",
                (long long)t.step, o.out, stopped ? "; --resume goes on from here" : "");
+        printf("drawn last by generator-program.safetensors, which examples/production runs without this source\n");
         printf("memory: %.0f MB at most, %lld bytes at the end\n", (double)memory.peak_bytes / 1e6,
                (long long)memory.live_bytes);
     }

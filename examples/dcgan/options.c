@@ -29,10 +29,12 @@ static const char help[] =
     "  --out FOLDER      where everything is written (default runs/dcgan)\n"
     "  --resume          go on from the newest checkpoint in FOLDER\n"
     "\n"
-    "It leaves samples-STEP.png, samples.gif, losses.png, generator.safetensors, a checkpoint for each of the last "
+    "It leaves samples-STEP.png, samples.gif, losses.png, generator.safetensors, generator-program.safetensors (the "
+    "traced generator), samples-from-program.png (drawn by what was loaded from it), a checkpoint for each of the last "
     "three\n"
     "epochs, and TensorBoard events. Ctrl-C saves and ends; --resume then continues as if nothing had happened.\n"
-    "Under SageMaker, SM_CHANNEL_TRAINING, SM_OUTPUT_DATA_DIR, SM_MODEL_DIR (for generator.safetensors) and "
+    "Under SageMaker, SM_CHANNEL_TRAINING, SM_OUTPUT_DATA_DIR, SM_MODEL_DIR (for generator.safetensors and "
+    "generator-program.safetensors) and "
     "SM_HP_EPOCHS,\n"
     "SM_HP_BATCH, SM_HP_IMAGE_SIZE, … are the defaults.\n";
 

@@ -31,5 +31,8 @@ bool emoji_is_drawn_large(const uint32_t *characters, int count);
 bool training_show(training *t);
 /* The course of the run: samples.gif and losses.png. */
 bool training_draw_course(training *t);
+/* The painter as generator-program.safetensors, for examples/production; and the last grid once more, drawn by what was
+ * loaded from that file: samples-from-program.png. */
+bool training_export(training *t);
 
 #endif

@@ -1,9 +1,10 @@
 #!/bin/sh
 # A few steps of the demo on images made here: its files, Ctrl-C and resumption to the bit, SageMaker's variables, a broken
 # image, bad usage, a folder that cannot be written, a full disk.
-# usage: check_dcgan.sh PROGRAM
+# usage: check_dcgan.sh PROGRAM PRODUCTION
 set -eu
 program=$1
+production=$2
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 fail() { echo "$1"; cat "$folder/log"; exit 1; }
@@ -36,10 +37,20 @@ for name in samples-000050.png samples-000100.png samples-000120.png samples.gif
     checkpoint-0028.safetensors checkpoint-0029.safetensors checkpoint-0030.safetensors; do
     test -s "$folder/whole/$name" || fail "no $name"
 done
+for name in generator-program.safetensors samples-from-program.png; do
+    test -s "$folder/whole/$name" || fail "no $name"
+done
 test ! -e "$folder/whole/checkpoint-0027.safetensors" || fail "old checkpoints are not removed"
 test "$(head -c 4 "$folder/whole/samples-000050.png" | tail -c 3)" = PNG
 test "$(head -c 3 "$folder/whole/samples.gif")" = GIF
 ls "$folder/whole" | grep -q '^events.out.tfevents'
+
+# The program draws without the model's source, and says what is wrong with its arguments.
+"$production" "$folder/whole/generator-program.safetensors" "$folder/drawn.png" 7 >"$folder/log" 2>&1 || fail "production failed"
+test "$(head -c 4 "$folder/drawn.png" | tail -c 3)" = PNG
+! "$production" "$folder/whole/generator.safetensors" "$folder/no.png" >"$folder/log" 2>&1 || fail "production ran weights"
+says 'holds tensors but no program'
+test ! -e "$folder/no.png"
 
 # Ctrl-C (not at once: in the middle of an epoch, after a picture); then --resume ends in the same bits.
 "$program" --features 2 --latent 4 --batch 4 $images --out "$folder/parts" --epochs 30 --show 50 >"$folder/log" 2>&1 &
