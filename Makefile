@@ -20,7 +20,7 @@ all: ## Build the library, the examples, the tests and the benchmarks
 demo: ## Install what is missing, build, and teach a DCGAN to draw emoji (about four minutes on two cores)
 	@scripts/setup build
 	@$(MAKE) --no-print-directory all
-	GOMP_SPINCOUNT=$${GOMP_SPINCOUNT-100000} $(BUILD)/examples/dcgan/dcgan
+	$(BUILD)/examples/dcgan/dcgan
 
 test: ## Install what is missing, build, and run every test
 	@scripts/setup test

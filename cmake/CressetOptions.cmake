@@ -3,7 +3,7 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug, RelWithDebInfo" FORCE)
 endif()
 
-option(CRESSET_OPENMP "Threads through OpenMP (off: POSIX threads started for each operation)" ON)
+option(CRESSET_OPENMP "Threads of OpenMP in place of the library's own, for programs that share them" OFF)
 option(CRESSET_IMAGES "Image files through stb, GIF through giflib, .gz through zlib" ON)
 option(CRESSET_SUMMARY "TensorBoard event files through protobuf-c" ON)
 option(CRESSET_BUILD_TOOLS "Build the command cresset" ${PROJECT_IS_TOP_LEVEL})

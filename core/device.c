@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "core/device.h"
 #include "core/allocator.h"
+#include "core/pool.h"
 #include "core/thread.h"
 
 #include <dlfcn.h>
@@ -202,6 +203,7 @@ bool cr_device_synchronize(cr_device device) {
 
 void cr_shutdown(void) {
     cr_scope_clear();
+    cr_pool_shutdown();
     cr_memory_trim();
     pthread_mutex_lock(&plugin_lock);
     for (int type = 1; type < CR_DEVICE_TYPE_COUNT; type++) {

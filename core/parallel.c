@@ -1,9 +1,9 @@
-/* Parallel-for over OpenMP (or POSIX threads where OpenMP is left out), and the number of threads. */
+/* Parallel-for over the library's own threads (or OpenMP's, where that was asked for), and the number of threads. */
 #define _GNU_SOURCE
 #include "core/parallel.h"
+#include "core/pool.h"
 #include "core/thread.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -12,6 +12,8 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
+enum { PARTS_PER_THREAD = 4 }; /* so that who is done first can take from the others */
 
 static atomic_int thread_count; /* 0: not yet found out */
 
@@ -70,58 +72,31 @@ void cr_thread_set_num_threads(int count) { cr_thread_self()->num_threads = coun
 typedef struct range_job {
     void (*body)(void *context, int64_t begin, int64_t end);
     void *context;
-    int64_t begin, end;
+    int64_t count;
+    int parts;
 } range_job;
 
-static void run_range(const range_job *job) {
+/* The index-th of `parts` near-equal ranges. */
+static void run_part(void *context, int index) {
+    const range_job *job = context;
+    const int64_t base = job->count / job->parts, extra = job->count % job->parts;
+    const int64_t begin = index * base + (index < extra ? index : extra);
     cr_thread *thread = cr_thread_self();
     const bool outer = thread->in_parallel;
     thread->in_parallel = true;
-    job->body(job->context, job->begin, job->end);
+    job->body(job->context, begin, begin + base + (index < extra ? 1 : 0));
     thread->in_parallel = outer;
 }
 
-/* The index-th of `parts` near-equal ranges. */
-static range_job part_of(const range_job *whole, int64_t index, int64_t parts) {
-    const int64_t count = whole->end, base = count / parts, extra = count % parts;
-    range_job part = *whole;
-    part.begin = index * base + (index < extra ? index : extra);
-    part.end = part.begin + base + (index < extra ? 1 : 0);
-    return part;
-}
-
 #ifdef _OPENMP
-static void run_parts(const range_job *whole, int parts) {
-#pragma omp parallel num_threads(parts)
-    {
-        const int team = omp_get_num_threads(); /* may be fewer than asked for */
-        for (int index = omp_get_thread_num(); index < parts; index += team) {
-            const range_job part = part_of(whole, index, parts);
-            run_range(&part);
-        }
-    }
+static void run_parts(range_job *job, int threads) {
+    if (threads > job->parts) threads = job->parts;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int index = 0; index < job->parts; index++)
+        run_part(job, index);
 }
 #else
-static void *run_on_thread(void *job) {
-    run_range(job);
-    return NULL;
-}
-
-static void run_parts(const range_job *whole, int parts) {
-    enum { MOST = 64 };
-    pthread_t threads[MOST];
-    range_job jobs[MOST];
-    bool started[MOST] = {false};
-    if (parts > MOST) parts = MOST;
-    for (int i = 0; i < parts; i++) {
-        jobs[i] = part_of(whole, i, parts);
-        if (i > 0) started[i] = pthread_create(&threads[i], NULL, run_on_thread, &jobs[i]) == 0;
-    }
-    for (int i = 0; i < parts; i++)
-        if (!started[i]) run_range(&jobs[i]);
-    for (int i = 1; i < parts; i++)
-        if (started[i]) pthread_join(threads[i], NULL);
-}
+static void run_parts(range_job *job, int threads) { cr_pool_run(job->parts, threads, run_part, job); }
 #endif
 
 void cr_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
@@ -134,6 +109,7 @@ void cr_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, i
         return;
     }
     const int64_t useful = (count + grain - 1) / grain;
-    const range_job whole = {body, context, 0, count};
-    run_parts(&whole, useful < threads ? (int)useful : threads);
+    const int64_t wanted = (int64_t)threads * PARTS_PER_THREAD, most = wanted < CR_POOL_PARTS ? wanted : CR_POOL_PARTS;
+    range_job job = {body, context, count, (int)(useful < most ? useful : most)};
+    run_parts(&job, threads);
 }
