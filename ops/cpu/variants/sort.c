@@ -7,7 +7,6 @@
 #include "ops/indexing.h"
 #include "ops/math.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 enum { CHUNK = 256, SHORT = 16, ROOM = 64 };
@@ -18,10 +17,10 @@ typedef struct sort_job {
     cr_dtype dtype;
     bool descending;
     int64_t length, kept, inner; /* of a line; of its sorted elements; between its elements */
-    int64_t room;                /* items in one of a thread's two buffers */
+    int64_t lines, slots;        /* slots: threads that share the lines out */
+    int64_t room;                /* items in one of a slot's two buffers */
     char *scratch, *values;      /* values: NULL where only places are wanted */
     int64_t *indices;
-    atomic_int slots_taken;
 } sort_job;
 
 static inline void move_element(const sort_job *job, int64_t to, const char *line, int64_t from) {
@@ -122,13 +121,15 @@ static bool run_sort(cr_call *call, int dim, bool descending, cr_tensor *values,
     if (job.length > UINT32_MAX)
         return cr_fail_call(call, CR_ERROR_UNSUPPORTED, "lines of more than 2^32 - 1 elements");
     const bool is_wide = job.bytes == 8;
-    const int64_t lines = input->numel / job.length, threads = cr_num_threads() < lines ? cr_num_threads() : lines;
+    job.lines = input->numel / job.length;
+    const bool is_short = job.lines * job.length < CR_GRAIN_ELEMENTS / 8;
+    job.slots = is_short ? 1 : cr_num_threads() < job.lines ? cr_num_threads() : job.lines;
     job.room = job.kept == job.length ? job.length : job.kept * 2 > ROOM ? job.kept * 2 : ROOM;
     const int64_t item_bytes = is_wide ? (int64_t)sizeof(wide_item) : (int64_t)sizeof(uint64_t);
-    cr_tensor *scratch = cr_empty(CR_U8, CR_SHAPE(2 * threads * job.room, item_bytes), CR_CPU);
+    cr_tensor *scratch = cr_empty(CR_U8, CR_SHAPE(2 * job.slots * job.room, item_bytes), CR_CPU);
     if (!scratch) return false;
     job.scratch = cr_tensor_address(scratch);
-    cr_parallel_for(lines, CR_GRAIN_ELEMENTS / 8 / job.length, is_wide ? sort_lines_64 : sort_lines_32, &job);
+    cr_parallel_for(job.slots, 1, is_wide ? sort_slots_64 : sort_slots_32, &job);
     return true;
 }
 

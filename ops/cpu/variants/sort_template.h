@@ -152,20 +152,25 @@ static ITEM *SORT_NAME(best_of_line)(const sort_job *job, const char *line, ITEM
     return SORT_NAME(sort_items)(items, other, job->kept);
 }
 
-static void SORT_NAME(sort_lines)(void *context, int64_t begin, int64_t end) {
-    sort_job *job = context;
-    const int slot = atomic_fetch_add(&job->slots_taken, 1);
-    ITEM *items = (ITEM *)(void *)job->scratch + (int64_t)slot * 2 * job->room, *other = items + job->room;
-    for (int64_t line = begin; line < end; line++) {
-        const int64_t outer = line / job->inner, column = line % job->inner;
-        const char *source = job->source + (size_t)(outer * job->length * job->inner + column) * job->bytes;
-        const ITEM *sorted = SORT_NAME(best_of_line)(job, source, items, other);
-        const int64_t target = outer * job->kept * job->inner + column;
-        for (int64_t i = 0; i < job->kept; i++) {
-            const int64_t index = (int64_t)(uint32_t)sorted[i];
-            job->indices[target + i * job->inner] = index;
-            if (job->values) move_element(job, target + i * job->inner, source, index * job->inner);
-        }
+static void SORT_NAME(sort_line)(const sort_job *job, int64_t line, ITEM *items, ITEM *other) {
+    const int64_t outer = line / job->inner, column = line % job->inner;
+    const char *source = job->source + (size_t)(outer * job->length * job->inner + column) * job->bytes;
+    const ITEM *sorted = SORT_NAME(best_of_line)(job, source, items, other);
+    const int64_t target = outer * job->kept * job->inner + column;
+    for (int64_t i = 0; i < job->kept; i++) {
+        const int64_t index = (int64_t)(uint32_t)sorted[i];
+        job->indices[target + i * job->inner] = index;
+        if (job->values) move_element(job, target + i * job->inner, source, index * job->inner);
+    }
+}
+
+/* Each slot has a share of the lines, and room to sort one. */
+static void SORT_NAME(sort_slots)(void *context, int64_t begin, int64_t end) {
+    const sort_job *job = context;
+    for (int64_t slot = begin; slot < end; slot++) {
+        ITEM *items = (ITEM *)(void *)job->scratch + slot * 2 * job->room;
+        for (int64_t line = slot * job->lines / job->slots; line < (slot + 1) * job->lines / job->slots; line++)
+            SORT_NAME(sort_line)(job, line, items, items + job->room);
     }
 }
 
