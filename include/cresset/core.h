@@ -330,7 +330,8 @@ CR_API int cr_num_threads(void);
 CR_API bool cr_set_num_threads(int count);
 /* "avx512", "avx2", "baseline": the kernels in use; the variable CR_CPU chooses a lower one at start. */
 CR_API const char *cr_cpu_capability(void);
-/* Calls body(context, begin, end) over disjoint ranges of 0 … count-1, in parallel where count > grain. */
+/* Calls body(context, begin, end) over disjoint ranges of 0 … count-1, in parallel where count > grain: up to four ranges
+ * for each thread, each thread taking the next that nobody has begun. */
 CR_API void cr_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
                             void *context);
 
