@@ -108,7 +108,7 @@ struct cr_graph {
     const char **warnings;
     int warning_count;
     bool (*supports)(const cr_graph_node *node); /* nodes that need no lowering; NULL: those with a kernel */
-    bool is_frozen;             /* states without an update never change: they may be folded */
+    bool is_frozen;                              /* states without an update never change: they may be folded */
     bool is_for_reading;        /* it was read from the text of an optimised graph: to be looked at, not run */
     struct cr_jit_cache *cache; /* plans by the symbols' values */
     cr_safetensors *file;       /* that the states are mapped from, or NULL */
@@ -183,6 +183,9 @@ bool cr_graph_bind(cr_graph *graph);
 /* "f32[batch,10]", and the device where it is not the CPU. */
 struct cr_text;
 void cr_graph_add_type(struct cr_text *text, const cr_graph *graph, const cr_value *value);
+/* The path of the module that a source names: of "nn.conv2d 0 < nn.sequential main < nn.gan" it is "main.0"; nothing where
+ * there is none. */
+void cr_graph_add_module(struct cr_text *text, const char *source);
 /* Reads what cr_graph_text wrote; states have no tensors then. */
 cr_graph *cr_graph_parse(const char *text, size_t length);
 

@@ -73,13 +73,17 @@ static const char *result_of(profile *p, const cr_plan *plan, const cr_plan_step
     return keep(p, &text);
 }
 
-static const char *source_of(profile *p, const cr_plan_step *step) {
-    cr_text text = {0};
-    const char *source = step->node ? step->node->source : NULL;
-    if (!source && step->node && cr_has_program(step->node)) /* that of what it ends with */
-        source = step->node->blocks[0]->last->source;
-    cr_text_add(&text, "%s", source ? source : "");
-    return keep(p, &text);
+/* Of what is fused that of its end, where the node has none. */
+static bool name_place(profile *p, const cr_graph_node *node, cr_jit_profile_step *shown) {
+    cr_text source = {0}, module = {0};
+    const char *text = node ? node->source : NULL;
+    if (!text && node && cr_has_program(node)) text = node->blocks[0]->last->source;
+    cr_text_add(&source, "%s", text ? text : "");
+    cr_text_add(&module, "%s", "");
+    cr_graph_add_module(&module, text);
+    shown->source = keep(p, &source);
+    shown->module = keep(p, &module);
+    return shown->source && shown->module;
 }
 
 static bool describe(profile *p, const cr_plan *plan) {
@@ -90,8 +94,7 @@ static bool describe(profile *p, const cr_plan *plan) {
         cr_jit_profile_step *s = &shown->steps[i];
         s->op = name_of(p, &plan->steps[i]);
         s->result = result_of(p, plan, &plan->steps[i]);
-        s->source = source_of(p, &plan->steps[i]);
-        if (!s->op || !s->result || !s->source) return false;
+        if (!s->op || !s->result || !name_place(p, plan->steps[i].node, s)) return false;
         cr_plan_cost(plan, &plan->steps[i], &s->flops, &s->bytes);
         shown->flops += s->flops;
         shown->bytes += s->bytes;
@@ -184,7 +187,7 @@ static void print_line(FILE *out, const cr_jit_profile *p, double seconds, doubl
     }
     fprintf(out, " %10.3f %9.3f", 1e-6 * flops, 1e-6 * bytes);
     if (roof > 0) fprintf(out, " %9.1f", 1e6 * roof);
-    if (roof > 0 && p->runs) fprintf(out, " %5.0f%%", seconds > 0 ? 100 * roof / seconds : 0);
+    if (roof > 0 && p->runs) fprintf(out, " %7.0f%%", seconds > 0 ? 100 * roof / seconds : 0);
 }
 
 bool cr_jit_profile_print(FILE *out, const cr_jit_profile *p, double gflops, double gbytes) {
@@ -192,7 +195,7 @@ bool cr_jit_profile_print(FILE *out, const cr_jit_profile *p, double gflops, dou
     const bool roofs = gflops > 0 || gbytes > 0;
     double roof_sum = 0, sum = 0;
     if (p->runs) fprintf(out, " share         µs  GFLOP/s    GB/s");
-    fprintf(out, "      MFLOP        MB%s%s  op\n", roofs ? "   roof µs" : "", roofs && p->runs ? "  roof" : "");
+    fprintf(out, "      MFLOP        MB%s%s  op\n", roofs ? "   roof µs" : "", roofs && p->runs ? "  reached" : "");
     for (int i = 0; i < p->step_count; i++) {
         const cr_jit_profile_step *s = &p->steps[i];
         const double seconds = p->runs ? s->seconds / p->runs : 0,
@@ -201,7 +204,7 @@ bool cr_jit_profile_print(FILE *out, const cr_jit_profile *p, double gflops, dou
         sum += seconds;
         if (p->runs) fprintf(out, "%5.1f%%", 100 * s->share);
         print_line(out, p, seconds, s->flops, s->bytes, roofs ? roof > 0 ? roof : 1e-12 : 0);
-        fprintf(out, "  %s %s%s%s\n", s->op, s->result, *s->source ? " ; " : "", s->source);
+        fprintf(out, "  %s %s%s%s\n", s->op, s->result, *s->module ? " ; " : "", s->module);
     }
     if (p->runs) fprintf(out, "100.0%%");
     print_line(out, p, sum, p->flops, p->bytes, roof_sum);

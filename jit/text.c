@@ -32,6 +32,20 @@ void cr_graph_add_type(cr_text *out, const cr_graph *graph, const cr_value *valu
     if (!cr_device_equal(value->device, CR_CPU)) cr_text_add(out, "@%s", cr_device_name(value->device, device));
 }
 
+/* Frames of a source that are followed; those further out of a hostile text are not. */
+enum { FRAMES_MOST = 64 };
+
+static void add_module(cr_text *out, const char *source, int depth) {
+    const char *outer = source ? strstr(source, " < ") : NULL;
+    const size_t length = outer ? (size_t)(outer - source) : source ? strlen(source) : 0;
+    const char *name = length ? memchr(source, ' ', length) : NULL;
+    if (outer && depth < FRAMES_MOST) add_module(out, outer + 3, depth + 1);
+    if (!name || strncmp(source, "nn.", 3) != 0) return; /* a call, or a module without a name */
+    cr_text_add(out, "%s%.*s", out->length ? "." : "", (int)(source + length - name - 1), name + 1);
+}
+
+void cr_graph_add_module(cr_text *out, const char *source) { add_module(out, source, 1); }
+
 static void add_typed(cr_text *out, const cr_graph *graph, const cr_value *value) {
     cr_text_add(out, "%%%d ", value->id);
     cr_graph_add_type(out, graph, value);

@@ -9,7 +9,7 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { ATTRIBUTES_MOST = 4, FOLDERS_MOST = 32 };
+enum { ATTRIBUTES_MOST = 4 };
 
 typedef struct entry {
     Cr__GraphDef__Node node;
@@ -46,15 +46,16 @@ static void add_path(cr_text *text, const char *path, size_t length) {
     }
 }
 
-/* The folders that a node stands in, the outermost first: "nn.conv2d 0 < nn.sequential main < nn.gan" is main/0/. */
-static void add_folders(cr_text *text, const char *source, int depth) {
-    const char *inner = source ? strstr(source, " < ") : NULL;
-    const size_t length = inner ? (size_t)(inner - source) : source ? strlen(source) : 0;
-    const char *path = length ? memchr(source, ' ', length) : NULL;
-    if (inner && depth < FOLDERS_MOST) add_folders(text, inner + 3, depth + 1);
-    if (!path || strncmp(source, "nn.", 3) != 0) return; /* a call, or a module without a name */
-    add_path(text, path + 1, length - (size_t)(path + 1 - source));
-    cr_text_add(text, "/");
+/* The folders that a node stands in: "main/0/" for one of the module main.0. */
+static void add_folders(drawing *d, cr_text *text, const char *source) {
+    cr_text module = {0};
+    cr_graph_add_module(&module, source);
+    if (module.length) {
+        const char *path = keep(d, &module);
+        if (!path) return;
+        add_path(text, path, strlen(path));
+        cr_text_add(text, "/");
+    }
 }
 
 static bool is_taken(const drawing *d, const char *name) {
@@ -180,7 +181,7 @@ static const char *ops_inside(drawing *d, const cr_graph_node *node) {
 
 static bool draw_node(drawing *d, const cr_graph_node *node) {
     cr_text base = {0}, settings = {0};
-    add_folders(&base, node->source, 1);
+    add_folders(d, &base, node->source);
     cr_text_add(&base, "%s", node->op->name);
     entry *e = add_entry(d, &base, node->op->name);
     if (!e || !add_inputs(d, e, node->inputs, node->input_count) ||

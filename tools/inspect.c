@@ -151,9 +151,9 @@ static json_t *json_nodes(const inspection *in) {
     for (int i = 0; i < in->costs->step_count; i++) {
         const cr_jit_profile_step *s = &in->costs->steps[i];
         const double compute = s->flops / in->gflops, move = s->bytes / in->gbytes;
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "op", s->op, "source", s->source,
-                                              "result", s->result, "flops", s->flops, "bytes", s->bytes, "roofline_us",
-                                              1e-3 * (compute > move ? compute : move)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f}", "op", s->op, "module", s->module,
+                                              "source", s->source, "result", s->result, "flops", s->flops, "bytes",
+                                              s->bytes, "roofline_us", 1e-3 * (compute > move ? compute : move)));
     }
     return list;
 }

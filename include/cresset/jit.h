@@ -120,6 +120,7 @@ CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int inpu
 typedef struct cr_jit_profile_step {
     const char *op;      /* "convolution"; of a fused node "mul add tanh" */
     const char *source;  /* the calls that led there: "nn.conv2d main.0"; "" */
+    const char *module;  /* its module's path: "main.0"; "" where there is none */
     const char *result;  /* "f32[8,64,32,32]" */
     double seconds;      /* of all runs */
     double share;        /* of the time of all steps, 0 … 1 */

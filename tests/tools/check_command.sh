@@ -101,7 +101,7 @@ prints '^input +image +f32\[batch,3,16,16\]'
 prints '^size +batch +8$'
 prints 'parameter 5.weight +f32 +\[10,512\] +20480 bytes'
 prints '5370 numbers in parameters'
-prints 'convolution.* f32\[8,8,16,16\] ; nn.conv2d 0'
+prints 'convolution.* f32\[8,8,16,16\] ; 0$'
 prints '100.0 GFLOP/s and 10.0 GB/s \(as told'
 expect 0 inspect classifier.safetensors --size batch=8 --json --gflops 100 --gbps 10
 json 'j["sizes"] == {"batch": 8} and j["state"][0] == {"name": "0.weight", "kind": "parameter", "dtype": "f32", "shape": [8, 3, 3, 3], "bytes": 864}'
