@@ -135,8 +135,11 @@ static bool time_runs(profile *p, cr_plan *plan, cr_tensor *const *inputs, int r
         double *now = times + (size_t)2 * (size_t)(r < shown->timed_runs ? r : shown->timed_runs) * (size_t)steps;
         if (!run_once(plan, inputs, now)) return false;
         for (int i = 0; i < steps; i++) {
-            shown->steps[i].seconds += now[2 * i + 1] - now[2 * i];
-            steps_seconds += now[2 * i + 1] - now[2 * i];
+            cr_jit_profile_step *step = &shown->steps[i];
+            const double took = now[2 * i + 1] - now[2 * i];
+            step->seconds += took;
+            if (r == 0 || took < step->least_seconds) step->least_seconds = took;
+            steps_seconds += took;
             now[2 * i] -= begin;
             now[2 * i + 1] -= begin;
         }
@@ -179,36 +182,41 @@ static double least_seconds(double flops, double bytes, double gflops, double gb
     return compute > move ? compute : move;
 }
 
-static void print_line(FILE *out, const cr_jit_profile *p, double seconds, double flops, double bytes, double roof) {
-    if (p->runs) {
-        fprintf(out, "%10.1f", 1e6 * seconds);
-        fprintf(out, " %8.2f %7.2f", seconds > 0 ? 1e-9 * flops / seconds : 0,
-                seconds > 0 ? 1e-9 * bytes / seconds : 0);
-    }
-    fprintf(out, " %10.3f %9.3f", 1e-6 * flops, 1e-6 * bytes);
-    if (roof > 0) fprintf(out, " %9.1f", 1e6 * roof);
-    if (roof > 0 && p->runs) fprintf(out, " %7.0f%%", seconds > 0 ? 100 * roof / seconds : 0);
+typedef struct table {
+    FILE *out;
+    bool timed, roofs;
+} table;
+
+/* `roof`: the least time that could be. */
+static void print_line(const table *t, const cr_jit_profile_step *s, double mean, double roof) {
+    const double least = s->least_seconds;
+    if (t->timed)
+        fprintf(t->out, "%5.1f%% %10.1f %10.1f %8.2f %7.2f", 100 * s->share, 1e6 * mean, 1e6 * least,
+                least > 0 ? 1e-9 * s->flops / least : 0, least > 0 ? 1e-9 * s->bytes / least : 0);
+    fprintf(t->out, " %10.3f %9.3f", 1e-6 * s->flops, 1e-6 * s->bytes);
+    if (t->roofs) fprintf(t->out, " %9.1f", 1e6 * roof);
+    if (t->roofs && t->timed) fprintf(t->out, " %7.0f%%", least > 0 ? 100 * roof / least : 0);
+    fprintf(t->out, "  %s %s%s%s\n", s->op, s->result, *s->module ? " ; " : "", s->module);
 }
 
 bool cr_jit_profile_print(FILE *out, const cr_jit_profile *p, double gflops, double gbytes) {
     if (!out || !p) return cr_fail(CR_ERROR_ARGUMENT, "jit_profile_print: NULL file or profile");
-    const bool roofs = gflops > 0 || gbytes > 0;
-    double roof_sum = 0, sum = 0;
-    if (p->runs) fprintf(out, " share         µs  GFLOP/s    GB/s");
-    fprintf(out, "      MFLOP        MB%s%s  op\n", roofs ? "   roof µs" : "", roofs && p->runs ? "  reached" : "");
+    const table t = {out, p->runs > 0, gflops > 0 || gbytes > 0};
+    const int runs = p->runs > 0 ? p->runs : 1;
+    cr_jit_profile_step all = {
+        .op = "all", .module = "", .result = "steps", .share = 1, .flops = p->flops, .bytes = p->bytes};
+    double roof_sum = 0;
+    fprintf(out, "%s      MFLOP        MB%s%s  op\n", t.timed ? " share    mean µs   least µs  GFLOP/s    GB/s" : "",
+            t.roofs ? "   roof µs" : "", t.roofs && t.timed ? "  reached" : "");
     for (int i = 0; i < p->step_count; i++) {
         const cr_jit_profile_step *s = &p->steps[i];
-        const double seconds = p->runs ? s->seconds / p->runs : 0,
-                     roof = least_seconds(s->flops, s->bytes, gflops, gbytes);
+        const double roof = least_seconds(s->flops, s->bytes, gflops, gbytes);
+        print_line(&t, s, s->seconds / runs, roof);
         roof_sum += roof;
-        sum += seconds;
-        if (p->runs) fprintf(out, "%5.1f%%", 100 * s->share);
-        print_line(out, p, seconds, s->flops, s->bytes, roofs ? roof > 0 ? roof : 1e-12 : 0);
-        fprintf(out, "  %s %s%s%s\n", s->op, s->result, *s->module ? " ; " : "", s->module);
+        all.seconds += s->seconds;
+        all.least_seconds += s->least_seconds;
     }
-    if (p->runs) fprintf(out, "100.0%%");
-    print_line(out, p, sum, p->flops, p->bytes, roof_sum);
-    fprintf(out, "  all %d steps\n", p->step_count);
+    print_line(&t, &all, all.seconds / runs, roof_sum);
     return !ferror(out) || cr_fail(CR_ERROR_IO, "jit_profile_print: the file cannot be written");
 }
 

@@ -210,10 +210,10 @@ static json_t *json_steps(const cr_jit_profile *profile) {
     json_t *list = json_array();
     for (int i = 0; profile && i < profile->step_count; i++) {
         const cr_jit_profile_step *s = &profile->steps[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f}", "op", s->op, "module",
-                                              s->module, "source", s->source, "result", s->result, "us",
-                                              1e6 * s->seconds / profile->runs, "share", s->share, "flops", s->flops,
-                                              "bytes", s->bytes));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f}", "op", s->op, "module",
+                                              s->module, "source", s->source, "result", s->result, "mean_us",
+                                              1e6 * s->seconds / profile->runs, "least_us", 1e6 * s->least_seconds,
+                                              "share", s->share, "flops", s->flops, "bytes", s->bytes));
     }
     return list;
 }
@@ -244,8 +244,8 @@ static bool show_profile(const bench *b, const cr_jit_profile *profile) {
     if (b->settings.trace && !cr_jit_profile_save_trace(profile, b->settings.trace)) return false;
     if (b->settings.as_json || !b->settings.profile) return true;
     if (!measure_peaks(&gflops, &gbytes)) return false;
-    printf("\nnodes, over %d runs; roof: the least time at %.1f GFLOP/s and %.1f GB/s, measured\n", profile->runs,
-           gflops, gbytes);
+    printf("\nnodes, over %d runs; roof: the time at %.1f GFLOP/s and %.1f GB/s, measured\n", profile->runs, gflops,
+           gbytes);
     return cr_jit_profile_print(stdout, profile, gflops, gbytes);
 }
 

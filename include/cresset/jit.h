@@ -118,13 +118,14 @@ CR_API bool cr_jit_memory_of(cr_graph *graph, cr_tensor *const *inputs, int inpu
  * node with control flow inside is one step. Arithmetic is counted from sizes: a multiply-add is two, a pointwise op one
  * for each element; bytes are the operands and results, each once. */
 typedef struct cr_jit_profile_step {
-    const char *op;      /* "convolution"; of a fused node "mul add tanh" */
-    const char *source;  /* the calls that led there: "nn.conv2d main.0"; "" */
-    const char *module;  /* its module's path: "main.0"; "" where there is none */
-    const char *result;  /* "f32[8,64,32,32]" */
-    double seconds;      /* of all runs */
-    double share;        /* of the time of all steps, 0 … 1 */
-    double flops, bytes; /* of one run */
+    const char *op;       /* "convolution"; of a fused node "mul add tanh" */
+    const char *source;   /* the calls that led there: "nn.conv2d main.0"; "" */
+    const char *module;   /* its module's path: "main.0"; "" where there is none */
+    const char *result;   /* "f32[8,64,32,32]" */
+    double seconds;       /* of all runs */
+    double least_seconds; /* of the run in which it was fastest: what other programs disturb least */
+    double share;         /* of the time of all steps, 0 … 1 */
+    double flops, bytes;  /* of one run */
 } cr_jit_profile_step;
 
 typedef struct cr_jit_profile {
@@ -143,8 +144,9 @@ typedef struct cr_jit_profile {
  * failure. */
 CR_API cr_jit_profile *cr_jit_profile_new(cr_graph *graph, cr_tensor *const *inputs, int input_count, int runs);
 CR_API void cr_jit_profile_free(cr_jit_profile *profile); /* NULL is ignored */
-/* A table, a line for each step: time of one run, share, GFLOP/s, GB/s. With what the machine can do at most (0: not
- * known) also the time that the step must take at least, max(flops / peak, bytes / bandwidth), and how near it comes. */
+/* A table, a line for each step: its share, the mean and the least time of a run, and by the least GFLOP/s and GB/s. With
+ * what the machine can do at most (0: not known) also the time that the step must take at least, max(flops / peak,
+ * bytes / bandwidth), and how near it comes. */
 CR_API bool cr_jit_profile_print(FILE *out, const cr_jit_profile *profile, double gflops_per_second,
                                  double gbytes_per_second);
 /* The timed runs as Chrome's trace events, for chrome://tracing or ui.perfetto.dev. */

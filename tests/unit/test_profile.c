@@ -164,7 +164,8 @@ static void a_profile_times_every_step_within_its_run(void **state) {
         for (int i = 0; i < profile->step_count; i++) {
             share += profile->steps[i].share;
             seconds += profile->steps[i].seconds;
-            assert_true(profile->steps[i].seconds > 0);
+            assert_true(profile->steps[i].least_seconds > 0);
+            assert_true(profile->steps[i].seconds >= 5 * profile->steps[i].least_seconds - 1e-12);
         }
         assert_true(fabs(share - 1) < 1e-9);
         assert_true(seconds <= profile->seconds && profile->runs == 5 && profile->timed_runs == 5);
