@@ -43,8 +43,11 @@ static cr_tensor *pack_columns(const cr_graph_node *layer, cr_tensor *weight, bo
     return *packs ? cr_run(cr_op_find("pack_columns"), &weight, 1, &options) : NULL;
 }
 
+/* Whether the node is the layer of that name or its fused form. */
 static bool is_layer(const cr_graph_node *node, const char *name) {
-    return !strcmp(node->op->name, name) || (cr_has_program(node) && !strcmp(node->op->name + strlen("fused_"), name));
+    const size_t prefix = strlen("fused_");
+    const char *op = node->op->name;
+    return !strcmp(op, name) || (!strncmp(op, "fused_", prefix) && !strcmp(op + prefix, name));
 }
 
 static cr_tensor *pack(const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
