@@ -1,12 +1,13 @@
 /* From research to production: the trained generator as a program that needs none of this source. */
 #include "training.h"
 
-/* Traces the painter for any number of pictures, and saves it: graph and weights in one file. */
+/* Traces the painter for any number of pictures, and saves it: graph and weights in one file. TensorBoard shows the
+ * graph. */
 static bool save_program(const training *t, const char *path) {
     cr_nn_eval(t->painter);
     cr_graph *graph = cr_jit_trace(t->painter, t->fixed_noise, .dynamic_batch = true, .freeze = true,
                                    .input_names = "noise", .output_names = "pictures");
-    const bool saved = cr_jit_save(graph, path);
+    const bool saved = cr_jit_save(graph, path) && cr_summary_graph(t->events, graph);
     cr_jit_free(graph);
     return saved;
 }
