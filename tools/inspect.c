@@ -101,8 +101,8 @@ static void print_memory(const cr_jit_memory *m) {
 }
 
 static bool print_costs(const inspection *in) {
-    printf("\nnodes, at %.1f GFLOP/s and %.1f GB/s (%s, %d threads)\n", in->gflops, in->gbytes, in->peaks,
-           cr_num_threads());
+    printf("\nnodes, at %.1f GFLOP/s and %.1f GB/s (%s, %d thread%s)\n", in->gflops, in->gbytes, in->peaks,
+           cr_num_threads(), cr_num_threads() == 1 ? "" : "s");
     return cr_jit_profile_print(stdout, in->costs, in->gflops, in->gbytes);
 }
 
