@@ -58,7 +58,8 @@ void cr_record_error(cr_error_code code, const char *format, ...) {
     }
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(thread->message + used, CR_MESSAGE_BYTES - used, format, arguments);
+    vsnprintf(thread->message + used, CR_MESSAGE_BYTES - used, format ? format : "an error without a message",
+              arguments);
     va_end(arguments);
     write_chain(thread);
     thread->error = (cr_error){code, thread->message, thread->chain};

@@ -9,9 +9,9 @@
 
 enum {
     TILE_ROWS = 6,
-    DEPTH_BLOCK = 384,
+    DEPTH_BLOCK = 256,
     GROUP_ROWS = 16,
-    GROUP_COLUMNS = 4,
+    GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
     SMALL_PRODUCT = 16 * 16 * 16
 };
@@ -24,18 +24,22 @@ enum {
 #define VECTOR_BYTES 16
 #endif
 
-#define T        float
+#define T          float
+#define LANE_INDEX int32_t
 #define LANES    (VECTOR_BYTES / 4)
 #define NAMED(x) gemm_f32_##x
 #include "ops/cpu/variants/gemm_template.h"
 #undef T
+#undef LANE_INDEX
 #undef LANES
 #undef NAMED
-#define T        double
+#define T          double
+#define LANE_INDEX int64_t
 #define LANES    (VECTOR_BYTES / 8)
 #define NAMED(x) gemm_f64_##x
 #include "ops/cpu/variants/gemm_template.h"
 #undef T
+#undef LANE_INDEX
 #undef LANES
 #undef NAMED
 
