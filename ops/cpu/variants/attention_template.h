@@ -11,14 +11,17 @@ static void NAMED(multiply)(int64_t rows, int64_t columns, int64_t depth, const 
     for (int64_t column = 0; column < columns; column += COLUMNS)
         for (int64_t row = 0; row < rows; row += ROWS)
             NAMED(block)
-    (ROWS, depth, a + row * a_row, a_row, 1, b + column, b_row, c + row * c_row + column, c_row, add);
+    (ROWS, depth, a + row * a_row, a_row, 1, b + column, b_row, add ? c + row * c_row + column : NULL, c_row,
+     c + row * c_row + column, c_row);
 }
 /* c += aᵀ · b: a [depth, rows] */
 static void NAMED(multiply_transposed)(int64_t rows, int64_t columns, int64_t depth, const T *a, int64_t a_row,
                                        const T *b, int64_t b_row, T *c, int64_t c_row) {
     for (int64_t column = 0; column < columns; column += COLUMNS)
         for (int64_t row = 0; row < rows; row += ROWS)
-            NAMED(block)(ROWS, depth, a + row, 1, a_row, b + column, b_row, c + row * c_row + column, c_row, true);
+            NAMED(block)
+    (ROWS, depth, a + row, 1, a_row, b + column, b_row, c + row * c_row + column, c_row, c + row * c_row + column,
+     c_row);
 }
 
 /* ---------------------------------------------------------------- tiles from tensors and back */

@@ -5,20 +5,23 @@ typedef T NAMED(loose) __attribute__((vector_size(LANES * sizeof(T)), aligned(si
 enum { NAMED(COLUMNS) = 2 * LANES };
 #define COLUMNS NAMED(COLUMNS)
 
-/* c[rows][COLUMNS] (+)= Σ_k a[r, k] · b[k, :], a[r, k] at r · a_row + k · a_step; rows, a constant, is at most ROWS. */
+static inline NAMED(vector) NAMED(load_vector)(const T *from) { return *(const NAMED(loose) *)from; }
+
+/* c[rows][COLUMNS] = first[rows][COLUMNS] + Σ_k a[r, k] · b[k, :], a[r, k] at r · a_row + k · a_step; first NULL: zeros.
+ * rows, a constant, is at most ROWS. */
 static inline __attribute__((always_inline)) void NAMED(block)(const int rows, int64_t depth, const T *a, int64_t a_row,
-                                                               int64_t a_step, const T *b, int64_t b_row, T *c,
-                                                               int64_t c_row, bool add) {
+                                                               int64_t a_step, const T *b, int64_t b_row,
+                                                               const T *first, int64_t first_row, T *c, int64_t c_row) {
     NAMED(vector) sums[ROWS][2];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         sums[r][0] = sums[r][1] = (NAMED(vector)){0};
-        if (!add) continue;
-        sums[r][0] = *(const NAMED(loose) *)(c + r * c_row);
-        sums[r][1] = *(const NAMED(loose) *)(c + r * c_row + LANES);
+        if (!first) continue;
+        sums[r][0] = NAMED(load_vector)(first + r * first_row);
+        sums[r][1] = NAMED(load_vector)(first + r * first_row + LANES);
     }
     for (int64_t k = 0; k < depth; k++, a += a_step, b += b_row) {
-        const NAMED(vector) b0 = *(const NAMED(loose) *)b, b1 = *(const NAMED(loose) *)(b + LANES);
+        const NAMED(vector) b0 = NAMED(load_vector)(b), b1 = NAMED(load_vector)(b + LANES);
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
             const NAMED(vector) ar = a[r * a_row] - (NAMED(vector)){0};

@@ -8,12 +8,13 @@
 #include <string.h>
 
 enum {
-    TILE_ROWS = 6,
+    ROWS = 6,
     DEPTH_BLOCK = 256,
     GROUP_ROWS = 16,
     GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
-    SMALL_PRODUCT = 16 * 16 * 16
+    SMALL_PRODUCT = 16 * 16 * 16,
+    SMALL_SIDE_BYTES = 16 << 10
 };
 
 #if defined(__AVX512F__)
@@ -26,21 +27,23 @@ enum {
 
 #define T          float
 #define LANE_INDEX int32_t
-#define LANES    (VECTOR_BYTES / 4)
-#define NAMED(x) gemm_f32_##x
+#define LANES      (VECTOR_BYTES / 4)
+#define NAMED(x)   gemm_f32_##x
 #include "ops/cpu/variants/gemm_template.h"
 #undef T
 #undef LANE_INDEX
 #undef LANES
+#undef COLUMNS
 #undef NAMED
 #define T          double
 #define LANE_INDEX int64_t
-#define LANES    (VECTOR_BYTES / 8)
-#define NAMED(x) gemm_f64_##x
+#define LANES      (VECTOR_BYTES / 8)
+#define NAMED(x)   gemm_f64_##x
 #include "ops/cpu/variants/gemm_template.h"
 #undef T
 #undef LANE_INDEX
 #undef LANES
+#undef COLUMNS
 #undef NAMED
 
 /* ---------------------------------------------------------------- one product of any type */

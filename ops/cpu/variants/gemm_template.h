@@ -1,13 +1,13 @@
 /* C = A B + bias for one element type: define T, LANE_INDEX (an integer of T's size), LANES and NAMED(x) before including it.
  *
- * A is packed into panels of TILE_ROWS rows and B into panels of TILE_COLUMNS columns, whatever their strides; a
- * micro-kernel keeps a TILE_ROWS x TILE_COLUMNS block of C in registers over DEPTH_BLOCK steps (Goto, van de Geijn,
+ * A is packed into panels of ROWS rows and B into panels of COLUMNS columns, whatever their strides; small ones are read
+ * where they lie. A micro-kernel keeps a ROWS x COLUMNS block of C in registers over DEPTH_BLOCK steps (Goto, van de Geijn,
  * "Anatomy of high-performance matrix multiplication", 2008). Every element of C is summed in the same order for any
  * number of threads. */
 
-typedef T NAMED(vector) __attribute__((vector_size(LANES * sizeof(T))));
+#include "ops/cpu/variants/block_template.h"
+
 typedef LANE_INDEX NAMED(lanes) __attribute__((vector_size(LANES * sizeof(T))));
-typedef T NAMED(loose) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
 
 typedef struct NAMED(gemm) {
     int64_t m, n, k;
@@ -15,14 +15,12 @@ typedef struct NAMED(gemm) {
     int64_t a_row, a_column, b_row, b_column; /* strides */
     T *c;                                     /* [m, n], rows c_row apart */
     int64_t c_row;
-    const T *bias; /* [n] or NULL */
-    const T *packed_a;
-    const T *packed_b;           /* given, or NULL: b is packed */
+    const T *bias;               /* [n] or NULL */
+    const T *packed_a;           /* NULL: A is read where it lies */
+    const T *packed_b;           /* given, or packed here; NULL: B is read where it lies */
     const cr_epilogue *epilogue; /* what is done to C, or NULL */
     int64_t image;               /* which of its images C is */
 } NAMED(gemm);
-
-static inline NAMED(vector) NAMED(load)(const T *from) { return *(const NAMED(loose) *)from; }
 
 /* ---------------------------------------------------------------- packing */
 /* One exchange of blocks of h × h around the diagonal; all of them, from LANES / 2 down to 1, transpose v (Eklundh,
@@ -55,30 +53,38 @@ NAMED(pack_transposed)(const T *from, int64_t lines, int64_t across, int64_t dep
             NAMED(vector) v[LANES];
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
-                v[i] =
-                    i < count && first + i < lines ? NAMED(load)(from + (first + i) * across + k) : (NAMED(vector)){0};
+                v[i] = i < count && first + i < lines ? NAMED(load_vector)(from + (first + i) * across + k)
+                                                      : (NAMED(vector)){0};
             if (LANES > 8) NAMED(exchange)(v, 8);
             if (LANES > 4) NAMED(exchange)(v, 4);
             if (LANES > 2) NAMED(exchange)(v, 2);
             NAMED(exchange)(v, 1);
+            const bool exact = width >= LANES || k + 2 * LANES > depth;
 #pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++)
-                memcpy(to + (k + i) * width + first, &v[i], (size_t)count * sizeof(T));
+            for (int i = 0; i < LANES; i++) {
+                T *row = to + (k + i) * width + first;
+                if (exact)
+                    memcpy(row, &v[i], (size_t)count * sizeof(T));
+                else /* what is too much is overwritten by the next row */
+                    *(NAMED(loose) *)row = v[i];
+            }
         }
     }
     return k;
 }
 
-/* One side of the product, cut into panels of `width` lines, the last one filled up with zeros: to[panel][depth][width].
- * Element k of a line is `along` behind the one before, lines are `across` apart. */
+/* One side of the product, cut into panels of `width` lines, the last one filled up with zeros; of DEPTH_BLOCK elements
+ * of all lines, then of the next ones: to[block][panel][its depth][width]. Element k of a line is `along` behind the one
+ * before, lines are `across` apart. */
 typedef struct NAMED(side) {
     const T *from;
     int64_t lines, across, along, depth;
     T *to;
 } NAMED(side);
 
-static inline __attribute__((always_inline)) void NAMED(pack)(const NAMED(side) * s, const int width, int64_t begin,
-                                                              int64_t end) {
+/* Panels begin … end-1 of one block of at most DEPTH_BLOCK elements. */
+static inline __attribute__((always_inline)) void NAMED(pack_block)(const NAMED(side) * s, const int width,
+                                                                    int64_t begin, int64_t end) {
     const int64_t whole = s->lines / width < end ? s->lines / width : end;
     if (s->across == 1) { /* a few cache lines at a time, each for all panels: they may fall on one set of the cache */
         for (int64_t first = 0; first < s->depth; first += 8) {
@@ -93,85 +99,106 @@ static inline __attribute__((always_inline)) void NAMED(pack)(const NAMED(side) 
         const T *from = s->from + p * width * s->across;
         T *to = s->to + p * width * s->depth;
         const int64_t lines = p < whole ? width : s->lines - p * width;
-        int64_t k = s->along == 1 ? NAMED(pack_transposed)(from, lines, s->across, s->depth, width, to) : 0;
+        int64_t k = s->along != 1 ? 0
+                    : p < whole   ? NAMED(pack_transposed)(from, width, s->across, s->depth, width, to)
+                                  : NAMED(pack_transposed)(from, lines, s->across, s->depth, width, to);
         for (; k < s->depth; k++)
             for (int64_t i = 0; i < width; i++)
                 to[k * width + i] = i < lines ? from[i * s->across + k * s->along] : 0;
     }
 }
 
-static void NAMED(pack_a)(void *context, int64_t begin, int64_t end) { NAMED(pack)(context, TILE_ROWS, begin, end); }
-static void NAMED(pack_b)(void *context, int64_t begin, int64_t end) { NAMED(pack)(context, 2 * LANES, begin, end); }
-
 static int64_t NAMED(panels)(int64_t lines, int64_t width) { return (lines + width - 1) / width; }
 
+static inline __attribute__((always_inline)) void NAMED(pack)(const NAMED(side) * s, const int width, int64_t begin,
+                                                              int64_t end) {
+    const int64_t padded = NAMED(panels)(s->lines, width) * width;
+    for (int64_t start = 0; start < s->depth; start += DEPTH_BLOCK) {
+        NAMED(side) block = *s;
+        block.from += start * s->along;
+        block.to += start * padded;
+        block.depth = s->depth - start < DEPTH_BLOCK ? s->depth - start : DEPTH_BLOCK;
+        NAMED(pack_block)(&block, width, begin, end);
+    }
+}
+
+static void NAMED(pack_a)(void *context, int64_t begin, int64_t end) { NAMED(pack)(context, ROWS, begin, end); }
+static void NAMED(pack_b)(void *context, int64_t begin, int64_t end) { NAMED(pack)(context, COLUMNS, begin, end); }
+
 /* ---------------------------------------------------------------- the micro-kernel */
-/* block[r] (+)= Σ_k a[k][r] · b[k][:] */
-static inline __attribute__((always_inline)) void NAMED(micro)(const T *a, const T *b, int64_t depth,
-                                                               NAMED(vector) block[TILE_ROWS][2]) {
-    for (int64_t k = 0; k < depth; k++, a += TILE_ROWS, b += 2 * LANES) {
-        const NAMED(vector) b0 = NAMED(load)(b), b1 = NAMED(load)(b + LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < TILE_ROWS; r++) {
-            const NAMED(vector) ar = a[r] - (NAMED(vector)){0};
-            block[r][0] += ar * b0;
-            block[r][1] += ar * b1;
-        }
+/* A tile's operands: panels, or what lies in the matrices themselves. */
+typedef struct NAMED(tile) {
+    const T *a, *b;
+    int64_t a_row, a_step, b_row, depth; /* from row to row of A, from k to k + 1 in A and B */
+    T *c;
+    int64_t c_row;
+    const T *first; /* what the sums begin with: rows first_row apart; NULL: zeros */
+    int64_t first_row;
+} NAMED(tile);
+
+#define MULTIPLY(rows)                                                                                                 \
+    static void NAMED(multiply_##rows)(const NAMED(tile) * t) {                                                        \
+        if (t->a_row == 1 && t->a_step == ROWS)                                                                        \
+            NAMED(block)(rows, t->depth, t->a, 1, ROWS, t->b, t->b_row, t->first, t->first_row, t->c, t->c_row);       \
+        else                                                                                                           \
+            NAMED(block)                                                                                               \
+        (rows, t->depth, t->a, t->a_row, t->a_step, t->b, t->b_row, t->first, t->first_row, t->c, t->c_row);           \
     }
+MULTIPLY(1)
+MULTIPLY(2)
+MULTIPLY(3)
+MULTIPLY(4)
+MULTIPLY(5)
+MULTIPLY(6)
+#undef MULTIPLY
+
+static void NAMED(multiply)(int64_t rows, const NAMED(tile) * t) {
+    static void (*const by_rows[])(const NAMED(tile) *) = {NAMED(multiply_1), NAMED(multiply_2), NAMED(multiply_3),
+                                                           NAMED(multiply_4), NAMED(multiply_5), NAMED(multiply_6)};
+    by_rows[rows - 1](t);
 }
 
-/* What the sums begin with: what is there, or the bias of each column, or zero. */
-static inline __attribute__((always_inline)) void NAMED(begin_tile)(const T *c, int64_t c_row, bool adds, const T *bias,
-                                                                    NAMED(vector) block[TILE_ROWS][2]) {
-    const NAMED(vector) zero = {0};
-#pragma GCC unroll 12
-    for (int r = 0; r < TILE_ROWS; r++) {
-        const T *from = adds ? c + r * c_row : bias;
-        block[r][0] = from ? NAMED(load)(from) : zero;
-        block[r][1] = from ? NAMED(load)(from + LANES) : zero;
-    }
-}
-
-static inline __attribute__((always_inline)) void NAMED(end_tile)(NAMED(vector) block[TILE_ROWS][2], T *c,
-                                                                  int64_t c_row) {
-#pragma GCC unroll 12
-    for (int r = 0; r < TILE_ROWS; r++) {
-        *(NAMED(loose) *)(c + r * c_row) = block[r][0];
-        *(NAMED(loose) *)(c + r * c_row + LANES) = block[r][1];
-    }
-}
-
-static void NAMED(tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t column_panel, int64_t start, int64_t depth) {
-    enum { COLUMNS = 2 * LANES };
-    NAMED(vector) block[TILE_ROWS][2];
-    const int64_t row = row_panel * TILE_ROWS, column = column_panel * COLUMNS;
-    const int64_t rows = g->m - row < TILE_ROWS ? g->m - row : TILE_ROWS,
-                  columns = g->n - column < COLUMNS ? g->n - column : COLUMNS;
-    const T *a = g->packed_a + row_panel * TILE_ROWS * g->k + start * TILE_ROWS;
-    const T *b = g->packed_b + column_panel * COLUMNS * g->k + start * COLUMNS;
-    T *c = g->c + row * g->c_row + column;
-    if (rows == TILE_ROWS && columns == COLUMNS) {
-        NAMED(begin_tile)(c, g->c_row, start > 0, g->bias ? g->bias + column : NULL, block);
-        NAMED(micro)(a, b, depth, block);
-        NAMED(end_tile)(block, c, g->c_row);
-        return;
-    }
-    T edge[TILE_ROWS * COLUMNS] = {0}, bias[COLUMNS] = {0};
-    if (g->bias) memcpy(bias, g->bias + column, (size_t)columns * sizeof(T));
-    for (int64_t r = 0; start && r < rows; r++)
-        memcpy(edge + r * COLUMNS, c + r * g->c_row, (size_t)columns * sizeof(T));
-    NAMED(begin_tile)(edge, COLUMNS, start > 0, bias, block);
-    NAMED(micro)(a, b, depth, block);
-    NAMED(end_tile)(block, edge, COLUMNS);
+/* Fewer columns than a tile has go through a copy. */
+static void NAMED(multiply_edge)(int64_t rows, int64_t columns, const NAMED(tile) * t) {
+    T edge[ROWS * COLUMNS] = {0};
+    NAMED(tile) whole = *t;
+    whole.c = edge;
+    whole.c_row = COLUMNS;
+    whole.first = edge;
+    whole.first_row = COLUMNS;
+    for (int64_t r = 0; t->first && r < rows; r++)
+        memcpy(edge + r * COLUMNS, t->first + r * t->first_row, (size_t)columns * sizeof(T));
+    NAMED(multiply)(rows, &whole);
     for (int64_t r = 0; r < rows; r++)
-        memcpy(c + r * g->c_row, edge + r * COLUMNS, (size_t)columns * sizeof(T));
+        memcpy(t->c + r * t->c_row, edge + r * COLUMNS, (size_t)columns * sizeof(T));
+}
+
+static void NAMED(run_tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t column_panel, int64_t start,
+                            int64_t depth) {
+    const int64_t row = row_panel * ROWS, column = column_panel * COLUMNS;
+    const int64_t rows = g->m - row < ROWS ? g->m - row : ROWS,
+                  columns = g->n - column < COLUMNS ? g->n - column : COLUMNS;
+    NAMED(tile) t = {.depth = depth, .c = g->c + row * g->c_row + column, .c_row = g->c_row};
+    t.a_row = g->packed_a ? 1 : g->a_row;
+    t.a_step = g->packed_a ? ROWS : g->a_column;
+    t.a = g->packed_a ? g->packed_a + start * NAMED(panels)(g->m, ROWS) * ROWS + row * depth
+                      : g->a + row * g->a_row + start * g->a_column;
+    t.b_row = g->packed_b ? COLUMNS : g->b_row;
+    t.b = g->packed_b ? g->packed_b + start * NAMED(panels)(g->n, COLUMNS) * COLUMNS + column * depth
+                      : g->b + column + start * g->b_row;
+    t.first = start ? t.c : g->bias ? g->bias + column : NULL;
+    t.first_row = start ? g->c_row : 0;
+    if (columns == COLUMNS)
+        NAMED(multiply)(rows, &t);
+    else
+        NAMED(multiply_edge)(rows, columns, &t);
 }
 
 /* A task is GROUP_ROWS panels of A times GROUP_COLUMNS panels of B: B's part stays in the cache over the rows. */
 static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
     const NAMED(gemm) *g = context;
-    const int64_t row_panels = (g->m + TILE_ROWS - 1) / TILE_ROWS, column_panels = (g->n + 2 * LANES - 1) / (2 * LANES);
-    const int64_t row_groups = (row_panels + GROUP_ROWS - 1) / GROUP_ROWS;
+    const int64_t row_panels = NAMED(panels)(g->m, ROWS), column_panels = NAMED(panels)(g->n, COLUMNS);
+    const int64_t row_groups = NAMED(panels)(row_panels, GROUP_ROWS);
     for (int64_t task = begin; task < end; task++) {
         const int64_t row = task % row_groups * GROUP_ROWS, column = task / row_groups * GROUP_COLUMNS;
         const int64_t row_end = row + GROUP_ROWS < row_panels ? row + GROUP_ROWS : row_panels;
@@ -180,12 +207,12 @@ static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
             const int64_t depth = g->k - start < DEPTH_BLOCK ? g->k - start : DEPTH_BLOCK;
             for (int64_t c = column; c < column_end; c++)
                 for (int64_t r = row; r < row_end; r++)
-                    NAMED(tile)(g, r, c, start, depth);
+                    NAMED(run_tile)(g, r, c, start, depth);
         }
         if (g->epilogue) {
-            const int64_t first_row = row * TILE_ROWS, first = column * 2 * LANES;
-            const int64_t last_row = row_end * TILE_ROWS < g->m ? row_end * TILE_ROWS : g->m,
-                          last = column_end * 2 * LANES < g->n ? column_end * 2 * LANES : g->n;
+            const int64_t first_row = row * ROWS, first = column * COLUMNS;
+            const int64_t last_row = row_end * ROWS < g->m ? row_end * ROWS : g->m,
+                          last = column_end * COLUMNS < g->n ? column_end * COLUMNS : g->n;
             cr_epilogue_run(g->epilogue, g->image, first_row, last_row - first_row, first, last - first);
         }
     }
@@ -226,26 +253,31 @@ static void NAMED(few_rows)(void *context, int64_t begin, int64_t end) {
     if (g->epilogue && begin < end) cr_epilogue_run(g->epilogue, g->image, 0, g->m, begin, end - begin);
 }
 
-/* Whether A and B are packed: not for few rows, nor for products so small that packing is most of the work. */
+/* Whether the product runs by tiles: not where there are few rows, nor where it is tiny. */
 static bool NAMED(packs)(const NAMED(gemm) * g) {
     return g->m > FEW_ROWS && !(g->m * g->n * g->k <= SMALL_PRODUCT && g->b_column == 1);
 }
 
 static int64_t NAMED(b_elements)(const NAMED(gemm) * g) {
-    return (g->n + 2 * LANES - 1) / (2 * LANES) * 2 * LANES * g->k + 64 / (int64_t)sizeof(T);
+    return NAMED(panels)(g->n, COLUMNS) * COLUMNS * g->k + 64 / (int64_t)sizeof(T);
 }
 
 /* b as panels in `to`. */
 static void NAMED(pack_all_b)(NAMED(gemm) * g, T *to) {
     NAMED(side) b = {g->b, g->n, g->b_column, g->b_row, g->k, to};
     g->packed_b = to;
-    cr_parallel_for(NAMED(panels)(g->n, 2 * LANES), CR_GRAIN_ELEMENTS / (2 * LANES * g->k + 1), NAMED(pack_b), &b);
+    cr_parallel_for(NAMED(panels)(g->n, COLUMNS), CR_GRAIN_ELEMENTS / (COLUMNS * g->k + 1), NAMED(pack_b), &b);
 }
 
 static void NAMED(pack_all_a)(NAMED(gemm) * g, T *to) {
     NAMED(side) a = {g->a, g->m, g->a_row, g->a_column, g->k, to};
     g->packed_a = to;
-    cr_parallel_for(NAMED(panels)(g->m, TILE_ROWS), CR_GRAIN_ELEMENTS / (TILE_ROWS * g->k + 1), NAMED(pack_a), &a);
+    cr_parallel_for(NAMED(panels)(g->m, ROWS), CR_GRAIN_ELEMENTS / (ROWS * g->k + 1), NAMED(pack_a), &a);
+}
+
+/* A side that stays in the first-level cache together with the other one is read where it lies. */
+static bool NAMED(is_small)(int64_t lines, int64_t depth) {
+    return lines * depth * (int64_t)sizeof(T) <= SMALL_SIDE_BYTES;
 }
 
 static bool NAMED(run)(NAMED(gemm) * g) {
@@ -255,15 +287,17 @@ static bool NAMED(run)(NAMED(gemm) * g) {
         cr_parallel_for(g->n, CR_GRAIN_ELEMENTS * 2 / each + LANES, NAMED(few_rows), g);
         return true;
     }
-    const int64_t row_panels = NAMED(panels)(g->m, TILE_ROWS), column_panels = NAMED(panels)(g->n, 2 * LANES);
+    const int64_t row_panels = NAMED(panels)(g->m, ROWS), column_panels = NAMED(panels)(g->n, COLUMNS);
+    const bool packs_a = !NAMED(is_small)(g->m, g->k),
+               packs_b = !g->packed_b && !(g->b_column == 1 && g->n % COLUMNS == 0 && NAMED(is_small)(g->n, g->k));
     scratch memory = {0};
-    T *a = scratch_take(&memory, (size_t)(row_panels * TILE_ROWS * g->k + LANES) * sizeof(T));
-    T *b = g->packed_b ? NULL : scratch_take(&memory, (size_t)NAMED(b_elements)(g) * sizeof(T));
-    if (!a || (!b && !g->packed_b)) return scratch_drop(&memory);
-    NAMED(pack_all_a)(g, a);
+    T *a = packs_a ? scratch_take(&memory, (size_t)(row_panels * ROWS * g->k + LANES) * sizeof(T)) : NULL;
+    T *b = packs_b ? scratch_take(&memory, (size_t)NAMED(b_elements)(g) * sizeof(T)) : NULL;
+    if ((packs_a && !a) || (packs_b && !b)) return scratch_drop(&memory);
+    if (a) NAMED(pack_all_a)(g, a);
     if (b) NAMED(pack_all_b)(g, b);
     const int64_t groups = NAMED(panels)(row_panels, GROUP_ROWS) * NAMED(panels)(column_panels, GROUP_COLUMNS);
-    const int64_t work = GROUP_ROWS * TILE_ROWS * GROUP_COLUMNS * 2 * LANES * (g->k + 1) / 16;
+    const int64_t work = GROUP_ROWS * ROWS * GROUP_COLUMNS * COLUMNS * (g->k + 1) / 16;
     cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work, NAMED(tasks), g);
     scratch_drop(&memory);
     return true;

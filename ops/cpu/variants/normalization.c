@@ -43,7 +43,9 @@ static inline double fold_lanes(const float *lanes) {
 #define ROW_SUM(name, parameters, term)                                                                                \
     static double name parameters {                                                                                    \
         double total = 0;                                                                                              \
-        for (int64_t start = 0; start < n; start += ROW_BLOCK) {                                                       \
+        for (int64_t k = 0; n < LANES && k < n; k++) /* short rows: no lanes to begin and to fold */                   \
+            total += (double)(term);                                                                                   \
+        for (int64_t start = 0; n >= LANES && start < n; start += ROW_BLOCK) {                                         \
             const int64_t end = start + ROW_BLOCK < n ? start + ROW_BLOCK : n;                                         \
             float lanes[LANES] = {0};                                                                                  \
             int64_t i = start;                                                                                         \
@@ -70,6 +72,11 @@ ROW_SUM(sum_of_weighted_centered, (const float *g, const float *w, const float *
 
 static float max_of(const float *x, int64_t n) {
     float lanes[LANES], top = -INFINITY;
+    if (n < LANES) {
+        for (int64_t i = 0; i < n; i++)
+            top = x[i] > top || x[i] != x[i] ? x[i] : top;
+        return top;
+    }
     for (int l = 0; l < LANES; l++)
         lanes[l] = -INFINITY;
     int64_t i = 0;

@@ -10,11 +10,17 @@ static void NAMED(multiply)(int64_t rows, int64_t depth, const T *a, const T *pa
         const T *b = panel + k * COLUMNS;
         int64_t row = 0;
         for (; row + ROWS <= rows; row += ROWS)
-            NAMED(block)(ROWS, part, a + row * depth + k, depth, 1, b, COLUMNS, sums + row * COLUMNS, COLUMNS, k > 0);
+            NAMED(block)
+            (ROWS, part, a + row * depth + k, depth, 1, b, COLUMNS, k ? sums + row * COLUMNS : NULL, COLUMNS,
+             sums + row * COLUMNS, COLUMNS);
         for (; row + 2 <= rows; row += 2)
-            NAMED(block)(2, part, a + row * depth + k, depth, 1, b, COLUMNS, sums + row * COLUMNS, COLUMNS, k > 0);
+            NAMED(block)
+            (2, part, a + row * depth + k, depth, 1, b, COLUMNS, k ? sums + row * COLUMNS : NULL, COLUMNS,
+             sums + row * COLUMNS, COLUMNS);
         if (row < rows)
-            NAMED(block)(1, part, a + row * depth + k, depth, 1, b, COLUMNS, sums + row * COLUMNS, COLUMNS, k > 0);
+            NAMED(block)
+            (1, part, a + row * depth + k, depth, 1, b, COLUMNS, k ? sums + row * COLUMNS : NULL, COLUMNS,
+             sums + row * COLUMNS, COLUMNS);
     }
 }
 
