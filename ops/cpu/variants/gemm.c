@@ -3,7 +3,6 @@
 #include "core/allocator.h"
 #include "core/parallel.h"
 #include "ops/cpu/variants/epilogue.h"
-#include "ops/cpu/variants/scratch.h"
 
 #include <string.h>
 
@@ -13,7 +12,7 @@ enum {
     GROUP_ROWS = 16,
     GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
-    SMALL_PRODUCT = 16 * 16 * 16,
+    SMALL_PRODUCT = 8 * 8 * 8,
     SMALL_SIDE_BYTES = 16 << 10
 };
 
@@ -76,30 +75,28 @@ static void integer_product(const product *p) {
     }
 }
 
-#define RUN_FLOATING(T, prefix)                                                                                        \
-    {                                                                                                                  \
-        prefix##gemm g = {.m = p->m,                                                                                   \
-                          .n = p->n,                                                                                   \
-                          .k = p->k,                                                                                   \
-                          .a = (const T *)p->a.data,                                                                   \
-                          .b = (const T *)p->b.data,                                                                   \
-                          .a_row = p->a.row,                                                                           \
-                          .a_column = p->a.column,                                                                     \
-                          .b_row = p->b.row,                                                                           \
-                          .b_column = p->b.column,                                                                     \
-                          .c = (T *)p->c,                                                                              \
-                          .c_row = p->n,                                                                               \
-                          .bias = (const T *)p->bias,                                                                  \
-                          .packed_b = (const T *)p->packed,                                                            \
-                          .epilogue = p->epilogue,                                                                     \
-                          .image = p->image};                                                                          \
-        return prefix##run(&g);                                                                                        \
+#define GEMM(T, prefix, p)                                                                                             \
+    (prefix##gemm) {                                                                                                   \
+        .m = (p)->m, .n = (p)->n, .k = (p)->k, .a = (const T *)(p)->a.data, .b = (const T *)(p)->b.data,               \
+        .a_row = (p)->a.row, .a_column = (p)->a.column, .b_row = (p)->b.row, .b_column = (p)->b.column,                \
+        .c = (T *)(p)->c, .c_row = (p)->n, .bias = (const T *)(p)->bias, .packed_b = (const T *)(p)->packed,           \
+        .epilogue = (p)->epilogue, .image = (p)->image                                                                 \
     }
-static bool run_product(const product *p) {
-    if (p->dtype == CR_F32) RUN_FLOATING(float, gemm_f32_)
-    if (p->dtype == CR_F64) RUN_FLOATING(double, gemm_f64_)
-    integer_product(p);
-    return true;
+
+/* Memory that run_product needs. */
+static size_t product_bytes(const product *p) {
+    if (p->dtype == CR_F32) return (size_t)gemm_f32_memory(&GEMM(float, gemm_f32_, p)) * sizeof(float);
+    if (p->dtype == CR_F64) return (size_t)gemm_f64_memory(&GEMM(double, gemm_f64_, p)) * sizeof(double);
+    return 0;
+}
+
+static void run_product(const product *p, void *memory) {
+    if (p->dtype == CR_F32)
+        gemm_f32_run(&GEMM(float, gemm_f32_, p), memory);
+    else if (p->dtype == CR_F64)
+        gemm_f64_run(&GEMM(double, gemm_f64_, p), memory);
+    else
+        integer_product(p);
 }
 
 static cr_dtype product_dtype(cr_dtype dtype) {
@@ -140,38 +137,68 @@ static bool with_epilogue(cr_call *call, bool (*f)(const layer *l)) {
     return cr_epilogue_begin(&epilogue, call, o->program) && with_output(call, f, o->packed, &epilogue);
 }
 
+typedef struct batches_job {
+    const layer *layer;
+    product first;
+    int64_t batches, slots;
+    size_t slot_bytes;
+    char *memory;
+} batches_job;
+
+/* Where the operand's matrix of a batch begins, in elements; dims of 1 are the same for all batches. */
+static int64_t batch_offset(const cr_tensor *t, const cr_tensor *c, int64_t batch) {
+    int64_t offset = 0;
+    for (int d = c->ndim - 3; d >= 0; batch /= c->sizes[d], d--) {
+        const int own = d - (c->ndim - t->ndim);
+        if (own >= 0 && t->sizes[own] != 1) offset += batch % c->sizes[d] * t->strides[own];
+    }
+    return offset;
+}
+
+static void run_slots(void *context, int64_t begin, int64_t end) {
+    const batches_job *job = context;
+    const layer *l = job->layer;
+    const int64_t size = (int64_t)cr_dtype_size(job->first.dtype);
+    for (int64_t slot = begin; slot < end; slot++)
+        for (int64_t batch = slot * job->batches / job->slots; batch < (slot + 1) * job->batches / job->slots;
+             batch++) {
+            product p = job->first;
+            p.a.data += batch_offset(l->a, l->c, batch) * size;
+            if (!l->packed) p.b.data += batch_offset(l->b, l->c, batch) * size;
+            p.c += batch * p.m * p.n * size;
+            p.image = batch;
+            run_product(&p, job->memory + slot * (int64_t)job->slot_bytes);
+        }
+}
+
+/* Many products: each thread runs whole ones. Few: each is cut. */
 static bool multiply_batches(const layer *l) {
     const cr_tensor *a = l->a, *b = l->b, *c = l->c;
     const int batch_dims = c->ndim - 2;
-    product p = {.dtype = (cr_dtype)c->dtype,
-                 .m = c->sizes[batch_dims],
-                 .n = c->sizes[batch_dims + 1],
-                 .k = a->sizes[a->ndim - 1],
-                 .a = matrix_of(a, a->ndim - 2, a->ndim - 1),
-                 .b = l->packed ? (matrix){cr_tensor_address(b), l->packed, 1} : matrix_of(b, b->ndim - 2, b->ndim - 1),
-                 .packed = l->packed ? cr_tensor_address(b) : NULL,
-                 .epilogue = l->epilogue};
-    const size_t size = cr_dtype_size(p.dtype);
-    const char *first_a = p.a.data, *first_b = p.b.data;
-    int64_t batches = 1, index[CR_MAX_DIMS] = {0};
+    batches_job job = {.layer = l, .batches = 1, .slots = 1};
+    job.first = (product){.dtype = (cr_dtype)c->dtype,
+                          .m = c->sizes[batch_dims],
+                          .n = c->sizes[batch_dims + 1],
+                          .k = a->sizes[a->ndim - 1],
+                          .a = matrix_of(a, a->ndim - 2, a->ndim - 1),
+                          .b = l->packed ? (matrix){cr_tensor_address(b), l->packed, 1}
+                                         : matrix_of(b, b->ndim - 2, b->ndim - 1),
+                          .c = cr_tensor_address(c),
+                          .packed = l->packed ? cr_tensor_address(b) : NULL,
+                          .epilogue = l->epilogue};
     if (c->numel == 0) return true;
     for (int d = 0; d < batch_dims; d++)
-        batches *= c->sizes[d];
-    for (int64_t batch = 0; batch < batches; batch++) {
-        int64_t offset_a = 0, offset_b = 0;
-        for (int d = 0; d < batch_dims; d++) {
-            const int da = d - (batch_dims - (a->ndim - 2)), db = d - (batch_dims - (b->ndim - 2));
-            if (da >= 0 && a->sizes[da] != 1) offset_a += index[d] * a->strides[da];
-            if (!l->packed && db >= 0 && b->sizes[db] != 1) offset_b += index[d] * b->strides[db];
-        }
-        p.a.data = first_a + offset_a * (int64_t)size;
-        p.b.data = first_b + offset_b * (int64_t)size;
-        p.c = (char *)cr_tensor_address(c) + (size_t)(batch * p.m * p.n) * size;
-        p.image = batch;
-        if (!run_product(&p)) return false;
-        for (int d = batch_dims - 1; d >= 0 && ++index[d] == c->sizes[d]; d--)
-            index[d] = 0;
-    }
+        job.batches *= c->sizes[d];
+    const int64_t slots = 2 * cr_num_threads();
+    if (job.batches >= slots && (double)c->numel * (double)job.first.k > 16.0 * CR_GRAIN_ELEMENTS) job.slots = slots;
+    job.slot_bytes = (product_bytes(&job.first) + 63) / 64 * 64;
+    const size_t bytes = job.slot_bytes * (size_t)job.slots;
+    if (bytes && !(job.memory = cr_block_allocate(bytes))) return false;
+    if (job.slots == 1)
+        run_slots(&job, 0, 1);
+    else
+        cr_parallel_for(job.slots, 1, run_slots, &job);
+    if (bytes) cr_block_free(job.memory, bytes);
     return true;
 }
 
@@ -192,7 +219,12 @@ static bool multiply_linear(const layer *l) {
                        .bias = l->bias ? cr_tensor_address(l->bias) : NULL,
                        .packed = l->packed ? cr_tensor_address(l->b) : NULL,
                        .epilogue = l->epilogue};
-    return run_product(&p);
+    const size_t bytes = product_bytes(&p);
+    void *memory = bytes ? cr_block_allocate(bytes) : NULL;
+    if (bytes && !memory) return false;
+    run_product(&p, memory);
+    if (bytes) cr_block_free(memory, bytes);
+    return true;
 }
 CR_KERNEL(linear) { return with_output(call, multiply_linear, 0, NULL); }
 CR_KERNEL(fused_linear) { return with_epilogue(call, multiply_linear); }
@@ -201,7 +233,7 @@ CR_KERNEL(fused_linear) { return with_epilogue(call, multiply_linear); }
 #define PACKED_ELEMENTS(prefix)                                                                                        \
     {                                                                                                                  \
         const prefix##gemm g = {.m = m, .n = n, .k = k, .b_column = transposed ? k : 1};                               \
-        return prefix##packs(&g) ? prefix##b_elements(&g) : 0;                                                         \
+        return prefix##tiles(&g) ? prefix##b_elements(&g) : 0;                                                         \
     }
 int64_t CR_NAME(cr_packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed);
 int64_t CR_NAME(cr_packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed) {

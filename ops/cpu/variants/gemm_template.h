@@ -254,10 +254,23 @@ static void NAMED(few_rows)(void *context, int64_t begin, int64_t end) {
 }
 
 /* Whether the product runs by tiles: not where there are few rows, nor where it is tiny. */
-static bool NAMED(packs)(const NAMED(gemm) * g) {
+static bool NAMED(tiles)(const NAMED(gemm) * g) {
     return g->m > FEW_ROWS && !(g->m * g->n * g->k <= SMALL_PRODUCT && g->b_column == 1);
 }
 
+/* A side that stays in the first-level cache together with the other one is read where it lies. */
+static bool NAMED(is_small)(int64_t lines, int64_t depth) {
+    return lines * depth * (int64_t)sizeof(T) <= SMALL_SIDE_BYTES;
+}
+
+static bool NAMED(packs_a)(const NAMED(gemm) * g) { return NAMED(tiles)(g) && !NAMED(is_small)(g->m, g->k); }
+static bool NAMED(packs_b)(const NAMED(gemm) * g) {
+    const bool is_readable = g->b_column == 1 && g->n % COLUMNS == 0;
+    return NAMED(tiles)(g) && !g->packed_b && !(is_readable && NAMED(is_small)(g->n, g->k));
+}
+
+/* Elements that A and B take when they are packed. */
+static int64_t NAMED(a_elements)(const NAMED(gemm) * g) { return NAMED(panels)(g->m, ROWS) * ROWS * g->k + LANES; }
 static int64_t NAMED(b_elements)(const NAMED(gemm) * g) {
     return NAMED(panels)(g->n, COLUMNS) * COLUMNS * g->k + 64 / (int64_t)sizeof(T);
 }
@@ -269,36 +282,32 @@ static void NAMED(pack_all_b)(NAMED(gemm) * g, T *to) {
     cr_parallel_for(NAMED(panels)(g->n, COLUMNS), CR_GRAIN_ELEMENTS / (COLUMNS * g->k + 1), NAMED(pack_b), &b);
 }
 
+/* a as panels in `to`. */
 static void NAMED(pack_all_a)(NAMED(gemm) * g, T *to) {
     NAMED(side) a = {g->a, g->m, g->a_row, g->a_column, g->k, to};
     g->packed_a = to;
     cr_parallel_for(NAMED(panels)(g->m, ROWS), CR_GRAIN_ELEMENTS / (ROWS * g->k + 1), NAMED(pack_a), &a);
 }
 
-/* A side that stays in the first-level cache together with the other one is read where it lies. */
-static bool NAMED(is_small)(int64_t lines, int64_t depth) {
-    return lines * depth * (int64_t)sizeof(T) <= SMALL_SIDE_BYTES;
+/* How many elements of memory `run` needs. */
+static int64_t NAMED(memory)(const NAMED(gemm) * g) {
+    return (NAMED(packs_a)(g) ? NAMED(a_elements)(g) : 0) + (NAMED(packs_b)(g) ? NAMED(b_elements)(g) : 0);
 }
 
-static bool NAMED(run)(NAMED(gemm) * g) {
-    if (g->m == 0 || g->n == 0) return true;
-    if (!NAMED(packs)(g)) {
+static void NAMED(run)(NAMED(gemm) * g, T *memory) {
+    if (g->m == 0 || g->n == 0) return;
+    if (!NAMED(tiles)(g)) {
         const int64_t each = g->m * (g->k + 1);
         cr_parallel_for(g->n, CR_GRAIN_ELEMENTS * 2 / each + LANES, NAMED(few_rows), g);
-        return true;
+        return;
     }
-    const int64_t row_panels = NAMED(panels)(g->m, ROWS), column_panels = NAMED(panels)(g->n, COLUMNS);
-    const bool packs_a = !NAMED(is_small)(g->m, g->k),
-               packs_b = !g->packed_b && !(g->b_column == 1 && g->n % COLUMNS == 0 && NAMED(is_small)(g->n, g->k));
-    scratch memory = {0};
-    T *a = packs_a ? scratch_take(&memory, (size_t)(row_panels * ROWS * g->k + LANES) * sizeof(T)) : NULL;
-    T *b = packs_b ? scratch_take(&memory, (size_t)NAMED(b_elements)(g) * sizeof(T)) : NULL;
-    if ((packs_a && !a) || (packs_b && !b)) return scratch_drop(&memory);
-    if (a) NAMED(pack_all_a)(g, a);
-    if (b) NAMED(pack_all_b)(g, b);
-    const int64_t groups = NAMED(panels)(row_panels, GROUP_ROWS) * NAMED(panels)(column_panels, GROUP_COLUMNS);
+    if (NAMED(packs_b)(g)) {
+        NAMED(pack_all_b)(g, memory);
+        memory += NAMED(b_elements)(g);
+    }
+    if (NAMED(packs_a)(g)) NAMED(pack_all_a)(g, memory);
+    const int64_t groups = NAMED(panels)(NAMED(panels)(g->m, ROWS), GROUP_ROWS) *
+                           NAMED(panels)(NAMED(panels)(g->n, COLUMNS), GROUP_COLUMNS);
     const int64_t work = GROUP_ROWS * ROWS * GROUP_COLUMNS * COLUMNS * (g->k + 1) / 16;
     cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work, NAMED(tasks), g);
-    scratch_drop(&memory);
-    return true;
 }
