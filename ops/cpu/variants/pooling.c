@@ -19,14 +19,19 @@ typedef struct position_job {
 } position_job;
 
 #define T           float
+#define PLACE       int32_t
 #define NAMED(name) name##_f32
 #include "ops/cpu/variants/pooling_template.h"
 #define T           double
+#define PLACE       int64_t
 #define NAMED(name) name##_f64
 #include "ops/cpu/variants/pooling_template.h"
 
 /* ---------------------------------------------------------------- operands as dense f32 or f64, and back */
-static cr_dtype compute_dtype(const cr_tensor *t) { return t->dtype == CR_F64 ? CR_F64 : CR_F32; }
+/* Planes too large for positions of 32 bits go through f64, where they have 64. */
+static cr_dtype compute_dtype(const cr_tensor *t) {
+    return t->dtype == CR_F64 || (t->ndim > 1 && t->numel / t->sizes[0] > INT32_MAX) ? CR_F64 : CR_F32;
+}
 static cr_tensor *dense_operand(cr_tensor *t) { return cr_contiguous(cr_cast(t, compute_dtype(t))); }
 /* The output itself, or a tensor to compute in. */
 static cr_tensor *dense_target(cr_tensor *output, cr_dtype dtype) {
@@ -76,13 +81,13 @@ CR_KERNEL(adaptive_avg_pool) {
 CR_KERNEL(avg_pool_grad) {
     const cr_avg_pool_options *o = call->attributes; /* the gradient's options begin with them */
     const cr_pooling p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]),
-                                       o->kernel_sizes.count, NULL, o);
+                                          o->kernel_sizes.count, NULL, o);
     return run_pool(call, &p, SPREAD);
 }
 CR_KERNEL(adaptive_avg_pool_grad) {
     const cr_pool_grad_options *o = call->attributes;
     const cr_pooling p = cr_pool_describe(cr_tensor_shape(call->outputs[0]), cr_tensor_shape(call->inputs[0]),
-                                       (int)o->spatial, NULL, NULL);
+                                          (int)o->spatial, NULL, NULL);
     return run_pool(call, &p, SPREAD);
 }
 

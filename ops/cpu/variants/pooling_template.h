@@ -1,4 +1,5 @@
-/* Pooling loops for one dtype: include it with T and NAMED(name) defined; it undefines them.
+/* Pooling loops for one dtype: include it with T, PLACE (an integer of T's size, for positions in a plane) and
+ * NAMED(name) defined; it undefines them.
  *
  * A plane (a channel of an image) belongs to one thread. A tap of the window is applied to a whole row of results at
  * once, reading with the stride, which vectorises for the usual strides. */
@@ -19,13 +20,15 @@
     } while (0)
 
 /* Keeps the greater value (NaN above all, the last of several) and its position. */
-static void NAMED(take_greater)(T *restrict best, int64_t *restrict position, const T *restrict source, int64_t count,
-                                int64_t step, int64_t first, int64_t position_step) {
+static void NAMED(take_greater)(T *restrict best, PLACE *restrict position, const T *restrict source, int64_t count,
+                                int64_t step, PLACE first, PLACE position_step) {
     EACH_STEP(for (int64_t i = 0; i < count; i++) {
         const T value = source[i * STEP];
-        const bool take = !(value <= best[i]) && !(best[i] != best[i] && value == value);
-        best[i] = take ? value : best[i];
-        position[i] = take ? first + i * position_step : position[i];
+        const T so_far = best[i];
+        /* Without branches, and with both stored always: stores under a mask are slow. */
+        const PLACE take = -(PLACE)(!(value <= so_far) & !((so_far != so_far) & (value == value)));
+        best[i] = take ? value : so_far;
+        position[i] = (take & (first + (PLACE)i * position_step)) | (~take & position[i]);
     });
 }
 
@@ -62,15 +65,15 @@ static void NAMED(row_range)(const cr_pooling *p, int64_t t, int64_t *low, int64
 }
 
 /* One row of input under one row of results. */
-static void NAMED(row_tap)(const NAMED(pool_job) * job, const T *row_in, T *row_out, int64_t *row_position,
-                           int64_t first, T *spread_to) {
+static void NAMED(row_tap)(const NAMED(pool_job) * job, const T *row_in, T *row_out, PLACE *row_position, int64_t first,
+                           T *spread_to) {
     const cr_pooling *p = job->p;
     if (p->adaptive) {
         for (int64_t o = 0; o < p->out[2]; o++) {
             const cr_window w = cr_pool_window(p, 2, o);
             for (int64_t i = w.begin; i < w.end; i++) {
                 if (job->kind == MAXIMUM)
-                    NAMED(take_greater)(row_out + o, row_position + o, row_in + i, 1, 1, first + i, 0);
+                    NAMED(take_greater)(row_out + o, row_position + o, row_in + i, 1, 1, (PLACE)(first + i), 0);
                 else if (job->kind == MEAN)
                     row_out[o] += row_in[i];
                 else
@@ -85,14 +88,15 @@ static void NAMED(row_tap)(const NAMED(pool_job) * job, const T *row_in, T *row_
         if (low >= high) continue;
         const int64_t i = low * p->stride[2] + t * p->dilation[2] - p->padding[2];
         if (job->kind == MAXIMUM) NAMED(take_greater)
-        (row_out + low, row_position + low, row_in + i, high - low, p->stride[2], first + i, p->stride[2]);
+        (row_out + low, row_position + low, row_in + i, high - low, p->stride[2], (PLACE)(first + i),
+         (PLACE)p->stride[2]);
         else if (job->kind == MEAN) NAMED(take_sum)(row_out + low, row_in + i, high - low, p->stride[2]);
         else NAMED(give_share)(spread_to + i, row_out + low, high - low, p->stride[2]);
     }
 }
 
 /* One row of results: row_out holds sums or maxima, or for SPREAD the shares to give. */
-static void NAMED(plane_row)(const NAMED(pool_job) * job, const T *in, T *row_out, int64_t *row_position, int64_t o0,
+static void NAMED(plane_row)(const NAMED(pool_job) * job, const T *in, T *row_out, PLACE *row_position, int64_t o0,
                              int64_t o1, T *spread_to) {
     const cr_pooling *p = job->p;
     cr_window w[CR_SPATIAL_DIMS] = {cr_pool_window(p, 0, o0), cr_pool_window(p, 1, o1)};
@@ -113,11 +117,20 @@ static void NAMED(divide_row)(const cr_pooling *p, const T *from, T *to, int64_t
 }
 
 /* The position that a window starts from where nothing is greater than -infinity. */
-static void NAMED(start_row)(const cr_pooling *p, T *row_out, int64_t *row_position, int64_t o0, int64_t o1) {
+static void NAMED(start_row)(const cr_pooling *p, T *row_out, PLACE *row_position, int64_t o0, int64_t o1) {
     const int64_t begin = (cr_pool_window(p, 0, o0).begin * p->in[1] + cr_pool_window(p, 1, o1).begin) * p->in[2];
     for (int64_t o = 0; o < p->out[2]; o++) {
         row_out[o] = -(T)INFINITY;
-        row_position[o] = begin + cr_pool_window(p, 2, o).begin;
+        row_position[o] = (PLACE)(begin + cr_pool_window(p, 2, o).begin);
+    }
+}
+
+/* Positions stand as PLACEs at the beginning of their row's memory: spread from the end, none is lost. */
+static void NAMED(widen_row)(int64_t *row, int64_t count) {
+    for (int64_t o = count; o-- > 0;) {
+        PLACE place;
+        memcpy(&place, (const char *)row + o * (int64_t)sizeof place, sizeof place);
+        row[o] = place;
     }
 }
 
@@ -132,13 +145,14 @@ static void NAMED(pool_plane)(const NAMED(pool_job) * job, int64_t plane) {
                 continue;
             }
             T *out = job->target + row;
-            int64_t *position = job->kind == MAXIMUM ? job->positions + row : NULL;
+            PLACE *position = job->kind == MAXIMUM ? (PLACE *)(void *)(job->positions + row) : NULL;
             if (job->kind == MAXIMUM)
                 NAMED(start_row)(p, out, position, o0, o1);
             else
                 memset(out, 0, (size_t)p->out[2] * sizeof(T));
             NAMED(plane_row)(job, job->source + plane * job->in_plane, out, position, o0, o1, NULL);
             if (job->kind == MEAN) NAMED(divide_row)(p, out, out, o0, o1);
+            if (job->kind == MAXIMUM) NAMED(widen_row)(job->positions + row, p->out[2]);
         }
 }
 
@@ -180,4 +194,5 @@ static void NAMED(move_planes)(void *context, int64_t begin, int64_t end) {
 }
 #undef EACH_STEP
 #undef T
+#undef PLACE
 #undef NAMED
