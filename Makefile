@@ -47,8 +47,11 @@ docs: ## Write the reference manual to build/docs/html (Doxygen)
 	@scripts/setup docs
 	@scripts/docs
 
-bench: all ## Measure: small ops, training steps eager and traced, inference, beside PyTorch where it is installed
-	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager
+bench: ## Measure: small ops, training steps eager and traced, inference, beside PyTorch (a quarter of an hour)
+	@scripts/setup bench
+	@$(MAKE) --no-print-directory all
+	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager --part small
+	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager --part layers
 	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_jit --part jit
 
 mutants: ## Break kernels and gradient rules one at a time and count what the tests notice (COUNT=, SEED=)

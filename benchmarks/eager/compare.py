@@ -4,8 +4,12 @@
     compare.py BENCHMARK_JIT --part jit
 
 Each turn is a process of its own. A cell is the median over rounds with the lowest and highest; ratio is PyTorch's median
-over ours. Rows "…, eager" and "…, traced" stand beside PyTorch's eager time, and beside torch.jit's where it has one. Small ops are processor time, best of seven inside a turn; models are wall time, median inside a turn. floor is
-the share of the measured peak of multiply-adds that our time means. Without PyTorch, our column stands alone.
+over ours. Rows "…, eager" and "…, traced" stand beside PyTorch's eager time, and beside torch.jit's where it has one. Small
+ops are processor time, best of seven inside a turn; models are wall time, median inside a turn. floor is the share of the
+measured peak of multiply-adds that our time means. Without PyTorch, our column stands alone.
+
+Debian's PyTorch multiplies matrices with whatever BLAS the system has; with the reference one it is ten times slower than
+it can be. `scripts/setup bench` installs OpenBLAS.
 """
 import argparse
 import json
@@ -210,11 +214,36 @@ def run_torch(threads, part):
         work(torch)
 
 
-def lines_of(command):
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+class Progress:
+    """One line on a terminal's stderr: which turn runs, what it measured last, and how long the rest will take."""
+
+    def __init__(self, turns):
+        self.turns, self.done, self.begin = turns, 0, time.time()
+
+    def show(self, text):
+        if sys.stderr.isatty():
+            rest = (time.time() - self.begin) / self.done * (self.turns - self.done) if self.done else None
+            eta = f"eta {rest // 60:.0f}:{rest % 60:02.0f}" if rest is not None else "eta -:--"
+            print(f"\r\033[Kturn {self.done + 1} of {self.turns}  {eta}  {text}", end="", file=sys.stderr, flush=True)
+
+    def end_turn(self):
+        self.done += 1
+        if self.done == self.turns and sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def lines_of(command, label, progress):
+    lines = []
+    progress.show(label)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        for line in run.stdout:
+            if line.startswith("{"):
+                lines.append(json.loads(line))
+                progress.show(f"{label}: {lines[-1]['name']}")
     if run.returncode:
         sys.exit(f"{command[0]} ended with {run.returncode}")
-    return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    progress.end_turn()
+    return lines
 
 
 def cell(times):
@@ -254,15 +283,18 @@ def main():
         return run_torch(arguments.torch, arguments.part)
     python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
     has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
-    for threads in map(int, arguments.threads.split(",")):
+    counts = [int(count) for count in arguments.threads.split(",")]
+    progress = Progress(len(counts) * arguments.rounds * (2 if has_torch else 1))
+    for threads in counts:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         ours, theirs, work = {}, {}, {}
         for _ in range(arguments.rounds):
-            for line in lines_of([arguments.program, str(threads), arguments.part]):
+            for line in lines_of([arguments.program, str(threads), arguments.part], f"Cresset, {threads} threads", progress):
                 ours.setdefault(line["name"], []).append(line["seconds"])
                 work[line["name"]] = line["flops"]
             if has_torch:
-                for line in lines_of([python, __file__, "", "--torch", str(threads), "--part", arguments.part]):
+                turn = [python, __file__, "", "--torch", str(threads), "--part", arguments.part]
+                for line in lines_of(turn, f"PyTorch, {threads} threads", progress):
                     theirs.setdefault(line["name"], []).append(line["seconds"])
         table(ours, theirs, work, threads)
 
