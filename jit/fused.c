@@ -2,6 +2,7 @@
 #include "jit/fused.h"
 
 #include "jit/pass.h"
+#include "ops/reduction.h"
 
 /* ---------------------------------------------------------------- instructions */
 static int slot_of(const cr_value *value) { return (int)(intptr_t)value->note; }
@@ -41,6 +42,18 @@ static void make_instruction(cr_fused_instruction *in, const cr_graph_node *node
     }
 }
 
+static bool is_reduction(const cr_graph_node *inner) {
+    return !(inner->op->flags & CR_OP_POINTWISE) && cr_fold_of(inner->op) >= 0;
+}
+
+/* It is the last one of its block. What it takes in stands for its result. */
+static void add_reduction(cr_fused_program *program, const cr_graph_node *inner) {
+    program->reduction = inner->op;
+    program->reduced = *(const cr_dims *)cr_graph_attribute(inner, "dims");
+    program->shape = inner->inputs[0]->shape;
+    inner->outputs[0]->note = inner->inputs[0]->note;
+}
+
 static bool make_program(cr_fused_program *program, const cr_graph_node *node) {
     const cr_block *block = node->blocks[0];
     if (block->input_count + block->output_count > CR_FUSED_OPERANDS)
@@ -52,6 +65,10 @@ static bool make_program(cr_fused_program *program, const cr_graph_node *node) {
     }
     program->input_count = slot;
     for (const cr_graph_node *inner = block->first; inner; inner = inner->next, slot++) {
+        if (is_reduction(inner)) {
+            add_reduction(program, inner);
+            break;
+        }
         if (program->instruction_count == CR_FUSED_INSTRUCTIONS || inner->input_count > 3 || inner->output_count != 1)
             return cr_fail(CR_ERROR_UNSUPPORTED, "jit: a fused node of more than %d instructions",
                            CR_FUSED_INSTRUCTIONS);
@@ -94,11 +111,11 @@ const void *cr_fused_attributes(cr_pool *pool, const cr_graph_node *node, cr_ten
     memcpy(attributes, node->attributes, node->op->attribute_bytes);
     memcpy(attributes + node->op->program_at, &program, sizeof program);
     if (outputs[0]->numel == 0 || program->instruction_count == 0 || !compiles) return attributes;
-    if (cr_is_fused(node))
+    if (cr_is_fused(node) || program->reduction)
         cr_fused_geometry(program, outputs, inputs);
     else if (!layer_geometry(program, node, outputs, inputs))
         return attributes;
-    char *source = cr_fused_source(program, CR_DIALECT_C);
+    char *source = program->ndim ? cr_fused_source(program, CR_DIALECT_C) : NULL;
     if (!source) return NULL;
     program->compiled = cr_compile(source);
     return attributes;

@@ -11,6 +11,11 @@ static inline bool cr_is_fused(const cr_graph_node *node) {
     return (node->op->flags & CR_OP_BLOCKS) && !strcmp(node->op->name, "fused");
 }
 
+/* The first result is a reduction of what its pointwise ops give; the others are elementwise. */
+static inline bool cr_is_fused_reduction(const cr_graph_node *node) {
+    return (node->op->flags & CR_OP_BLOCKS) && !strcmp(node->op->name, "fused_reduction");
+}
+
 /* Its kernel runs a program: the node is fused, or a layer with an epilogue. */
 static inline bool cr_has_program(const cr_graph_node *node) { return node->op->program_at != 0; }
 

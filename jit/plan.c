@@ -218,9 +218,9 @@ static bool same_layout(const cr_plan_tensor *t, const cr_spec *spec) {
     return true;
 }
 
-/* Element i of the results depends on element i of the operands alone. */
-static bool is_elementwise(const cr_graph_node *node) {
-    return (node->op->flags & CR_OP_POINTWISE) || cr_is_fused(node);
+/* Element i of this result depends on element i of the operands alone. */
+static bool is_elementwise(const cr_graph_node *node, int index) {
+    return (node->op->flags & CR_OP_POINTWISE) || cr_is_fused(node) || (cr_is_fused_reduction(node) && index > 0);
 }
 
 /* Every operand on `storage` sees it as the result will: writing the result overwrites only what was just read. */
@@ -238,7 +238,7 @@ static bool may_overwrite(const builder *b, const cr_graph_node *node, const int
 /* A pointwise result may take the place of an operand that ends here; `taken` are the results that have a place. */
 static int place_in_operand(builder *b, const cr_graph_node *node, const int *inputs, const cr_spec *spec,
                             const int *taken, int taken_count) {
-    if (!is_elementwise(node)) return -1;
+    if (!is_elementwise(node, taken_count)) return -1;
     for (int i = 0; i < node->input_count; i++) {
         const cr_plan_tensor *t = &b->plan->tensors[inputs[i]];
         const cr_plan_storage *storage = &b->plan->storages[t->storage];
@@ -252,14 +252,15 @@ static int place_in_operand(builder *b, const cr_graph_node *node, const int *in
 }
 
 /* The value that a state becomes may be made in the state's own place, once the old one is read for the last time. */
-static int place_in_state(const builder *b, const cr_graph_node *node, const int *inputs, const cr_value *value,
+static int place_in_state(const builder *b, const cr_graph_node *node, const int *inputs, int index,
                           const cr_spec *spec) {
+    const cr_value *value = node->outputs[index];
     const int state = b->state_of[value->id];
     if (state < 0 || b->plan->states[state] < 0) return -1;
     const cr_plan_tensor *t = &b->plan->tensors[b->plan->states[state]];
     const int last = b->last_use[b->graph->states[state].value->id];
-    const bool in_time =
-        last < b->now || (last == b->now && is_elementwise(node) && may_overwrite(b, node, inputs, t->storage, spec));
+    const bool in_time = last < b->now || (last == b->now && is_elementwise(node, index) &&
+                                           may_overwrite(b, node, inputs, t->storage, spec));
     return in_time && t->dtype == spec->dtype && t->offset == 0 && same_layout(t, spec) ? t->storage : -1;
 }
 
@@ -267,8 +268,7 @@ static int place_in_state(const builder *b, const cr_graph_node *node, const int
 static int plan_output(builder *b, const cr_graph_node *node, const int *inputs, int index, const cr_spec *spec,
                        cr_device device, const int *made) {
     cr_shape strides;
-    const cr_value *value = node->outputs[index];
-    int storage = value ? place_in_state(b, node, inputs, value, spec) : -1;
+    int storage = node->outputs[index] ? place_in_state(b, node, inputs, index, spec) : -1;
     if (storage < 0) storage = place_in_operand(b, node, inputs, spec, made, index);
     if (storage < 0) return fresh_tensor(b, spec, device, CR_PLACE_ARENA, 0);
     if (spec->channels_last) cr_channels_last_strides(spec->shape, &strides);
@@ -281,8 +281,8 @@ static bool infer_node(const cr_graph_node *node, cr_call *call) {
     if (node->op->flags & CR_OP_BLOCKS) {
         for (int i = 0; i < node->output_count; i++) {
             cr_spec_set(call, i, node->outputs[i]->dtype, node->outputs[i]->shape);
-            call->specs[i].channels_last =
-                cr_is_fused(node) && cr_pointwise_keeps_channels_last(call, &call->specs[i].shape);
+            call->specs[i].channels_last = node->op->program_at && is_elementwise(node, i) &&
+                                           cr_pointwise_keeps_channels_last(call, &call->specs[i].shape);
         }
         return true;
     }

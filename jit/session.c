@@ -146,7 +146,7 @@ static bool same_geometry(const cr_tensor *t, const cr_plan_tensor *planned) {
 /* Points the storages that are not the session's own to this run's memory. */
 static bool connect(const cr_plan *plan, cr_session *session, cr_tensor *const *inputs, cr_storage **results) {
     for (int i = 0; i < plan->graph->body.input_count; i++) {
-        cr_tensor *t = cr_dense(inputs[i]);
+        cr_tensor *t = cr_contiguous(inputs[i]);
         if (!t) return false;
         session->storages[plan->tensors[plan->inputs[i]].storage].data = t->numel ? cr_tensor_address(t) : NULL;
     }

@@ -216,6 +216,7 @@ static bool execute(cr_call *call, unsigned wants, unsigned *active) {
 
 static bool dispatch_checked(cr_call *call, cr_thread *thread) {
     if (!check_inputs(call) || (call->op->infer && !call->op->infer(call))) return false;
+    if ((unsigned)call->device.type >= CR_DEVICE_TYPE_COUNT) return cr_device_check(call->device);
     if (call->in_place && call->op->infer && !check_in_place(call)) return false;
     unsigned active = 0;
     const unsigned wants = thread->listeners_paused ? 0 : ask_listeners(call, &active);
@@ -303,4 +304,4 @@ const void *cr_options_complete(const cr_op *op, const void *options, void *stor
     return storage;
 }
 
-cr_tensor *cr_dense(cr_tensor *t) { return !t || cr_is_contiguous(t) ? t : cr_clone(t); }
+cr_tensor *cr_dense(cr_tensor *t) { return t ? cr_contiguous(t) : NULL; }

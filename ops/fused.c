@@ -25,6 +25,20 @@ CR_OP(fused, .inputs = "operands*", .outputs = "", .attribute_bytes = sizeof(cr_
       .flags = CR_OP_BLOCKS | CR_OP_NO_GRADIENT, .infer = infer_fused, .flops = flops_program,
       .doc = "Pointwise ops in one pass over memory.")
 
+CR_OP(fused_reduction, .inputs = "operands*", .outputs = "", .attribute_bytes = sizeof(cr_fused_options),
+      .defaults = &fused_defaults, .program_at = offsetof(cr_fused_options, program),
+      .flags = CR_OP_BLOCKS | CR_OP_NO_GRADIENT, .infer = infer_fused,
+      .doc = "Pointwise ops and a reduction of what they give, in one pass over memory.")
+
+cr_tensor *cr_fused_unreduced(const cr_fused_program *program, cr_tensor *const *inputs, int input_count) {
+    const cr_call call = {.inputs = (cr_tensor **)(uintptr_t)inputs, .input_count = input_count};
+    cr_shape strides;
+    const bool last = cr_pointwise_keeps_channels_last(&call, &program->shape);
+    if (last) cr_channels_last_strides(program->shape, &strides);
+    return cr_empty_hollow(cr_fused_dtype(program, program->outputs[0]), program->shape, last ? &strides : NULL,
+                           CR_CPU);
+}
+
 /* ---------------------------------------------------------------- layers with an epilogue */
 CR_ATTRIBUTES(fused_convolution, CR_FUSED_CONVOLUTION_ATTRIBUTES)
 CR_ATTRIBUTES(fused_product, CR_FUSED_PRODUCT_ATTRIBUTES)

@@ -25,11 +25,14 @@ typedef void (*cr_fused_function)(char *const *data, const int64_t *sizes, const
                                   const double *numbers, int64_t begin, int64_t end);
 
 typedef struct cr_fused_program {
+    cr_shape shape; /* of the elements */
     int input_count, output_count, instruction_count;
     cr_dtype inputs[CR_FUSED_OPERANDS];
     int outputs[CR_FUSED_OPERANDS]; /* slots */
     cr_fused_instruction instructions[CR_FUSED_INSTRUCTIONS];
     double numbers[2 * CR_FUSED_INSTRUCTIONS]; /* of the instructions, for the compiled function */
+    const struct cr_op *reduction;             /* of fused_reduction: takes in the first output, which never is whole … */
+    cr_dims reduced;                           /* … over these dims */
     /* The geometry that `compiled` was made for. */
     int ndim;
     int8_t inner[CR_FUSED_OPERANDS];     /* stride of the last dim: 0, 1, or 2 for others */
@@ -47,6 +50,10 @@ typedef struct cr_fused_options {
     size_t size;
     const cr_fused_program *program;
 } cr_fused_options;
+
+/* What a fused_reduction's first output would be as a tensor, without memory: of the dtype that its program gives, and
+ * laid out as the op before the reduction would have done. NULL and an error on failure. */
+cr_tensor *cr_fused_unreduced(const cr_fused_program *program, cr_tensor *const *inputs, int input_count);
 
 /* Fills ndim and inner from a call's tensors, as the kernel will see them. */
 void cr_fused_geometry(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);

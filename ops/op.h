@@ -206,7 +206,7 @@ static inline void cr_spec_set(cr_call *call, int index, cr_dtype dtype, cr_shap
 }
 /* Makes an uninitialised tensor for a spec. */
 cr_tensor *cr_empty_spec(const cr_spec *spec, cr_device device);
-/* t itself where it is contiguous, else a contiguous copy. */
+/* t itself where it is contiguous, else a contiguous copy; NULL, without an error, of an optional operand. */
 cr_tensor *cr_dense(cr_tensor *t);
 /* An error that describes every operand: "conv2d: …; input is f32[2,3], weight is f32[4]". */
 void cr_record_call_error(const cr_call *call, cr_error_code code, const char *format, ...) CR_PRINTF(3, 4);

@@ -4,6 +4,19 @@
 
 #include "ops/op.h"
 
+#include <string.h>
+
+/* Those that take in one element after the other. */
+enum { CR_FOLD_SUM, CR_FOLD_PROD, CR_FOLD_MAX, CR_FOLD_MIN, CR_FOLD_COUNT };
+/* Which one an op is; -1: none. */
+static inline int cr_fold_of(const cr_op *op) {
+    static const char *const names[CR_FOLD_COUNT] = {"sum", "prod", "amax", "amin"};
+    int kind = 0;
+    while (kind < CR_FOLD_COUNT && strcmp(op->name, names[kind]) != 0)
+        kind++;
+    return kind < CR_FOLD_COUNT ? kind : -1;
+}
+
 /* Bit i: dim i is reduced. An empty list means all. False and an error for a dim outside, or named twice. */
 static inline bool cr_reduced_dims(const cr_dims *dims, int ndim, unsigned *mask) {
     *mask = 0;

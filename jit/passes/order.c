@@ -16,6 +16,7 @@ static const cr_pass passes[] = {
     {"dead_code", cr_pass_dead_code},
     {"fusion", cr_pass_fusion},
     {"epilogue", cr_pass_epilogue},
+    {"reduction", cr_pass_reduction},
     {"packing", cr_pass_packing},
     {"dead_code", cr_pass_dead_code},
 };

@@ -1,6 +1,7 @@
 /* Fused nodes: each tile goes through all instructions while it is in the cache. */
 #include "core/parallel.h"
 #include "ops/cpu/variants/epilogue.h"
+#include "ops/cpu/variants/reduction.h"
 
 #include <string.h>
 
@@ -81,7 +82,8 @@ static void run_instruction(const cr_fused_program *program, const cr_fused_inst
     if (kept == CR_COMPUTE_I64) wrap(result, in->dtype, in->info->class == CR_CLASS_INTEGER, count);
 }
 
-static void run_tiles(const fused_job *job, int64_t begin, int64_t end) {
+/* The first output goes to `made`, densely from element `begin` on, where that is not NULL. */
+static void run_tiles(const fused_job *job, int64_t begin, int64_t end, char *made) {
     _Alignas(64) char buffers[SLOTS][TILE * 8];
     const void *slots[SLOTS];
     const cr_fused_program *program = job->program;
@@ -97,7 +99,11 @@ static void run_tiles(const fused_job *job, int64_t begin, int64_t end) {
             run_instruction(program, &program->instructions[i], slots, buffers[slot], count);
             slots[slot] = buffers[slot];
         }
-        for (int i = 0; i < program->output_count; i++) {
+        if (made) {
+            const size_t bytes = cr_dtype_size(it->operands[0].dtype);
+            memcpy(made + (size_t)(start - begin) * bytes, slots[program->outputs[0]], (size_t)count * bytes);
+        }
+        for (int i = made ? 1 : 0; i < program->output_count; i++) {
             const int slot = program->outputs[i];
             cr_tile_store(it, i, start, count, cr_compute_of(cr_fused_dtype(program, slot)), slots[slot], slots[slot]);
         }
@@ -111,7 +117,7 @@ static void run_range(void *context, int64_t begin, int64_t end) {
     if (job->compiled)
         job->compiled(job->data, job->iteration.sizes, job->strides, job->program->numbers, begin, end);
     else
-        run_tiles(job, begin, end);
+        run_tiles(job, begin, end, NULL);
 }
 
 static void begin_iteration(cr_iteration *it, cr_tensor *const *outputs, int output_count, cr_tensor *const *inputs,
@@ -126,9 +132,22 @@ static void begin_iteration(cr_iteration *it, cr_tensor *const *outputs, int out
 
 static int8_t inner_class(int64_t stride) { return stride == 0 ? 0 : stride == 1 ? 1 : 2; }
 
+/* The operands of a fused_reduction's iteration: what is reduced stands in the place of the result. */
+static bool unreduced_outputs(const cr_fused_program *program, cr_tensor *const *results, cr_tensor *const *inputs,
+                              cr_tensor **outputs) {
+    for (int i = 1; i < program->output_count; i++)
+        outputs[i] = results[i];
+    return (outputs[0] = cr_fused_unreduced(program, inputs, program->input_count)) != NULL;
+}
+
 void CR_NAME(cr_fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
 void CR_NAME(cr_fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs) {
     cr_iteration it;
+    cr_tensor *of_reduction[CR_FUSED_OPERANDS];
+    if (program->reduction) {
+        if (!unreduced_outputs(program, outputs, inputs, of_reduction)) return;
+        outputs = of_reduction;
+    }
     begin_iteration(&it, outputs, program->output_count, inputs, program->input_count);
     program->ndim = it.ndim;
     for (int k = 0; k < it.operand_count; k++)
@@ -143,26 +162,81 @@ static bool fits(const cr_fused_program *program, const cr_iteration *it) {
     return true;
 }
 
+static void begin_job(fused_job *job, const cr_fused_program *program, cr_tensor *const *outputs,
+                      cr_tensor *const *inputs) {
+    cr_iteration *it = &job->iteration;
+    begin_iteration(it, outputs, program->output_count, inputs, program->input_count);
+    job->program = program;
+    job->compiled = program->compiled ? atomic_load_explicit(program->compiled, memory_order_acquire) : NULL;
+    if (job->compiled && !fits(program, it)) job->compiled = NULL;
+    for (int k = 0; k < it->operand_count; k++) {
+        job->data[k] = it->operands[k].data;
+        memcpy(job->strides[k], it->operands[k].strides, sizeof job->strides[k]);
+    }
+}
+
 CR_KERNEL(fused) {
-    const cr_fused_program *program = ((const cr_fused_options *)call->attributes)->program;
     fused_job job;
-    cr_iteration *it = &job.iteration;
+    const cr_iteration *it = &job.iteration;
     if (call->outputs[0]->numel == 0) return true;
-    begin_iteration(it, call->outputs, call->output_count, call->inputs, call->input_count);
-    job.program = program;
-    job.compiled = program->compiled ? atomic_load_explicit(program->compiled, memory_order_acquire) : NULL;
-    if (!job.compiled || !fits(program, it)) {
-        job.compiled = NULL;
+    begin_job(&job, ((const cr_fused_options *)call->attributes)->program, call->outputs, call->inputs);
+    if (!job.compiled) {
         cr_parallel_for(it->numel, CR_GRAIN_ELEMENTS / 4, run_range, &job);
         return true;
-    }
-    for (int k = 0; k < it->operand_count; k++) {
-        job.data[k] = it->operands[k].data;
-        memcpy(job.strides[k], it->operands[k].strides, sizeof job.strides[k]);
     }
     const int64_t inner = it->ndim == 1 ? 1 : it->sizes[it->ndim - 1];
     cr_parallel_for(it->numel / inner, CR_GRAIN_ELEMENTS / inner + 1, run_range, &job);
     return true;
+}
+
+/* ---------------------------------------------------------------- ending in a reduction */
+/* Elements [begin, end) of one row by the compiled function, as if the row was no longer than that; or whole rows, where
+ * `rows` of them are wanted. The first output's strides are those of a dense tensor: only where it begins is different,
+ * so that its part comes to lie at `made`. */
+static void make_part(const fused_job *job, int64_t begin, int64_t end, int64_t rows, char *made) {
+    const cr_iteration *it = &job->iteration;
+    const int inner = it->ndim - 1;
+    const int64_t row = begin / it->sizes[inner], from = begin - row * it->sizes[inner];
+    char *data[CR_FUSED_OPERANDS];
+    int64_t sizes[CR_MAX_DIMS];
+    memcpy(sizes, it->sizes, sizeof sizes);
+    if (!rows) sizes[inner] = end - begin;
+    data[0] = (char *)((uintptr_t)made - (uintptr_t)((begin - from) * (int64_t)cr_dtype_size(it->operands[0].dtype)));
+    for (int k = 1; k < it->operand_count; k++)
+        data[k] = job->data[k] + from * job->strides[k][inner] * (int64_t)cr_dtype_size(it->operands[k].dtype);
+    const int64_t(*strides)[CR_MAX_DIMS] = (const int64_t(*)[CR_MAX_DIMS])job->strides;
+    if (inner == 0)
+        job->compiled(data, sizes, strides, job->program->numbers, 0, end - begin);
+    else
+        job->compiled(data, sizes, strides, job->program->numbers, row, row + (rows ? rows : 1));
+}
+
+static void make_elements(void *context, int64_t start, int64_t count, void *buffer) {
+    const fused_job *job = context;
+    const cr_iteration *it = &job->iteration;
+    const int64_t row = it->sizes[it->ndim - 1], bytes = (int64_t)cr_dtype_size(it->operands[0].dtype);
+    char *made = buffer;
+    if (!job->compiled) {
+        run_tiles(job, start, start + count, made);
+        return;
+    }
+    for (const int64_t end = start + count; start < end;) {
+        const int64_t rows = it->ndim > 1 && start % row == 0 ? (end - start) / row : 0;
+        const int64_t rest = row - start % row, done = rows ? rows * row : end - start < rest ? end - start : rest;
+        make_part(job, start, start + done, rows, made);
+        made += done * bytes;
+        start += done;
+    }
+}
+
+CR_KERNEL(fused_reduction) {
+    const cr_fused_program *program = ((const cr_fused_options *)call->attributes)->program;
+    cr_tensor *outputs[CR_FUSED_OPERANDS];
+    fused_job job;
+    if (!unreduced_outputs(program, call->outputs, call->inputs, outputs)) return false;
+    begin_job(&job, program, outputs, call->inputs);
+    const cr_reduction_source source = {make_elements, &job};
+    return cr_reduce_made(program->reduction, &program->reduced, outputs[0], &source, call->outputs[0]);
 }
 
 /* ---------------------------------------------------------------- epilogues of layers */
@@ -200,7 +274,7 @@ static void run_interpreted(const cr_epilogue *e, char *const *data, int64_t row
     it->operand_count = e->operand_count;
     for (int k = 0; k < e->operand_count; k++)
         it->operands[k] = (cr_tile_operand){data[k], e->dtypes[k], {e->strides[k][1], e->strides[k][2]}};
-    run_tiles(&job, 0, it->numel);
+    run_tiles(&job, 0, it->numel, NULL);
 }
 
 void cr_epilogue_run(const cr_epilogue *e, int64_t image, int64_t row, int64_t rows, int64_t column, int64_t columns) {

@@ -1,8 +1,8 @@
 /* Reduction kernels. A tensor is seen as [outer, length, inner] in memory order and reduced over `length`; several
  * separate reduced dims take several stages, from the innermost out. Work is cut into blocks of fixed size whose
  * results are combined in fixed order, so the number of threads never shows in the bits. */
+#include "ops/cpu/variants/reduction.h"
 #include "core/parallel.h"
-#include "ops/cpu/variant.h"
 #include "ops/pointwise.h"
 #include "ops/reduction.h"
 
@@ -13,72 +13,111 @@ enum {
     LANES = 32,        /* independent partial results of a row */
     BLOCK = 1024,      /* elements of a row that are added in the element's own type */
     CHUNK = 64 * 1024, /* elements of a row for one task */
-    COLUMNS = 256,     /* columns of one task */
+    COLUMNS = 1024,    /* columns of one task at most */
     ROWS = 16,         /* rows of a column that are added in the element's own type */
     ROW_CHUNK = 4096   /* rows of one task */
 };
 
 typedef struct stage {
     const void *in;
-    void *out;      /* [outer, inner] */
-    void *partials; /* [chunks, outer, inner] */
+    const cr_reduction_source *source; /* makes the elements instead, in the order of memory; NULL: they are there */
+    void *out;                         /* [outer, inner] */
+    void *partials;                    /* [chunks, outer, inner] */
     int64_t outer, length, inner, chunks;
+    int64_t width; /* columns of one task: which ones are together shows in no result */
 } stage;
 
 typedef void (*stage_function)(void *stage, int64_t begin, int64_t end);
 
+/* Elements start … start + count - 1 in the order of memory: where they are, or made in `buffer`. */
+static inline const void *elements(const stage *s, size_t bytes, int64_t start, int64_t count, void *buffer) {
+    if (!s->source) return (const char *)s->in + (size_t)start * bytes;
+    s->source->make(s->source->context, start, count, buffer);
+    return buffer;
+}
+
+/* `rows` lines of `width` elements that are `inner` apart, the first at `start`; returns where they are, and *step from
+ * one to the next. */
+static inline const void *lines(const stage *s, size_t bytes, int64_t start, int64_t rows, int64_t width, void *buffer,
+                                int64_t *step) {
+    *step = s->inner;
+    if (!s->source || width == s->inner) return elements(s, bytes, start, rows * width, buffer);
+    *step = width;
+    for (int64_t r = 0; r < rows; r++)
+        s->source->make(s->source->context, start + r * s->inner, width, (char *)buffer + (size_t)(r * width) * bytes);
+    return buffer;
+}
+
 /* A reduction in element type T, with results of type A; STEP(acc, x) adds an element in T, JOIN(acc, x) a partial in
  * A. */
 #define REDUCTION(name, T, A, INITIAL, STEP, JOIN)                                                                     \
-    static A name##_row(const T *x, int64_t n) {                                                                       \
-        A total = INITIAL;                                                                                             \
-        for (int64_t start = 0; start < n; start += BLOCK) {                                                           \
-            const int64_t end = start + BLOCK < n ? start + BLOCK : n;                                                 \
-            T lanes[LANES];                                                                                            \
+    static inline A name##_block(A total, const T *x, int64_t n) { /* n <= BLOCK */                                    \
+        T lanes[LANES];                                                                                                \
+        for (int l = 0; l < LANES; l++)                                                                                \
+            lanes[l] = (T)INITIAL;                                                                                     \
+        int64_t i = 0;                                                                                                 \
+        for (; i + LANES <= n; i += LANES)                                                                             \
             for (int l = 0; l < LANES; l++)                                                                            \
-                lanes[l] = (T)INITIAL;                                                                                 \
-            int64_t i = start;                                                                                         \
-            for (; i + LANES <= end; i += LANES)                                                                       \
-                for (int l = 0; l < LANES; l++)                                                                        \
-                    lanes[l] = STEP(lanes[l], x[i + l]);                                                               \
-            for (int l = 0; i < end; i++, l++)                                                                         \
-                lanes[l] = STEP(lanes[l], x[i]);                                                                       \
-            for (int l = 0; l < LANES; l++)                                                                            \
-                total = JOIN(total, (A)lanes[l]);                                                                      \
-        }                                                                                                              \
+                lanes[l] = STEP(lanes[l], x[i + l]);                                                                   \
+        for (int l = 0; i < n; i++, l++)                                                                               \
+            lanes[l] = STEP(lanes[l], x[i]);                                                                           \
+        for (int l = 0; l < LANES; l++)                                                                                \
+            total = JOIN(total, (A)lanes[l]);                                                                          \
         return total;                                                                                                  \
+    }                                                                                                                  \
+    /* rows of one block each, several at a time */                                                                    \
+    static void name##_short_rows(const stage *s, int64_t begin, int64_t end) {                                        \
+        _Alignas(64) T buffer[BLOCK];                                                                                  \
+        const int64_t most = BLOCK / s->length;                                                                        \
+        for (int64_t row = begin; row < end; row += most) {                                                            \
+            const int64_t rows = end - row < most ? end - row : most;                                                  \
+            const T *x = elements(s, sizeof(T), row * s->length, rows * s->length, buffer);                            \
+            for (int64_t r = 0; r < rows; r++)                                                                         \
+                ((A *)s->partials)[row + r] = name##_block(INITIAL, x + r * s->length, s->length);                     \
+        }                                                                                                              \
     }                                                                                                                  \
     /* tasks: [outer, chunks] */                                                                                       \
     static void name##_rows(void *context, int64_t begin, int64_t end) {                                               \
         const stage *s = context;                                                                                      \
+        _Alignas(64) T buffer[BLOCK];                                                                                  \
+        if (s->length <= BLOCK) {                                                                                      \
+            name##_short_rows(s, begin, end);                                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
         for (int64_t task = begin; task < end; task++) {                                                               \
-            const int64_t row = task / s->chunks, chunk = task % s->chunks, start = chunk * CHUNK;                     \
-            const int64_t rest = s->length - start;                                                                    \
-            const T *x = (const T *)s->in + row * s->length + start;                                                   \
-            ((A *)s->partials)[chunk * s->outer + row] = name##_row(x, rest < CHUNK ? rest : CHUNK);                   \
+            const int64_t row = task / s->chunks, chunk = task % s->chunks, first = chunk * CHUNK;                     \
+            const int64_t last = first + CHUNK < s->length ? first + CHUNK : s->length;                                \
+            A total = INITIAL;                                                                                         \
+            for (int64_t start = first; start < last; start += BLOCK) {                                                \
+                const int64_t n = last - start < BLOCK ? last - start : BLOCK;                                         \
+                total = name##_block(total, elements(s, sizeof(T), row * s->length + start, n, buffer), n);            \
+            }                                                                                                          \
+            ((A *)s->partials)[chunk * s->outer + row] = total;                                                        \
         }                                                                                                              \
     }                                                                                                                  \
     /* tasks: [outer, chunks, tiles of columns] */                                                                     \
     static void name##_columns(void *context, int64_t begin, int64_t end) {                                            \
         const stage *s = context;                                                                                      \
-        const int64_t tiles = (s->inner + COLUMNS - 1) / COLUMNS;                                                      \
+        const int64_t tiles = (s->inner + s->width - 1) / s->width;                                                    \
+        _Alignas(64) T buffer[ROWS * COLUMNS];                                                                         \
         for (int64_t task = begin; task < end; task++) {                                                               \
             const int64_t tile = task % tiles, chunk = task / tiles % s->chunks, outer = task / tiles / s->chunks;     \
-            const int64_t first = tile * COLUMNS, width = s->inner - first < COLUMNS ? s->inner - first : COLUMNS;     \
+            const int64_t first = tile * s->width, width = s->inner - first < s->width ? s->inner - first : s->width;  \
             const int64_t top = chunk * ROW_CHUNK, bottom = top + ROW_CHUNK < s->length ? top + ROW_CHUNK : s->length; \
             A totals[COLUMNS];                                                                                         \
             for (int64_t c = 0; c < width; c++)                                                                        \
                 totals[c] = INITIAL;                                                                                   \
             for (int64_t start = top; start < bottom; start += ROWS) {                                                 \
-                const int64_t stop = start + ROWS < bottom ? start + ROWS : bottom;                                    \
+                const int64_t rows = bottom - start < ROWS ? bottom - start : ROWS;                                    \
+                int64_t step;                                                                                          \
+                const T *x =                                                                                           \
+                    lines(s, sizeof(T), (outer * s->length + start) * s->inner + first, rows, width, buffer, &step);   \
                 T sums[COLUMNS];                                                                                       \
                 for (int64_t c = 0; c < width; c++)                                                                    \
                     sums[c] = (T)INITIAL;                                                                              \
-                for (int64_t r = start; r < stop; r++) {                                                               \
-                    const T *x = (const T *)s->in + (outer * s->length + r) * s->inner + first;                        \
+                for (int64_t r = 0; r < rows; r++, x += step)                                                          \
                     for (int64_t c = 0; c < width; c++)                                                                \
                         sums[c] = STEP(sums[c], x[c]);                                                                 \
-                }                                                                                                      \
                 for (int64_t c = 0; c < width; c++)                                                                    \
                     totals[c] = JOIN(totals[c], (A)sums[c]);                                                           \
             }                                                                                                          \
@@ -123,21 +162,23 @@ typedef struct reduction {
 #define ROW(name, dtype)                                                                                               \
     { name##_rows, name##_columns, name##_join, dtype }
 /* [kind][compute type] */
-enum { SUM, PROD, MAX, MIN };
 static const reduction reductions[][CR_COMPUTE_COUNT] = {
-    [SUM] = {ROW(sum_f32, CR_F64), ROW(sum_f64, CR_F64), ROW(sum_i64, CR_I64)},
-    [PROD] = {ROW(prod_f32, CR_F32), ROW(prod_f64, CR_F64), ROW(prod_i64, CR_I64)},
-    [MAX] = {ROW(max_f32, CR_F32), ROW(max_f64, CR_F64), ROW(max_i64, CR_I64)},
-    [MIN] = {ROW(min_f32, CR_F32), ROW(min_f64, CR_F64), ROW(min_i64, CR_I64)},
+    [CR_FOLD_SUM] = {ROW(sum_f32, CR_F64), ROW(sum_f64, CR_F64), ROW(sum_i64, CR_I64)},
+    [CR_FOLD_PROD] = {ROW(prod_f32, CR_F32), ROW(prod_f64, CR_F64), ROW(prod_i64, CR_I64)},
+    [CR_FOLD_MAX] = {ROW(max_f32, CR_F32), ROW(max_f64, CR_F64), ROW(max_i64, CR_I64)},
+    [CR_FOLD_MIN] = {ROW(min_f32, CR_F32), ROW(min_f64, CR_F64), ROW(min_i64, CR_I64)},
 };
 static const cr_dtype compute_dtypes[] = {CR_F32, CR_F64, CR_I64};
 
 /* ---------------------------------------------------------------- memory order */
-/* A dense tensor's dims from the outermost in memory to the innermost. */
-typedef struct layout {
-    cr_tensor *tensor; /* dense in this order */
-    int order[CR_MAX_DIMS];
-} layout;
+static void order_dims(const cr_tensor *t, int order[]) {
+    for (int i = 0; i < t->ndim; i++) {
+        int at = i;
+        for (; at > 0 && t->strides[order[at - 1]] < t->strides[i]; at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+}
 
 static bool is_dense_in_order(const cr_tensor *t, const int order[]) {
     int64_t step = 1;
@@ -149,27 +190,19 @@ static bool is_dense_in_order(const cr_tensor *t, const int order[]) {
     return true;
 }
 
-/* The tensor in the compute type, as it lies where it is dense in some order of dims, else copied. */
-static bool lay_out(cr_tensor *t, cr_dtype dtype, layout *place) {
-    if (!(t = cr_cast(t, dtype))) return false;
-    for (int i = 0; i < t->ndim; i++) {
-        int at = i;
-        for (; at > 0 && t->strides[place->order[at - 1]] < t->strides[i]; at--)
-            place->order[at] = place->order[at - 1];
-        place->order[at] = i;
-    }
-    if (!is_dense_in_order(t, place->order)) {
-        for (int i = 0; i < t->ndim; i++)
-            place->order[i] = i;
-        if (!(t = cr_contiguous(t))) return false;
-    }
-    place->tensor = t;
-    return true;
+/* The tensor in the compute type, as it lies where it is dense in some order of dims, else copied. NULL and an error on
+ * failure. */
+static cr_tensor *lay_out(cr_tensor *t, cr_dtype dtype) {
+    int order[CR_MAX_DIMS];
+    if (!(t = cr_cast(t, dtype))) return NULL;
+    order_dims(t, order);
+    return is_dense_in_order(t, order) ? t : cr_contiguous(t);
 }
 
 /* ---------------------------------------------------------------- stages */
-static cr_tensor *run_stage(const reduction *r, const void *in, int64_t outer, int64_t length, int64_t inner) {
-    stage s = {.in = in, .outer = outer, .length = length, .inner = inner};
+static cr_tensor *run_stage(const reduction *r, const void *in, const cr_reduction_source *source, int64_t outer,
+                            int64_t length, int64_t inner) {
+    stage s = {.in = in, .source = source, .outer = outer, .length = length, .inner = inner};
     s.chunks = inner == 1 ? (length + CHUNK - 1) / CHUNK : (length + ROW_CHUNK - 1) / ROW_CHUNK;
     if (s.chunks < 1) s.chunks = 1;
     cr_tensor *partials = cr_empty(r->result, CR_SHAPE(s.chunks, outer, inner), CR_CPU);
@@ -181,8 +214,10 @@ static cr_tensor *run_stage(const reduction *r, const void *in, int64_t outer, i
         const int64_t each = length < CHUNK ? length : CHUNK;
         cr_parallel_for(outer * s.chunks, CR_GRAIN_ELEMENTS / (each > 0 ? each : 1), r->rows, &s);
     } else {
-        const int64_t tiles = (inner + COLUMNS - 1) / COLUMNS, rows = length < ROW_CHUNK ? length : ROW_CHUNK;
-        const int64_t each = rows * (inner < COLUMNS ? inner : COLUMNS);
+        const int64_t most = cr_num_threads() / (outer * s.chunks), share = most > 1 ? inner / most : inner;
+        s.width = share < COLUMNS / 4 ? COLUMNS / 4 : share < COLUMNS ? (share + 63) / 64 * 64 : COLUMNS;
+        const int64_t tiles = (inner + s.width - 1) / s.width, rows = length < ROW_CHUNK ? length : ROW_CHUNK;
+        const int64_t each = rows * (inner < s.width ? inner : s.width);
         cr_parallel_for(outer * s.chunks * tiles, CR_GRAIN_ELEMENTS / (each > 0 ? each : 1), r->columns, &s);
     }
     if (s.chunks > 1) cr_parallel_for(outer * inner, CR_GRAIN_ELEMENTS, r->join, &s);
@@ -190,15 +225,14 @@ static cr_tensor *run_stage(const reduction *r, const void *in, int64_t outer, i
 }
 
 /* The output's window over the kept dims in memory order, so that the last stage's result can be copied into it. */
-static cr_tensor *kept_view(const cr_tensor *out, const layout *place, unsigned mask) {
-    const int ndim = place->tensor->ndim;
+static cr_tensor *kept_view(const cr_tensor *out, int ndim, const int order[], unsigned mask) {
     int dim_in_output[CR_MAX_DIMS];
     const bool keepdim = out->ndim == ndim;
     for (int i = 0, at = 0; i < ndim; i++)
         dim_in_output[i] = keepdim ? i : mask >> i & 1 ? -1 : at++;
     cr_shape shape = {.count = 0}, strides = {.count = 0};
     for (int i = 0; i < ndim; i++) {
-        const int dim = place->order[i];
+        const int dim = order[i];
         if (mask >> dim & 1) continue;
         shape.at[shape.count++] = out->sizes[dim_in_output[dim]];
         strides.at[strides.count++] = out->strides[dim_in_output[dim]];
@@ -206,29 +240,22 @@ static cr_tensor *kept_view(const cr_tensor *out, const layout *place, unsigned 
     return cr_view_raw(out, shape, strides, out->offset);
 }
 
-static bool reduce(cr_call *call, int kind, cr_dims dims, double of_nothing) {
-    cr_tensor *input = call->inputs[0], *out = call->outputs[0];
-    unsigned mask;
-    if (!cr_reduced_dims(&dims, input->ndim, &mask)) return false;
-    if (out->numel == 0) return true;
-    if (input->numel == 0) return cr_fill_(out, of_nothing) != NULL;
-    if (!mask) return cr_copy_(out, input) != NULL;
-    const bool widen = out->dtype == CR_F64 && kind <= PROD;
-    cr_compute compute = widen ? CR_COMPUTE_F64 : cr_compute_of((cr_dtype)input->dtype);
-    layout place = {.tensor = NULL};
-    if (!lay_out(input, compute_dtypes[compute], &place)) return false;
+/* `t` is dense in some order of dims, of the compute type; `source` makes its elements, or is NULL. */
+static bool reduce_dense(const cr_tensor *t, const cr_reduction_source *source, int kind, unsigned mask,
+                         cr_tensor *out) {
+    int order[CR_MAX_DIMS] = {0}, groups = 0;
     int64_t sizes[CR_MAX_DIMS];
     bool reduced[CR_MAX_DIMS];
-    int groups = 0;
-    for (int i = 0; i < input->ndim; i++) { /* neighbours of one kind are one group */
-        const int dim = place.order[i];
-        const bool is_reduced = mask >> dim & 1;
+    order_dims(t, order);
+    for (int i = 0; i < t->ndim; i++) { /* neighbours of one kind are one group */
+        const bool is_reduced = mask >> order[i] & 1;
         if (groups && reduced[groups - 1] == is_reduced)
-            sizes[groups - 1] *= input->sizes[dim];
+            sizes[groups - 1] *= t->sizes[order[i]];
         else
-            sizes[groups] = input->sizes[dim], reduced[groups++] = is_reduced;
+            sizes[groups] = t->sizes[order[i]], reduced[groups++] = is_reduced;
     }
-    cr_tensor *now = place.tensor;
+    cr_compute compute = cr_compute_of((cr_dtype)t->dtype);
+    cr_tensor *now = NULL;
     int64_t inner = 1;
     for (int g = groups - 1; g >= 0; g--) {
         if (!reduced[g]) {
@@ -239,17 +266,38 @@ static bool reduce(cr_call *call, int kind, cr_dims dims, double of_nothing) {
         for (int k = 0; k < g; k++)
             outer *= sizes[k];
         const reduction *r = &reductions[kind][compute];
-        if (!(now = run_stage(r, cr_tensor_address(now), outer, sizes[g], inner))) return false;
+        const void *in = now ? cr_tensor_address(now) : source ? NULL : cr_tensor_address(t);
+        if (!(now = run_stage(r, in, now ? NULL : source, outer, sizes[g], inner))) return false;
         compute = cr_compute_of(r->result);
     }
-    cr_tensor *target = kept_view(out, &place, mask);
+    cr_tensor *target = now ? kept_view(out, t->ndim, order, mask) : NULL;
     return target && cr_copy_(target, cr_reshape(now, cr_tensor_shape(target)));
 }
 
-CR_KERNEL(sum) { return reduce(call, SUM, ((const cr_sum_options *)call->attributes)->dims, 0); }
-CR_KERNEL(prod) { return reduce(call, PROD, ((const cr_sum_options *)call->attributes)->dims, 1); }
-CR_KERNEL(amax) { return reduce(call, MAX, ((const cr_reduce_options *)call->attributes)->dims, 0); }
-CR_KERNEL(amin) { return reduce(call, MIN, ((const cr_reduce_options *)call->attributes)->dims, 0); }
+static bool reduce(cr_call *call, int kind, cr_dims dims, double of_nothing) {
+    cr_tensor *input = call->inputs[0], *out = call->outputs[0];
+    unsigned mask;
+    if (!cr_reduced_dims(&dims, input->ndim, &mask)) return false;
+    if (out->numel == 0) return true;
+    if (input->numel == 0) return cr_fill_(out, of_nothing) != NULL;
+    if (!mask) return cr_copy_(out, input) != NULL;
+    const bool widen = out->dtype == CR_F64 && kind <= CR_FOLD_PROD;
+    const cr_compute compute = widen ? CR_COMPUTE_F64 : cr_compute_of((cr_dtype)input->dtype);
+    const cr_tensor *dense = lay_out(input, compute_dtypes[compute]);
+    return dense && reduce_dense(dense, NULL, kind, mask, out);
+}
+
+/* ---------------------------------------------------------------- of elements that are made meanwhile */
+bool cr_reduce_made(const cr_op *op, const cr_dims *dims, const cr_tensor *of, const cr_reduction_source *source,
+                    cr_tensor *out) {
+    unsigned mask;
+    return cr_reduced_dims(dims, of->ndim, &mask) && reduce_dense(of, source, cr_fold_of(op), mask, out);
+}
+
+CR_KERNEL(sum) { return reduce(call, CR_FOLD_SUM, ((const cr_sum_options *)call->attributes)->dims, 0); }
+CR_KERNEL(prod) { return reduce(call, CR_FOLD_PROD, ((const cr_sum_options *)call->attributes)->dims, 1); }
+CR_KERNEL(amax) { return reduce(call, CR_FOLD_MAX, ((const cr_reduce_options *)call->attributes)->dims, 0); }
+CR_KERNEL(amin) { return reduce(call, CR_FOLD_MIN, ((const cr_reduce_options *)call->attributes)->dims, 0); }
 
 /* ---------------------------------------------------------------- argmax, argmin, running sums: [outer, length,
  * inner] */
