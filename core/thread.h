@@ -43,14 +43,15 @@ typedef struct cr_thread {
     cr_thread_account account;
     struct cr_thread *next; /* in the allocator's list */
 
-    int num_threads;       /* > 0: this thread's own limit (loader workers: 1) */
-    bool in_parallel;      /* inside a parallel-for body: nested ones run serially */
-    bool grad_disabled;    /* autograd's no-grad mode */
-    bool inference;        /* autograd's inference mode */
-    bool listeners_paused; /* the dispatcher runs a decomposition that is recorded as one op */
-    void *tracer;          /* the trace being recorded by this thread, or NULL */
-    bool dry_run;          /* ops give hollow tensors: sizes, but no values */
-    uint64_t next_serial;  /* of the next storage made here; the high bits are the thread's */
+    int num_threads;            /* > 0: this thread's own limit (loader workers: 1) */
+    struct cr_loop_list *loops; /* where loops over elements are collected, or NULL: they run at once */
+    bool in_parallel;           /* inside a parallel-for body: nested ones run serially */
+    bool grad_disabled;         /* autograd's no-grad mode */
+    bool inference;             /* autograd's inference mode */
+    bool listeners_paused;      /* the dispatcher runs a decomposition that is recorded as one op */
+    void *tracer;               /* the trace being recorded by this thread, or NULL */
+    bool dry_run;               /* ops give hollow tensors: sizes, but no values */
+    uint64_t next_serial;       /* of the next storage made here; the high bits are the thread's */
 } cr_thread;
 
 extern _Thread_local cr_thread *cr_thread_pointer __attribute__((tls_model("initial-exec")));

@@ -409,7 +409,9 @@ static bool build(builder *b) {
     if (!add_inputs(b) || !add_states(b)) return false;
     for (cr_graph_node *node = graph->body.first; node; node = node->next, b->now++)
         if (!plan_node(b, node)) return false;
-    return finish_outputs(b) && finish_states(b) && cr_plan_memory(plan);
+    if (!finish_outputs(b) || !finish_states(b) || !cr_plan_memory(plan)) return false;
+    cr_plan_together(plan);
+    return true;
 }
 
 cr_plan *cr_plan_new(cr_graph *graph) {

@@ -33,6 +33,7 @@ typedef struct cr_plan_step {
     int input_count;
     int *outputs;
     int output_count;
+    int together; /* so many steps from here on run side by side, as one parallel job */
 } cr_plan_step;
 
 struct cr_session;
@@ -71,6 +72,8 @@ cr_plan *cr_plan_new(cr_graph *graph);
 void cr_plan_free(cr_plan *plan);
 /* Offsets in the arena for all storages that lie there: best fit, the largest first. */
 bool cr_plan_memory(cr_plan *plan);
+/* Finds steps in a row that may run side by side: updates of parameters. */
+void cr_plan_together(cr_plan *plan);
 /* Runs it; inputs fit, and there is room for all results. `times` (NULL: not wanted) takes each step's begin and end in
  * seconds. */
 bool cr_plan_run(cr_plan *plan, cr_tensor *const *inputs, cr_tensor **results, double *times);

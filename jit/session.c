@@ -4,6 +4,7 @@
 
 #include "core/allocator.h"
 #include "core/device.h"
+#include "core/loops.h"
 
 #include <string.h>
 #include <time.h>
@@ -177,22 +178,38 @@ static double seconds_now(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static bool run_steps(const cr_plan *plan, cr_session *session, double *times) {
+static bool run_step(const cr_plan *plan, cr_session *session, int index, double *times) {
     cr_thread *thread = cr_thread_self();
-    for (int i = 0; i < plan->step_count; i++) {
-        const cr_plan_step *step = &plan->steps[i];
-        cr_frame frame;
-        cr_frame_push(thread, &frame, step->op->name, step->node ? step->node->source : NULL);
-        cr_scope_mark scope = cr_scope_open(__FILE__, __LINE__);
-        if (times) times[2 * i] = seconds_now();
-        bool done = step->kernel(&session->calls[i]);
-        if (times) {
-            done = done && cr_device_synchronize(step->device);
-            times[2 * i + 1] = seconds_now();
-        }
-        cr_scope_close(&scope);
-        cr_frame_pop(thread, &frame);
-        if (!done) return false;
+    const cr_plan_step *step = &plan->steps[index];
+    cr_frame frame;
+    cr_frame_push(thread, &frame, step->op->name, step->node ? step->node->source : NULL);
+    cr_scope_mark scope = cr_scope_open(__FILE__, __LINE__);
+    if (times) times[2 * index] = seconds_now();
+    bool done = step->kernel(&session->calls[index]);
+    if (times) {
+        done = done && cr_device_synchronize(step->device);
+        times[2 * index + 1] = seconds_now();
+    }
+    cr_scope_close(&scope);
+    cr_frame_pop(thread, &frame);
+    return done;
+}
+
+static bool run_together(const cr_plan *plan, cr_session *session, int first, int count) {
+    cr_loop_list list;
+    bool done = true;
+    cr_loops_begin(&list);
+    for (int i = first; done && i < first + count; i++)
+        done = run_step(plan, session, i, NULL);
+    cr_loops_end(&list);
+    return done;
+}
+
+/* With `times`, each step by itself. */
+static bool run_steps(const cr_plan *plan, cr_session *session, double *times) {
+    for (int i = 0, count; i < plan->step_count; i += count) {
+        count = times ? 1 : plan->steps[i].together;
+        if (count > 1 ? !run_together(plan, session, i, count) : !run_step(plan, session, i, times)) return false;
     }
     return true;
 }

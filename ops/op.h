@@ -103,7 +103,8 @@ enum {
     CR_OP_POINTWISE = 4,   /* a row of pointwise.def; `pointwise` describes it */
     CR_OP_NO_GRADIENT = 8, /* outputs never require gradients, whatever their dtype */
     CR_OP_READS_HOST = 16, /* output sizes depend on values (nonzero, masked_select) */
-    CR_OP_BLOCKS = 32      /* only in graphs: its results are those of its node's first block */
+    CR_OP_BLOCKS = 32,     /* only in graphs: its results are those of its node's first block */
+    CR_OP_LOOPS = 64       /* all that its kernel does to elements goes through cr_loop_run (core/loops.h) */
 };
 
 typedef struct cr_pointwise_info cr_pointwise_info;

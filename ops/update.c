@@ -85,7 +85,7 @@ static double flops_adam(const cr_call *call) { return 14 * cr_flops_each_input(
 static double flops_sgd(const cr_call *call) { return 4 * cr_flops_each_input(call); }
 static double flops_rmsprop(const cr_call *call) { return 9 * cr_flops_each_input(call); }
 
-#define WRITES(...) .flags = CR_OP_NO_GRADIENT, .outputs = "", .infer = infer_update, __VA_ARGS__
+#define WRITES(...) .flags = CR_OP_NO_GRADIENT | CR_OP_LOOPS, .outputs = "", .infer = infer_update, __VA_ARGS__
 CR_OP(adam_update, .inputs = "parameter gradient average square_average maximum? step lr",
       CR_ROW_ATTRIBUTES(adam_update),
       WRITES(.mutates = 1 | 4 | 8 | 16 | 32, .decompose = decompose_adam, .flops = flops_adam),

@@ -1,6 +1,7 @@
 /* Optimizer updates in one pass over memory: f32 and f64 tensors that lie alike; all else runs by the decompositions.
  * Each rounding as in the chain of ops, so that both ways of running give the same bits (no contraction:
  * -ffp-contract=off). */
+#include "core/loops.h"
 #include "core/parallel.h"
 #include "ops/cpu/variant.h"
 
@@ -19,7 +20,27 @@ static bool lie_alike(const cr_call *call, int count) {
     return true;
 }
 
+/* A tensor of one number, where ops on it would cost more than a small update. */
+static double *number_f64(const cr_tensor *t) { return t->dtype == CR_F64 ? cr_tensor_address(t) : NULL; }
+static float *number_f32(const cr_tensor *t) { return t->dtype == CR_F32 ? cr_tensor_address(t) : NULL; }
+static double number_of(cr_tensor *t) {
+    return number_f64(t) ? *number_f64(t) : number_f32(t) ? (double)*number_f32(t) : cr_item(t);
+}
+/* Counts a step, and says which one it is. */
+static bool count_step(cr_tensor *step, double *now) {
+    if (number_f64(step))
+        *number_f64(step) += 1;
+    else if (number_f32(step))
+        *number_f32(step) += 1;
+    else if (!cr_add_scalar_(step, 1))
+        return false;
+    *now = number_of(step);
+    return true;
+}
+
 static void *address_or_null(const cr_tensor *t) { return t ? cr_tensor_address(t) : NULL; }
+
+_Static_assert(CR_LOOP_BYTES >= 13 * 8, "the longest job fits a collected loop");
 
 /* ---------------------------------------------------------------- Adam */
 typedef struct adam_job {
@@ -54,8 +75,8 @@ CR_KERNEL(adam_update) {
     const cr_adam_update_options *o = call->attributes;
     cr_tensor **in = call->inputs;
     if (!lie_alike(call, 5)) return call->op->decompose(call);
-    if (!cr_add_scalar_(in[5], 1)) return false;
-    const double step = cr_item(in[5]), lr = cr_item(in[6]);
+    double step, lr = number_of(in[6]);
+    if (!count_step(in[5], &step)) return false;
     adam_job job = {.parameter = cr_tensor_address(in[0]),
                     .gradient = cr_tensor_address(in[1]),
                     .average = cr_tensor_address(in[2]),
@@ -69,8 +90,8 @@ CR_KERNEL(adam_update) {
                     .rate = lr / (1 - pow(o->beta1, step)),
                     .root_scale = sqrt(1 - pow(o->beta2, step)),
                     .sign = o->maximize ? -1 : 1};
-    cr_parallel_for(in[0]->numel, CR_GRAIN_ELEMENTS / 4, in[0]->dtype == CR_F32 ? adam_range_float : adam_range_double,
-                    &job);
+    cr_loop_run(in[0]->numel, CR_GRAIN_ELEMENTS / 2, in[0]->dtype == CR_F32 ? adam_range_float : adam_range_double,
+                &job, sizeof job);
     return true;
 }
 
@@ -107,18 +128,19 @@ CR_KERNEL(sgd_update) {
     const cr_sgd_update_options *o = call->attributes;
     cr_tensor **in = call->inputs;
     if (!lie_alike(call, 3)) return call->op->decompose(call);
-    if (!cr_add_scalar_(in[3], 1)) return false;
+    double step;
+    if (!count_step(in[3], &step)) return false;
     sgd_job job = {.parameter = cr_tensor_address(in[0]),
                    .gradient = cr_tensor_address(in[1]),
                    .buffer = address_or_null(in[2]),
                    .momentum = o->momentum,
-                   .share = cr_item(in[3]) <= 1 ? 1 : 1 - o->dampening,
+                   .share = step <= 1 ? 1 : 1 - o->dampening,
                    .decay = o->weight_decay,
-                   .rate = cr_item(in[4]),
+                   .rate = number_of(in[4]),
                    .sign = o->maximize ? -1 : 1,
                    .nesterov = o->nesterov};
-    cr_parallel_for(in[0]->numel, CR_GRAIN_ELEMENTS / 2, in[0]->dtype == CR_F32 ? sgd_range_float : sgd_range_double,
-                    &job);
+    cr_loop_run(in[0]->numel, CR_GRAIN_ELEMENTS, in[0]->dtype == CR_F32 ? sgd_range_float : sgd_range_double, &job,
+                sizeof job);
     return true;
 }
 
@@ -158,7 +180,8 @@ CR_KERNEL(rmsprop_update) {
     const cr_rmsprop_update_options *o = call->attributes;
     cr_tensor **in = call->inputs;
     if (!lie_alike(call, 5)) return call->op->decompose(call);
-    if (!cr_add_scalar_(in[5], 1)) return false;
+    double step;
+    if (!count_step(in[5], &step)) return false;
     rmsprop_job job = {.parameter = cr_tensor_address(in[0]),
                        .gradient = cr_tensor_address(in[1]),
                        .square = cr_tensor_address(in[2]),
@@ -168,9 +191,9 @@ CR_KERNEL(rmsprop_update) {
                        .momentum = o->momentum,
                        .eps = o->eps,
                        .decay = o->weight_decay,
-                       .rate = cr_item(in[6]),
+                       .rate = number_of(in[6]),
                        .sign = o->maximize ? -1 : 1};
-    cr_parallel_for(in[0]->numel, CR_GRAIN_ELEMENTS / 4,
-                    in[0]->dtype == CR_F32 ? rmsprop_range_float : rmsprop_range_double, &job);
+    cr_loop_run(in[0]->numel, CR_GRAIN_ELEMENTS / 2,
+                in[0]->dtype == CR_F32 ? rmsprop_range_float : rmsprop_range_double, &job, sizeof job);
     return true;
 }
