@@ -223,30 +223,38 @@ static bool is_elementwise(const cr_graph_node *node, int index) {
     return (node->op->flags & CR_OP_POINTWISE) || cr_is_fused(node) || (cr_is_fused_reduction(node) && index > 0);
 }
 
-/* Every operand on `storage` sees it as the result will: writing the result overwrites only what was just read. */
-static bool may_overwrite(const builder *b, const cr_graph_node *node, const int *inputs, int storage,
+/* The result is its first operand with parts written anew. */
+static bool rewrites(const builder *b, const cr_graph_node *node, int index) {
+    return (node->op->flags & CR_OP_REWRITES) && index == 0 && !b->graph->supports;
+}
+
+/* Every operand on `storage` sees it as the result will: writing the result overwrites only what was just read, or what
+ * is written anew. */
+static bool may_overwrite(const builder *b, const cr_graph_node *node, int index, const int *inputs, int storage,
                           const cr_spec *spec) {
+    if (!is_elementwise(node, index) && !rewrites(b, node, index)) return false;
     for (int i = 0; i < node->input_count; i++) {
         const cr_plan_tensor *t = inputs[i] < 0 ? NULL : &b->plan->tensors[inputs[i]];
-        if (t && t->storage == storage &&
-            (!same_layout(t, spec) || t->offset != 0 || cr_dtype_size(t->dtype) != cr_dtype_size(spec->dtype)))
+        if (!t || t->storage != storage) continue;
+        if (!same_layout(t, spec) || t->offset != 0 || cr_dtype_size(t->dtype) != cr_dtype_size(spec->dtype) ||
+            (i > 0 && rewrites(b, node, index)))
             return false;
     }
     return true;
 }
 
-/* A pointwise result may take the place of an operand that ends here; `taken` are the results that have a place. */
+/* A result may take the place of an operand that ends here; `taken` are the results that have a place. */
 static int place_in_operand(builder *b, const cr_graph_node *node, const int *inputs, const cr_spec *spec,
                             const int *taken, int taken_count) {
-    if (!is_elementwise(node, taken_count)) return -1;
     for (int i = 0; i < node->input_count; i++) {
+        if (inputs[i] < 0) continue;
         const cr_plan_tensor *t = &b->plan->tensors[inputs[i]];
         const cr_plan_storage *storage = &b->plan->storages[t->storage];
         bool free = storage->place == CR_PLACE_ARENA && b->last_use[b->root[node->inputs[i]->id]] <= b->now &&
                     (size_t)t->numel * cr_dtype_size(t->dtype) == storage->bytes && same_layout(t, spec);
         for (int k = 0; k < taken_count; k++)
             free &= b->plan->tensors[taken[k]].storage != t->storage;
-        if (free && may_overwrite(b, node, inputs, t->storage, spec)) return t->storage;
+        if (free && may_overwrite(b, node, taken_count, inputs, t->storage, spec)) return t->storage;
     }
     return -1;
 }
@@ -259,8 +267,7 @@ static int place_in_state(const builder *b, const cr_graph_node *node, const int
     if (state < 0 || b->plan->states[state] < 0) return -1;
     const cr_plan_tensor *t = &b->plan->tensors[b->plan->states[state]];
     const int last = b->last_use[b->graph->states[state].value->id];
-    const bool in_time = last < b->now || (last == b->now && is_elementwise(node, index) &&
-                                           may_overwrite(b, node, inputs, t->storage, spec));
+    const bool in_time = last < b->now || (last == b->now && may_overwrite(b, node, index, inputs, t->storage, spec));
     return in_time && t->dtype == spec->dtype && t->offset == 0 && same_layout(t, spec) ? t->storage : -1;
 }
 

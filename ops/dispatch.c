@@ -305,3 +305,10 @@ const void *cr_options_complete(const cr_op *op, const void *options, void *stor
 }
 
 cr_tensor *cr_dense(cr_tensor *t) { return t ? cr_contiguous(t) : NULL; }
+
+bool cr_begin_rewrite(cr_tensor *output, cr_tensor *input) {
+    bool is_there = output->dtype == input->dtype && cr_tensor_address(output) == cr_tensor_address(input);
+    for (int d = 0; d < output->ndim && is_there; d++)
+        is_there = output->strides[d] == input->strides[d] || output->sizes[d] == 1;
+    return is_there || cr_copy_(output, input) != NULL;
+}

@@ -86,10 +86,12 @@ static bool vjp_scatter_add(cr_vjp *v) {
     if (v->needs[0] && !cr_vjp_set(v, 0, v->grads[0])) return false;
     return !v->needs[2] || cr_vjp_set(v, 2, gather_like(v->grads[0], dim, v->inputs[1], v->input_specs[2].shape));
 }
-CR_OP(scatter, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .infer = infer_scatter, .vjp = vjp_scatter,
-      .saves = CR_SAVE_INPUT(1), .doc = "A copy with elements replaced where indices say.")
-CR_OP(scatter_add, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .infer = infer_scatter,
-      .vjp = vjp_scatter_add, .saves = CR_SAVE_INPUT(1), .doc = "A copy with elements added where indices say.")
+CR_OP(scatter, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .flags = CR_OP_REWRITES,
+      .infer = infer_scatter, .vjp = vjp_scatter, .saves = CR_SAVE_INPUT(1),
+      .doc = "A copy with elements replaced where indices say.")
+CR_OP(scatter_add, .inputs = "input index source", CR_ROW_ATTRIBUTES(gather), .flags = CR_OP_REWRITES,
+      .infer = infer_scatter, .vjp = vjp_scatter_add, .saves = CR_SAVE_INPUT(1),
+      .doc = "A copy with elements added where indices say.")
 
 #define WITH_DIM(name, ...)                                                                                            \
     const cr_gather_options options = {sizeof options, dim};                                                           \

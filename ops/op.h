@@ -104,7 +104,8 @@ enum {
     CR_OP_NO_GRADIENT = 8, /* outputs never require gradients, whatever their dtype */
     CR_OP_READS_HOST = 16, /* output sizes depend on values (nonzero, masked_select) */
     CR_OP_BLOCKS = 32,     /* only in graphs: its results are those of its node's first block */
-    CR_OP_LOOPS = 64       /* all that its kernel does to elements goes through cr_loop_run (core/loops.h) */
+    CR_OP_LOOPS = 64,      /* all that its kernel does to elements goes through cr_loop_run (core/loops.h) */
+    CR_OP_REWRITES = 128   /* outputs[0] is inputs[0] with parts written anew; it may be given in its place */
 };
 
 typedef struct cr_pointwise_info cr_pointwise_info;
@@ -205,6 +206,8 @@ static inline void cr_spec_set(cr_call *call, int index, cr_dtype dtype, cr_shap
     call->specs[index].channels_last = false;
     call->specs[index].shape = shape;
 }
+/* Outputs[0] of a row with CR_OP_REWRITES begins as its input, unless it lies in its place already. */
+bool cr_begin_rewrite(cr_tensor *output, cr_tensor *input);
 /* Makes an uninitialised tensor for a spec. */
 cr_tensor *cr_empty_spec(const cr_spec *spec, cr_device device);
 /* t itself where it is contiguous, else a contiguous copy; NULL, without an error, of an optional operand. */

@@ -529,8 +529,9 @@ static bool vjp_scatter(cr_vjp *v) {
         return false;
     return !v->needs[1] || cr_vjp_set(v, 1, cr_as_strided(g, o->shape, o->strides, o->offset));
 }
-CR_OP(as_strided_scatter, .inputs = "input source", CR_ROW_ATTRIBUTES(as_strided), .infer = infer_scatter,
-      .decompose = decompose_scatter, .vjp = vjp_scatter, .doc = "A copy with a window of it replaced.")
+CR_OP(as_strided_scatter, .inputs = "input source", CR_ROW_ATTRIBUTES(as_strided), .flags = CR_OP_REWRITES,
+      .infer = infer_scatter, .decompose = decompose_scatter, .vjp = vjp_scatter,
+      .doc = "A copy with a window of it replaced.")
 
 cr_tensor *cr_as_strided_scatter(cr_tensor *t, cr_tensor *source, cr_shape shape, cr_shape strides, int64_t offset) {
     const cr_as_strided_options options = {sizeof options, shape, strides, offset};

@@ -123,5 +123,5 @@ CR_KERNEL(cat) { return cr_cat_into(call, call->outputs[0]); }
 CR_KERNEL(as_strided_scatter) {
     const cr_as_strided_options *o = call->attributes;
     cr_tensor *out = call->outputs[0], *window = cr_view_raw(out, o->shape, o->strides, out->offset + o->offset);
-    return window && cr_copy_(out, call->inputs[0]) && cr_copy_(window, call->inputs[1]);
+    return window && cr_begin_rewrite(out, call->inputs[0]) && cr_copy_(window, call->inputs[1]);
 }

@@ -185,7 +185,7 @@ static bool write_by_index(cr_call *call, cr_dtype dtype, run_function run) {
     cr_tensor *out = call->outputs[0], *index = dense_indices(call->inputs[1]), *source = call->inputs[2];
     const int dim = dim_of(call, out->ndim);
     cr_tensor *whole = out->dtype == dtype ? out : cr_empty(dtype, cr_tensor_shape(out), CR_CPU);
-    if (!index || !whole || !cr_copy_(whole, call->inputs[0])) return false;
+    if (!index || !whole || !cr_begin_rewrite(whole, call->inputs[0])) return false;
     if (index->numel) {
         cr_tensor *part = reached(whole, index, dim), *dense = cr_contiguous(part);
         source = cr_cast(
