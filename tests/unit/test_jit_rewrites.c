@@ -19,7 +19,7 @@ static bool rewrite(void *context, cr_tensor *const *in, int in_count, cr_tensor
     case DIES:
     case IS_AN_INPUT: y = cr_scatter_add(x, 1, index, in[2]); break;
     case READ_LATER: y = cr_add(cr_scatter(x, 1, index, in[2]), x); break;
-    case READ_BY_ITSELF: y = cr_scatter(x, 1, index, cr_slice(x, 1, 0, 3, 1)); break;
+    case READ_BY_ITSELF: y = cr_scatter(x, 1, index, x); break;
     case CHAIN:
         y = cr_scatter_add(cr_scatter(x, 1, index, in[2]), 1, index, in[2]);
         y = cr_select_scatter(y, cr_zeros(CR_F32, CR_SHAPE(7), CR_CPU), 0, 1);
