@@ -54,17 +54,20 @@ static int64_t batch_offset(const cr_tensor *t, int64_t batch) {
 #pragma GCC optimize("fp-contract=fast")
 
 #define T           float
+#define LANE_INDEX  int32_t
 #define LANES       (VECTOR_BYTES / 4)
 #define NAMED(x)    attention_f32_##x
 #define EXPONENTIAL cr_exp_f32
 #define IS_SINGLE   1
 #include "ops/cpu/variants/attention_template.h"
 #undef T
+#undef LANE_INDEX
 #undef LANES
 #undef NAMED
 #undef EXPONENTIAL
 #undef IS_SINGLE
 #define T           double
+#define LANE_INDEX  int64_t
 #define LANES       (VECTOR_BYTES / 8)
 #define NAMED(x)    attention_f64_##x
 #define EXPONENTIAL exp

@@ -65,10 +65,22 @@ static const T *NAMED(rows_of)(const cr_tensor *t, int64_t batch, int64_t first,
 /* to [width][TILE] = fromᵀ */
 static void NAMED(transpose)(const T *from, int64_t step, int64_t count, int64_t width, T *to) {
     int64_t r = 0;
-    for (; r + 8 <= count; r += 8)
-        for (int64_t e = 0; e < width; e++)
-            for (int i = 0; i < 8; i++)
+    for (; r + LANES <= count; r += LANES) {
+        int64_t e = 0;
+        for (; e + LANES <= width; e += LANES) {
+            NAMED(vector) v[LANES];
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                v[i] = NAMED(load_vector)(from + (r + i) * step + e);
+            NAMED(transpose_vectors)(v);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                *(NAMED(loose) *)(to + (e + i) * TILE + r) = v[i];
+        }
+        for (; e < width; e++)
+            for (int i = 0; i < LANES; i++)
                 to[e * TILE + r + i] = from[(r + i) * step + e];
+    }
     for (; r < count; r++)
         for (int64_t e = 0; e < width; e++)
             to[e * TILE + r] = from[r * step + e];
@@ -124,26 +136,51 @@ static void NAMED(mask)(const attention_job *job, int64_t batch, int64_t row, in
     }
 }
 
+static inline NAMED(vector) NAMED(larger)(NAMED(vector) a, NAMED(vector) b) {
+    const NAMED(lanes) is_a = a > b;
+    return (NAMED(vector))(((NAMED(lanes))a & is_a) | ((NAMED(lanes))b & ~is_a));
+}
+
+/* The vector with its halves, quarters, … exchanged: folded with itself by each, all lanes hold the whole. */
+static inline __attribute__((always_inline)) NAMED(vector) NAMED(swapped)(NAMED(vector) v, const int h) {
+    NAMED(lanes) from;
+#pragma GCC unroll 16
+    for (int j = 0; j < LANES; j++)
+        from[j] = j ^ h;
+    return __builtin_shuffle(v, from);
+}
+#define FOLD(v, f)                                                                                                     \
+    do {                                                                                                               \
+        if (LANES > 8) v = f(v, NAMED(swapped)(v, 8));                                                                 \
+        if (LANES > 4) v = f(v, NAMED(swapped)(v, 4));                                                                 \
+        if (LANES > 2) v = f(v, NAMED(swapped)(v, 2));                                                                 \
+        v = f(v, NAMED(swapped)(v, 1));                                                                                \
+    } while (0)
+#define ADD(a, b) ((a) + (b))
+
+/* Of a row of whole vectors. */
 static T NAMED(maximum)(const T *x, int64_t padded) {
-    T lanes[COLUMNS], top = (T)-INFINITY;
-    for (int l = 0; l < COLUMNS; l++)
-        lanes[l] = (T)-INFINITY;
-    for (int64_t i = 0; i < padded; i += COLUMNS)
-        for (int l = 0; l < COLUMNS; l++)
-            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-    for (int l = 0; l < COLUMNS; l++)
-        top = lanes[l] > top ? lanes[l] : top;
-    return top;
+    NAMED(vector) first = NAMED(load_vector)(x), second = NAMED(load_vector)(x + LANES);
+    for (int64_t i = COLUMNS; i < padded; i += COLUMNS) {
+        first = NAMED(larger)(NAMED(load_vector)(x + i), first);
+        second = NAMED(larger)(NAMED(load_vector)(x + i + LANES), second);
+    }
+    first = NAMED(larger)(first, second);
+    FOLD(first, NAMED(larger));
+    return first[0];
 }
 static T NAMED(sum)(const T *x, int64_t padded) {
-    T lanes[COLUMNS] = {0}, total = 0;
-    for (int64_t i = 0; i < padded; i += COLUMNS)
-        for (int l = 0; l < COLUMNS; l++)
-            lanes[l] += x[i + l];
-    for (int l = 0; l < COLUMNS; l++)
-        total += lanes[l];
-    return total;
+    NAMED(vector) first = {0}, second = {0};
+    for (int64_t i = 0; i < padded; i += COLUMNS) {
+        first += NAMED(load_vector)(x + i);
+        second += NAMED(load_vector)(x + i + LANES);
+    }
+    first += second;
+    FOLD(first, ADD);
+    return first[0];
 }
+#undef FOLD
+#undef ADD
 
 /* ---------------------------------------------------------------- forward: a block of queries */
 typedef struct NAMED(tiles) {
@@ -174,7 +211,7 @@ static void NAMED(exponentials)(NAMED(tiles) * t, int64_t r, int64_t padded) {
     T *s = t->scores + r * TILE, *out = t->out + r * t->value_width;
     const T before = t->top[r], found = NAMED(maximum)(s, padded), top = found > before ? found : before;
     const T shift = top == (T)-INFINITY ? 0 : top; /* nothing seen yet */
-    const T shrink = EXPONENTIAL(before - shift);
+    const T shrink = before == top ? 1 : before == (T)-INFINITY ? 0 : EXPONENTIAL(before - shift);
     _Pragma("GCC ivdep") for (int64_t i = 0; i < padded; i++) s[i] = EXPONENTIAL(s[i] - shift);
     t->total[r] = t->total[r] * shrink + NAMED(sum)(s, padded);
     t->top[r] = top;

@@ -1,7 +1,9 @@
-/* A block of a product in registers: define T, LANES and NAMED(x) before including it, and `enum { ROWS = 6 }`. */
+/* A block of a product, and a transposition, in registers: define T, LANE_INDEX (an integer of T's size), LANES and
+ * NAMED(x) before including it, and `enum { ROWS = 6 }`. */
 
 typedef T NAMED(vector) __attribute__((vector_size(LANES * sizeof(T))));
 typedef T NAMED(loose) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+typedef LANE_INDEX NAMED(lanes) __attribute__((vector_size(LANES * sizeof(T))));
 enum { NAMED(COLUMNS) = 2 * LANES };
 #define COLUMNS NAMED(COLUMNS)
 
@@ -34,4 +36,30 @@ static inline __attribute__((always_inline)) void NAMED(block)(const int rows, i
         *(NAMED(loose) *)(c + r * c_row) = sums[r][0];
         *(NAMED(loose) *)(c + r * c_row + LANES) = sums[r][1];
     }
+}
+
+/* ---------------------------------------------------------------- transposing */
+/* One exchange of blocks of h × h around the diagonal; all of them, from LANES / 2 down to 1, transpose v (Eklundh,
+ * 1972). */
+static inline __attribute__((always_inline)) void NAMED(exchange)(NAMED(vector) v[LANES], const int h) {
+    NAMED(lanes) low, high;
+#pragma GCC unroll 16
+    for (int j = 0; j < LANES; j++) {
+        low[j] = j & h ? LANES + j - h : j;
+        high[j] = j & h ? LANES + j : j + h;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) {
+        if (i & h) continue;
+        const NAMED(vector) upper = v[i], lower = v[i + h];
+        v[i] = __builtin_shuffle(upper, lower, low);
+        v[i + h] = __builtin_shuffle(upper, lower, high);
+    }
+}
+
+static inline __attribute__((always_inline)) void NAMED(transpose_vectors)(NAMED(vector) v[LANES]) {
+    if (LANES > 8) NAMED(exchange)(v, 8);
+    if (LANES > 4) NAMED(exchange)(v, 4);
+    if (LANES > 2) NAMED(exchange)(v, 2);
+    NAMED(exchange)(v, 1);
 }

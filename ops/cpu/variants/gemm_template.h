@@ -1,4 +1,4 @@
-/* C = A B + bias for one element type: define T, LANE_INDEX (an integer of T's size), LANES and NAMED(x) before including it.
+/* C = A B + bias for one element type: define T, LANE_INDEX, LANES and NAMED(x) before including it.
  *
  * A is packed into panels of ROWS rows and B into panels of COLUMNS columns, whatever their strides; small ones are read
  * where they lie. A micro-kernel keeps a ROWS x COLUMNS block of C in registers over DEPTH_BLOCK steps (Goto, van de Geijn,
@@ -6,8 +6,6 @@
  * number of threads. */
 
 #include "ops/cpu/variants/block_template.h"
-
-typedef LANE_INDEX NAMED(lanes) __attribute__((vector_size(LANES * sizeof(T))));
 
 typedef struct NAMED(gemm) {
     int64_t m, n, k;
@@ -23,24 +21,6 @@ typedef struct NAMED(gemm) {
 } NAMED(gemm);
 
 /* ---------------------------------------------------------------- packing */
-/* One exchange of blocks of h × h around the diagonal; all of them, from LANES / 2 down to 1, transpose v (Eklundh,
- * 1972). */
-static inline __attribute__((always_inline)) void NAMED(exchange)(NAMED(vector) v[LANES], const int h) {
-    NAMED(lanes) low, high;
-#pragma GCC unroll 16
-    for (int j = 0; j < LANES; j++) {
-        low[j] = j & h ? LANES + j - h : j;
-        high[j] = j & h ? LANES + j : j + h;
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) {
-        if (i & h) continue;
-        const NAMED(vector) upper = v[i], lower = v[i + h];
-        v[i] = __builtin_shuffle(upper, lower, low);
-        v[i + h] = __builtin_shuffle(upper, lower, high);
-    }
-}
-
 /* Lines that lie `across` apart become columns, and zeros up to `width` of them: to[k][width] for k up to depth, LANES
  * of them at a time. Returns how many were done. */
 static inline __attribute__((always_inline)) int64_t
@@ -55,10 +35,7 @@ NAMED(pack_transposed)(const T *from, int64_t lines, int64_t across, int64_t dep
             for (int i = 0; i < LANES; i++)
                 v[i] = i < count && first + i < lines ? NAMED(load_vector)(from + (first + i) * across + k)
                                                       : (NAMED(vector)){0};
-            if (LANES > 8) NAMED(exchange)(v, 8);
-            if (LANES > 4) NAMED(exchange)(v, 4);
-            if (LANES > 2) NAMED(exchange)(v, 2);
-            NAMED(exchange)(v, 1);
+            NAMED(transpose_vectors)(v);
             const bool exact = width >= LANES || k + 2 * LANES > depth;
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++) {

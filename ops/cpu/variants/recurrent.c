@@ -37,19 +37,22 @@ static inline int64_t round_up(int64_t x, int64_t multiple) { return (x + multip
 
 #pragma GCC optimize("fp-contract=fast")
 
-#define T        float
-#define LANES    (VECTOR_BYTES / 4)
-#define NAMED(x) lstm_f32_##x
-#define WORD(x)  cr_##x##_f32
+#define T          float
+#define LANE_INDEX int32_t
+#define LANES      (VECTOR_BYTES / 4)
+#define NAMED(x)   lstm_f32_##x
+#define WORD(x)    cr_##x##_f32
 #include "ops/cpu/variants/recurrent_template.h"
 #undef T
+#undef LANE_INDEX
 #undef LANES
 #undef NAMED
 #undef WORD
-#define T        double
-#define LANES    (VECTOR_BYTES / 8)
-#define NAMED(x) lstm_f64_##x
-#define WORD(x)  cr_##x##_f64
+#define T          double
+#define LANE_INDEX int64_t
+#define LANES      (VECTOR_BYTES / 8)
+#define NAMED(x)   lstm_f64_##x
+#define WORD(x)    cr_##x##_f64
 #include "ops/cpu/variants/recurrent_template.h"
 
 /* ---------------------------------------------------------------- kernels */
