@@ -1,6 +1,6 @@
 #!/bin/bash
 # One check per call, named by the first argument: a program outside the tree uses the installed library, each header
-# stands alone, and the libraries show nothing but names that begin with cr_.
+# stands alone, and the libraries are small and show nothing but names that begin with cr_.
 # CMake sets SOURCE, BUILD, LIBDIR, CC, CMAKE, SHARED and STATIC.
 set -eu
 
@@ -118,6 +118,15 @@ symbols_shared() {
 symbols_static() {
     nm -g --defined-only "$STATIC" | awk 'NF == 3 && $2 != "w" && $2 != "u" { print $3 }' | sort -u >names
     only_our_names libcresset.a
+}
+
+# A few megabytes, with the kernels of all instruction sets and the JIT.
+size_shared() {
+    strip -o stripped.so "$SHARED"
+    local bytes
+    bytes=$(stat -c %s stripped.so)
+    [ "$bytes" -gt 500000 ] || fail "libcresset.so has $bytes bytes stripped: what is missing?"
+    [ "$bytes" -lt 4000000 ] || fail "libcresset.so has $bytes bytes stripped; 4,000,000 are the most"
 }
 
 "$1"
