@@ -31,8 +31,8 @@ typedef struct cr_fused_program {
     int outputs[CR_FUSED_OPERANDS]; /* slots */
     cr_fused_instruction instructions[CR_FUSED_INSTRUCTIONS];
     double numbers[2 * CR_FUSED_INSTRUCTIONS]; /* of the instructions, for the compiled function */
-    const struct cr_op *reduction;             /* of fused_reduction: takes in the first output, which never is whole … */
-    cr_dims reduced;                           /* … over these dims */
+    const struct cr_op *reduction; /* of fused_reduction: takes in the first output, which never is whole … */
+    cr_dims reduced;               /* … over these dims */
     /* The geometry that `compiled` was made for. */
     int ndim;
     int8_t inner[CR_FUSED_OPERANDS];     /* stride of the last dim: 0, 1, or 2 for others */

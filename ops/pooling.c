@@ -274,13 +274,13 @@ CR_OP(adaptive_avg_pool_grad, .inputs = "grad", CR_ROW_ATTRIBUTES(pool_grad), .i
 
 /* ---------------------------------------------------------------- the canonical problem */
 cr_pooling cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
-                         const cr_avg_pool_options *avg) {
+                            const cr_avg_pool_options *avg) {
     const int batched = input.count == spatial + 2, front = CR_SPATIAL_DIMS - spatial;
     cr_pooling p = {.batch = batched ? input.at[0] : 1,
-                 .channels = input.at[batched],
-                 .adaptive = !max && !avg,
-                 .count_include_pad = avg && avg->count_include_pad,
-                 .divisor_override = avg ? avg->divisor_override : 0};
+                    .channels = input.at[batched],
+                    .adaptive = !max && !avg,
+                    .count_include_pad = avg && avg->count_include_pad,
+                    .divisor_override = avg ? avg->divisor_override : 0};
     const cr_max_pool_options windows = max ? *max : avg ? windows_of(avg) : (cr_max_pool_options){0};
     for (int i = 0; i < CR_SPATIAL_DIMS; i++) {
         const bool given = i >= front, fixed = given && !p.adaptive;

@@ -36,6 +36,6 @@ static inline cr_window cr_pool_window(const cr_pooling *p, int d, int64_t o) {
 /* The problem of a checked call between these shapes. `options`: cr_max_pool_options, cr_avg_pool_options, or NULL:
  * adaptive. */
 cr_pooling cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
-                         const cr_avg_pool_options *avg);
+                            const cr_avg_pool_options *avg);
 
 #endif

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static const command *const commands[] = {&command_info, &command_inspect, &command_run, &command_bench,
-                                        &command_compile};
+                                          &command_compile};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int print_help(void) {

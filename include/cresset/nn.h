@@ -117,13 +117,22 @@ CR_OPTIONS(nn_linear, CR_NN_LINEAR_OPTIONS)
 CR_API cr_nn_module *cr_nn_linear_with(int64_t in, int64_t out, const cr_nn_linear_options *options);
 
 /* One number for every spatial dim, or a list for each (count 0: the number). */
-#define CR_NN_CONV_OPTIONS(A, op)                                                                                      \
-    A(op, INT, stride, 1)                                                                                              \
-    A(op, INT, padding, 0)                                                                                             \
-    A(op, INT, dilation, 1)                                                                                            \
-    A(op, INT, groups, 1) A(op, INT, output_padding, 0) A(op, BOOL, bias, true) A(op, DIMS, kernel_sizes, CR_SHAPE_0D) \
-        A(op, DIMS, strides, CR_SHAPE_0D) A(op, DIMS, paddings, CR_SHAPE_0D) A(op, DIMS, dilations, CR_SHAPE_0D)       \
-            A(op, DIMS, output_paddings, CR_SHAPE_0D) A(op, DTYPE, dtype, CR_F32) A(op, DEVICE, device, CR_CPU)
+/* clang-format off */
+#define CR_NN_CONV_OPTIONS(A, op) \
+    A(op, INT, stride, 1) \
+    A(op, INT, padding, 0) \
+    A(op, INT, dilation, 1) \
+    A(op, INT, groups, 1) \
+    A(op, INT, output_padding, 0) \
+    A(op, BOOL, bias, true) \
+    A(op, DIMS, kernel_sizes, CR_SHAPE_0D) \
+    A(op, DIMS, strides, CR_SHAPE_0D) \
+    A(op, DIMS, paddings, CR_SHAPE_0D) \
+    A(op, DIMS, dilations, CR_SHAPE_0D) \
+    A(op, DIMS, output_paddings, CR_SHAPE_0D) \
+    A(op, DTYPE, dtype, CR_F32) \
+    A(op, DEVICE, device, CR_CPU)
+/* clang-format on */
 CR_OPTIONS(nn_conv, CR_NN_CONV_OPTIONS)
 /* weight [out, in / groups, k…] for conv, [in, out / groups, k…] for conv_transpose. */
 CR_API cr_nn_module *cr_nn_conv1d_with(int64_t in, int64_t out, int64_t kernel_size, const cr_nn_conv_options *options);
@@ -164,12 +173,16 @@ CR_OPTIONS(nn_embedding, CR_NN_EMBEDDING_OPTIONS)
 /* weight [count, size], N(0, 1); x holds indices (i64). The row padding_idx (-1: none) is zero and is not trained. */
 CR_API cr_nn_module *cr_nn_embedding_with(int64_t count, int64_t size, const cr_nn_embedding_options *options);
 
-#define CR_NN_LSTM_OPTIONS(A, op)                                                                                      \
-    A(op, INT, num_layers, 1)                                                                                          \
-    A(op, BOOL, bias, true)                                                                                            \
-    A(op, BOOL, batch_first, false)                                                                                    \
-    A(op, FLOAT, dropout, 0) A(op, BOOL, bidirectional, false) A(op, DTYPE, dtype, CR_F32)                             \
-        A(op, DEVICE, device, CR_CPU)
+/* clang-format off */
+#define CR_NN_LSTM_OPTIONS(A, op) \
+    A(op, INT, num_layers, 1) \
+    A(op, BOOL, bias, true) \
+    A(op, BOOL, batch_first, false) \
+    A(op, FLOAT, dropout, 0) \
+    A(op, BOOL, bidirectional, false) \
+    A(op, DTYPE, dtype, CR_F32) \
+    A(op, DEVICE, device, CR_CPU)
+/* clang-format on */
 CR_OPTIONS(nn_lstm, CR_NN_LSTM_OPTIONS)
 /* Parameters weight_ih_l0 [4H, in], weight_hh_l0 [4H, H], bias_ih_l0, bias_hh_l0, …_reverse; gates in the order i f g
  * o. */

@@ -3,6 +3,12 @@
 
 #include "ops/cpu/variants/block_template.h"
 
+/* One block of rows: sums = a · b, or += where `adds`. */
+static inline __attribute__((always_inline)) void NAMED(multiply_rows)(const int rows, int64_t part, const T *a,
+                                                                       int64_t depth, const T *b, bool adds, T *sums) {
+    NAMED(block)(rows, part, a, depth, 1, b, COLUMNS, adds ? sums : NULL, COLUMNS, sums, COLUMNS);
+}
+
 /* sums [rows][COLUMNS] = a [rows, depth] · panel [depth][COLUMNS] */
 static void NAMED(multiply)(int64_t rows, int64_t depth, const T *a, const T *panel, T *sums) {
     for (int64_t k = 0; k < depth; k += DEPTH_BLOCK) {
@@ -10,17 +16,10 @@ static void NAMED(multiply)(int64_t rows, int64_t depth, const T *a, const T *pa
         const T *b = panel + k * COLUMNS;
         int64_t row = 0;
         for (; row + ROWS <= rows; row += ROWS)
-            NAMED(block)
-            (ROWS, part, a + row * depth + k, depth, 1, b, COLUMNS, k ? sums + row * COLUMNS : NULL, COLUMNS,
-             sums + row * COLUMNS, COLUMNS);
+            NAMED(multiply_rows)(ROWS, part, a + row * depth + k, depth, b, k > 0, sums + row * COLUMNS);
         for (; row + 2 <= rows; row += 2)
-            NAMED(block)
-            (2, part, a + row * depth + k, depth, 1, b, COLUMNS, k ? sums + row * COLUMNS : NULL, COLUMNS,
-             sums + row * COLUMNS, COLUMNS);
-        if (row < rows)
-            NAMED(block)
-            (1, part, a + row * depth + k, depth, 1, b, COLUMNS, k ? sums + row * COLUMNS : NULL, COLUMNS,
-             sums + row * COLUMNS, COLUMNS);
+            NAMED(multiply_rows)(2, part, a + row * depth + k, depth, b, k > 0, sums + row * COLUMNS);
+        if (row < rows) NAMED(multiply_rows)(1, part, a + row * depth + k, depth, b, k > 0, sums + row * COLUMNS);
     }
 }
 
