@@ -5,9 +5,12 @@
 
 static bool has_valid_count(cr_shape shape) { return shape.count >= 0 && shape.count <= CR_MAX_DIMS; }
 
+bool cr_shape_check(cr_shape shape) {
+    return has_valid_count(shape) || cr_fail(CR_ERROR_SHAPE, "%d dims; a tensor has 0 to %d", shape.count, CR_MAX_DIMS);
+}
+
 bool cr_shape_numel(cr_shape shape, int64_t *numel) {
-    if (!has_valid_count(shape))
-        return cr_fail(CR_ERROR_SHAPE, "%d dims; a tensor has 0 to %d", shape.count, CR_MAX_DIMS);
+    if (!cr_shape_check(shape)) return false;
     int64_t product = 1;
     bool empty = false, overflow = false;
     for (int i = 0; i < shape.count; i++) {

@@ -62,6 +62,8 @@ void cr_storage_release(cr_storage *storage);
 cr_storage *cr_storage_hollow(cr_device device, size_t bytes);
 /* A view of `storage` (one more reference to it). */
 cr_tensor *cr_view_of_storage(cr_storage *storage, cr_dtype dtype, cr_shape shape, cr_shape strides, int64_t offset);
+/* Whether its count is one that a shape can have; else an error. For shapes from outside. */
+bool cr_shape_check(cr_shape shape);
 /* A tensor without values, in dry runs; strides NULL: contiguous. */
 cr_tensor *cr_empty_hollow(cr_dtype dtype, cr_shape shape, const cr_shape *strides, cr_device device);
 static inline bool cr_tensor_is_hollow(const cr_tensor *t) { return !t->storage->data && t->storage->bytes; }

@@ -49,6 +49,19 @@ void cr_record_call_error(const cr_call *call, cr_error_code code, const char *f
 }
 
 /* ---------------------------------------------------------------- checks */
+/* Lists of dims can hold any count, where they come from outside. */
+static bool check_attributes(const cr_call *call) {
+    for (int i = 0; i < call->op->attribute_count; i++) {
+        const cr_attribute *attribute = &call->op->attributes[i];
+        if (attribute->kind != CR_ATTRIBUTE_DIMS) continue;
+        const int count = ((const cr_dims *)((const char *)call->attributes + attribute->offset))->count;
+        if (__builtin_expect(count < 0 || count > CR_MAX_DIMS, 0))
+            return cr_fail(CR_ERROR_ARGUMENT, "%s has a count of %d; 0 to %d are possible", attribute->name, count,
+                           CR_MAX_DIMS);
+    }
+    return true;
+}
+
 static bool check_inputs(cr_call *call) {
     const cr_op *op = call->op;
     if (call->input_count < op->input_minimum || call->input_count > op->input_maximum)
@@ -215,7 +228,7 @@ static bool execute(cr_call *call, unsigned wants, unsigned *active) {
 }
 
 static bool dispatch_checked(cr_call *call, cr_thread *thread) {
-    if (!check_inputs(call) || (call->op->infer && !call->op->infer(call))) return false;
+    if (!check_inputs(call) || !check_attributes(call) || (call->op->infer && !call->op->infer(call))) return false;
     if ((unsigned)call->device.type >= CR_DEVICE_TYPE_COUNT) return cr_device_check(call->device);
     if (call->in_place && call->op->infer && !check_in_place(call)) return false;
     unsigned active = 0;

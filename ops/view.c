@@ -28,6 +28,7 @@ static bool complete_shape(const cr_tensor *t, cr_shape *shape) {
     int64_t known = 1;
     int open = -1;
     char text[224], wanted[192];
+    if (!cr_shape_check(*shape)) return false;
     for (int i = 0; i < shape->count; i++) {
         if (shape->at[i] == -1 && open < 0) {
             open = i;
@@ -213,7 +214,7 @@ cr_tensor *cr_movedim(cr_tensor *t, int source, int destination) {
 
 /* ---------------------------------------------------------------- squeeze, unsqueeze: reshapes that never copy */
 cr_tensor *cr_squeeze(cr_tensor *t, cr_dims dims) {
-    if (!cr_tensor_check(t, "squeeze")) return NULL;
+    if (!cr_tensor_check(t, "squeeze") || !cr_shape_check(dims)) return NULL;
     unsigned named = 0;
     for (int i = 0; i < dims.count; i++) {
         int dim;

@@ -77,7 +77,7 @@ static void add_index(cr_text *text, const nest *n, int operand) {
     cr_text_add(text, "[");
     for (int d = 0; d < n->ndim; d++) {
         const int64_t stride = n->strides[operand][d];
-        char name[8] = "i";
+        char name[16] = "i";
         if (stride == 0) continue;
         if (d < n->ndim - 1) snprintf(name, sizeof name, "i%d", d);
         cr_text_add(text, any ? " + %s" : "%s", name);
