@@ -366,7 +366,7 @@ static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; slot++) {
         T *memory = (T *)(void *)(job->scratch + slot * job->slot_bytes);
         memset(memory, 0, (size_t)job->slot_bytes);
-        for (int64_t task = slot * job->tasks / job->slots; task < (slot + 1) * job->tasks / job->slots; task++)
+        for (int64_t task; (task = atomic_fetch_add_explicit(job->next, 1, memory_order_relaxed)) < job->tasks;)
             if (job->grad)
                 NAMED(backward)(job, task / job->parts, task % job->parts, memory);
             else

@@ -4,6 +4,7 @@
 #include "core/parallel.h"
 #include "ops/cpu/variants/epilogue.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
@@ -141,6 +142,7 @@ typedef struct batches_job {
     const layer *layer;
     product first;
     int64_t batches, slots;
+    atomic_int_fast64_t *next; /* the batch that nobody has begun */
     size_t slot_bytes;
     char *memory;
 } batches_job;
@@ -160,8 +162,7 @@ static void run_slots(void *context, int64_t begin, int64_t end) {
     const layer *l = job->layer;
     const int64_t size = (int64_t)cr_dtype_size(job->first.dtype);
     for (int64_t slot = begin; slot < end; slot++)
-        for (int64_t batch = slot * job->batches / job->slots; batch < (slot + 1) * job->batches / job->slots;
-             batch++) {
+        for (int64_t batch; (batch = atomic_fetch_add_explicit(job->next, 1, memory_order_relaxed)) < job->batches;) {
             product p = job->first;
             p.a.data += batch_offset(l->a, l->c, batch) * size;
             if (!l->packed) p.b.data += batch_offset(l->b, l->c, batch) * size;
@@ -175,7 +176,8 @@ static void run_slots(void *context, int64_t begin, int64_t end) {
 static bool multiply_batches(const layer *l) {
     const cr_tensor *a = l->a, *b = l->b, *c = l->c;
     const int batch_dims = c->ndim - 2;
-    batches_job job = {.layer = l, .batches = 1, .slots = 1};
+    atomic_int_fast64_t next = 0;
+    batches_job job = {.layer = l, .batches = 1, .slots = 1, .next = &next};
     job.first = (product){.dtype = (cr_dtype)c->dtype,
                           .m = c->sizes[batch_dims],
                           .n = c->sizes[batch_dims + 1],
@@ -189,8 +191,9 @@ static bool multiply_batches(const layer *l) {
     if (c->numel == 0) return true;
     for (int d = 0; d < batch_dims; d++)
         job.batches *= c->sizes[d];
-    const int64_t slots = 2 * cr_num_threads();
-    if (job.batches >= slots && (double)c->numel * (double)job.first.k > 16.0 * CR_GRAIN_ELEMENTS) job.slots = slots;
+    const int64_t slots = cr_num_threads();
+    if (slots > 1 && job.batches >= 2 * slots && (double)c->numel * (double)job.first.k > 16.0 * CR_GRAIN_ELEMENTS)
+        job.slots = slots;
     job.slot_bytes = (product_bytes(&job.first) + 63) / 64 * 64;
     const size_t bytes = job.slot_bytes * (size_t)job.slots;
     if (bytes && !(job.memory = cr_block_allocate(bytes))) return false;

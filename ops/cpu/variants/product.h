@@ -11,6 +11,7 @@
 #include "core/parallel.h"
 #include "ops/cpu/variants/epilogue.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #ifndef CR_PRODUCT_CONSTANTS
@@ -235,6 +236,7 @@ typedef struct NAMED(job) {
     const NAMED(product) * products;
     int64_t product_count, column_blocks, row_blocks, block_columns, block_rows;
     int64_t slots, tasks, slot_elements;
+    atomic_int_fast64_t next; /* the task that nobody has begun */
     T *scratch;
 } NAMED(job);
 
@@ -351,9 +353,9 @@ static void NAMED(run_task)(const NAMED(job) * job, int64_t task, T *memory) {
 }
 
 static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {
-    const NAMED(job) *job = context;
-    for (int64_t slot = begin; slot < end; slot++)
-        for (int64_t task = slot * job->tasks / job->slots; task < (slot + 1) * job->tasks / job->slots; task++)
+    NAMED(job) *job = context;
+    for (int64_t slot = begin, task; slot < end; slot++)
+        while ((task = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < job->tasks)
             NAMED(run_task)(job, task, job->scratch + slot * job->slot_elements);
 }
 
