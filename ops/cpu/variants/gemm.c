@@ -157,19 +157,24 @@ static int64_t batch_offset(const cr_tensor *t, const cr_tensor *c, int64_t batc
     return offset;
 }
 
-static void run_slots(void *context, int64_t begin, int64_t end) {
-    const batches_job *job = context;
+static void run_batch(const batches_job *job, int64_t batch, void *memory) {
     const layer *l = job->layer;
     const int64_t size = (int64_t)cr_dtype_size(job->first.dtype);
+    product p = job->first;
+    p.a.data += batch_offset(l->a, l->c, batch) * size;
+    if (!l->packed) p.b.data += batch_offset(l->b, l->c, batch) * size;
+    p.c += batch * p.m * p.n * size;
+    p.image = batch;
+    run_product(&p, memory);
+}
+
+static void run_slots(void *context, int64_t begin, int64_t end) {
+    const batches_job *job = context;
+    const int64_t chunk = job->batches / job->slots / 8 + 1;
     for (int64_t slot = begin; slot < end; slot++)
-        for (int64_t batch; (batch = atomic_fetch_add_explicit(job->next, 1, memory_order_relaxed)) < job->batches;) {
-            product p = job->first;
-            p.a.data += batch_offset(l->a, l->c, batch) * size;
-            if (!l->packed) p.b.data += batch_offset(l->b, l->c, batch) * size;
-            p.c += batch * p.m * p.n * size;
-            p.image = batch;
-            run_product(&p, job->memory + slot * (int64_t)job->slot_bytes);
-        }
+        for (int64_t at; (at = atomic_fetch_add_explicit(job->next, chunk, memory_order_relaxed)) < job->batches;)
+            for (int64_t batch = at; batch < at + chunk && batch < job->batches; batch++)
+                run_batch(job, batch, job->memory + slot * (int64_t)job->slot_bytes);
 }
 
 /* Many products: each thread runs whole ones. Few: each is cut. */
