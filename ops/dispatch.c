@@ -49,19 +49,6 @@ void cr_record_call_error(const cr_call *call, cr_error_code code, const char *f
 }
 
 /* ---------------------------------------------------------------- checks */
-/* Lists of dims can hold any count, where they come from outside. */
-static bool check_attributes(const cr_call *call) {
-    for (int i = 0; i < call->op->attribute_count; i++) {
-        const cr_attribute *attribute = &call->op->attributes[i];
-        if (attribute->kind != CR_ATTRIBUTE_DIMS) continue;
-        const int count = ((const cr_dims *)((const char *)call->attributes + attribute->offset))->count;
-        if (__builtin_expect(count < 0 || count > CR_MAX_DIMS, 0))
-            return cr_fail(CR_ERROR_ARGUMENT, "%s has a count of %d; 0 to %d are possible", attribute->name, count,
-                           CR_MAX_DIMS);
-    }
-    return true;
-}
-
 static bool check_inputs(cr_call *call) {
     const cr_op *op = call->op;
     if (call->input_count < op->input_minimum || call->input_count > op->input_maximum)
@@ -228,7 +215,7 @@ static bool execute(cr_call *call, unsigned wants, unsigned *active) {
 }
 
 static bool dispatch_checked(cr_call *call, cr_thread *thread) {
-    if (!check_inputs(call) || !check_attributes(call) || (call->op->infer && !call->op->infer(call))) return false;
+    if (!check_inputs(call) || (call->op->infer && !call->op->infer(call))) return false;
     if ((unsigned)call->device.type >= CR_DEVICE_TYPE_COUNT) return cr_device_check(call->device);
     if (call->in_place && call->op->infer && !check_in_place(call)) return false;
     unsigned active = 0;
@@ -260,6 +247,18 @@ static bool dispatch(cr_call *call) {
 }
 
 /* ---------------------------------------------------------------- entries */
+/* Lists of dims can hold any count, where they come from outside. */
+static __attribute__((noinline)) bool check_attributes(const cr_op *op, const void *attributes) {
+    for (int i = 0; i < op->attribute_count; i++) {
+        if (op->attributes[i].kind != CR_ATTRIBUTE_DIMS) continue;
+        const int count = ((const cr_dims *)((const char *)attributes + op->attributes[i].offset))->count;
+        if (count < 0 || count > CR_MAX_DIMS)
+            return cr_fail(CR_ERROR_ARGUMENT, "%s: %s has a count of %d; 0 to %d are possible", op->name,
+                           op->attributes[i].name, count, CR_MAX_DIMS);
+    }
+    return true;
+}
+
 bool cr_run_all(cr_op *op, cr_tensor *const *inputs, int input_count, const void *attributes, cr_tensor **outputs,
                 int output_count) {
     cr_tensor *made[CR_MAX_OUTPUTS] = {NULL};
@@ -272,7 +271,7 @@ bool cr_run_all(cr_op *op, cr_tensor *const *inputs, int input_count, const void
                     .output_count = op->output_total,
                     .attributes = attributes ? attributes : op->defaults,
                     .specs = specs};
-    const bool done = dispatch(&call);
+    const bool done = (__builtin_expect(!attributes, 1) || check_attributes(op, attributes)) && dispatch(&call);
     for (int i = 0; i < output_count; i++)
         outputs[i] = done && i < call.output_count ? made[i] : NULL;
     for (int i = output_count; done && i < call.output_count; i++)
