@@ -66,7 +66,7 @@ static int end_block(cr_graph *graph, cr_block *block, const cr_graph_node *regi
 }
 
 static bool join(cr_graph *graph, cr_graph_node *region, cr_graph_node *reduction) {
-    cr_value *outside[CR_MAX_INPUTS];
+    cr_value *outside[CR_MAX_INPUTS] = {NULL};
     cr_block *block = block_of(graph, region), **blocks = cr_pool_allocate(&graph->pool, sizeof *blocks);
     const int count = block && blocks ? end_block(graph, block, region, reduction, outside) : 0;
     const cr_op *op = cr_op_find("fused_reduction");

@@ -41,7 +41,8 @@ typedef struct element {
 } element;
 
 static void take(element *total, element v, reduction_kind kind, bool is_first) {
-    if (is_first) {
+    const bool is_better = kind == AMAX ? v.real > total->real : v.real < total->real;
+    if (is_first || (kind >= AMAX && is_better)) {
         *total = v;
     } else if (kind == SUM) {
         total->real += v.real;
@@ -49,8 +50,6 @@ static void take(element *total, element v, reduction_kind kind, bool is_first) 
     } else if (kind == PROD) {
         total->real *= v.real;
         total->integer = (int64_t)((uint64_t)total->integer * (uint64_t)v.integer);
-    } else if (kind == AMAX ? v.real > total->real : v.real < total->real) {
-        *total = v;
     }
 }
 

@@ -32,7 +32,7 @@ typedef struct attention_job {
     int64_t batches, rows, keys, width, value_width; /* of q [batches, rows, width], v [batches, keys, value_width] */
     int64_t parts;                                   /* tasks of each batch */
     int64_t tasks, slots, slot_bytes;
-    atomic_int_fast64_t *next; /* the task that nobody has begun */
+    atomic_int_fast64_t next; /* the task that nobody has begun */
     char *scratch;
     void *delta;    /* gradient: [batches, rows], Σ grad · output */
     void *partials; /* gradient: [batches, parts, rows, width] of grad_q where parts > 1 */
@@ -114,8 +114,7 @@ static bool run_tasks(attention_job *job, int64_t slot_bytes, void (*run_slots)(
     job->slot_bytes = round_up(slot_bytes, 64);
     if (job->slots == 0) return true;
     const size_t bytes = (size_t)(job->slots * job->slot_bytes);
-    atomic_int_fast64_t next = 0;
-    job->next = &next;
+    job->next = 0;
     if (!(job->scratch = cr_block_allocate(bytes))) return false;
     cr_parallel_for(job->slots, 1, run_slots, job);
     cr_block_free(job->scratch, bytes);

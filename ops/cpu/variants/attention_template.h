@@ -147,7 +147,7 @@ static inline __attribute__((always_inline)) NAMED(vector) NAMED(swapped)(NAMED(
 #pragma GCC unroll 16
     for (int j = 0; j < LANES; j++)
         from[j] = j ^ h;
-    return __builtin_shuffle(v, from);
+    return NAMED(shuffled)(v, v, from);
 }
 #define FOLD(v, f)                                                                                                     \
     do {                                                                                                               \
@@ -363,10 +363,11 @@ static void NAMED(join)(void *context, int64_t begin, int64_t end) {
 
 static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {
     const attention_job *job = context;
+    atomic_int_fast64_t *next = &((attention_job *)context)->next;
     for (int64_t slot = begin; slot < end; slot++) {
         T *memory = (T *)(void *)(job->scratch + slot * job->slot_bytes);
         memset(memory, 0, (size_t)job->slot_bytes);
-        for (int64_t task; (task = atomic_fetch_add_explicit(job->next, 1, memory_order_relaxed)) < job->tasks;)
+        for (int64_t task; (task = atomic_fetch_add_explicit(next, 1, memory_order_relaxed)) < job->tasks;)
             if (job->grad)
                 NAMED(backward)(job, task / job->parts, task % job->parts, memory);
             else

@@ -39,6 +39,19 @@ static inline __attribute__((always_inline)) void NAMED(block)(const int rows, i
 }
 
 /* ---------------------------------------------------------------- transposing */
+/* Lane j is element from[j] of a and b side by side; `from` is a constant after inlining. */
+static inline __attribute__((always_inline)) NAMED(vector)
+    NAMED(shuffled)(NAMED(vector) a, NAMED(vector) b, NAMED(lanes) from) {
+#ifdef __clang__
+    NAMED(vector) result;
+    for (int j = 0; j < LANES; j++)
+        result[j] = from[j] < LANES ? a[from[j]] : b[from[j] - LANES];
+    return result;
+#else
+    return __builtin_shuffle(a, b, from);
+#endif
+}
+
 /* One exchange of blocks of h × h around the diagonal; all of them, from LANES / 2 down to 1, transpose v (Eklundh,
  * 1972). */
 static inline __attribute__((always_inline)) void NAMED(exchange)(NAMED(vector) v[LANES], const int h) {
@@ -52,8 +65,8 @@ static inline __attribute__((always_inline)) void NAMED(exchange)(NAMED(vector) 
     for (int i = 0; i < LANES; i++) {
         if (i & h) continue;
         const NAMED(vector) upper = v[i], lower = v[i + h];
-        v[i] = __builtin_shuffle(upper, lower, low);
-        v[i + h] = __builtin_shuffle(upper, lower, high);
+        v[i] = NAMED(shuffled)(upper, lower, low);
+        v[i + h] = NAMED(shuffled)(upper, lower, high);
     }
 }
 
