@@ -1,6 +1,7 @@
 /* The dtypes: sizes, names, promotion. */
 #include "core/dtype.h"
 
+#include <math.h>
 #include <string.h>
 
 static const struct {
@@ -40,4 +41,18 @@ cr_dtype cr_dtype_promote(cr_dtype a, cr_dtype b) {
     if (low == CR_F16 && high == CR_BF16) return CR_F32;
     if (low == CR_U8 && high == CR_I8) return CR_I16;
     return high; /* the enum is in order of promotion but for the two pairs above */
+}
+
+double cr_largest_below(cr_dtype dtype, double low, double high) {
+    double most = nextafter(high, -INFINITY);
+    if (dtype != CR_F64) {
+        float near = (float)high;
+        if (dtype == CR_F16) near = cr_f16_to_f32(cr_f32_to_f16(near));
+        if (dtype == CR_BF16) near = cr_bf16_to_f32(cr_f32_to_bf16(near));
+        /* one step of the dtype down from the nearest number, unless rounding went down already */
+        const float step = dtype == CR_F32 ? near - nextafterf(near, -INFINITY)
+                                           : (near - nextafterf(near, -INFINITY)) * (dtype == CR_F16 ? 8192 : 65536);
+        most = (double)near < high ? (double)near : (double)(near - step);
+    }
+    return most < low ? low : most;
 }

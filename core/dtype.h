@@ -42,4 +42,8 @@ static inline uint16_t cr_f32_to_f16(float value) {
     return (uint16_t)(half | sign);
 }
 
+/* The largest number of a floating dtype below `high`, or `low` where there is none between: what a uniform draw is at
+ * most. */
+double cr_largest_below(cr_dtype dtype, double low, double high);
+
 #endif

@@ -65,10 +65,13 @@ static bool write_backward(cr_ahead *a, const cr_convolution *p, cr_dtype dtype)
     return true;
 }
 
-static bool read_all(cr_ahead *a, cr_dtype dtype) {
+/* Operands and result in the dtype, and the problem as the template's functions take it. */
+static bool begin_problem(cr_ahead *a, const cr_convolution *p, cr_dtype dtype) {
     for (int i = 0; i < a->step->input_count; i++)
         if (cr_ahead_has_input(a, i) && !cr_ahead_read(a, i, dtype)) return false;
-    return cr_ahead_write(a, 0, dtype);
+    if (!cr_ahead_write(a, 0, dtype)) return false;
+    add_problem(&a->text, p);
+    return true;
 }
 
 static bool write_convolution(cr_ahead *a) {
@@ -77,8 +80,7 @@ static bool write_convolution(cr_ahead *a) {
     const cr_convolution p = o->transposed ? cr_convolution_describe(y.shape, w.shape, x.shape, o)
                                            : cr_convolution_describe(x.shape, w.shape, y.shape, o);
     const cr_dtype dtype = cr_ahead_compute(y.dtype);
-    if (!read_all(a, dtype)) return false;
-    add_problem(&a->text, &p);
+    if (!begin_problem(a, &p, dtype)) return false;
     return o->transposed ? write_backward(a, &p, dtype) : write_forward(a, &p, dtype);
 }
 
@@ -88,8 +90,7 @@ static bool write_grad_input(cr_ahead *a) {
     const cr_convolution p = o->transposed ? cr_convolution_describe(g.shape, w.shape, x.shape, o)
                                            : cr_convolution_describe(x.shape, w.shape, g.shape, o);
     const cr_dtype dtype = cr_ahead_compute(x.dtype);
-    if (!read_all(a, dtype)) return false;
-    add_problem(&a->text, &p);
+    if (!begin_problem(a, &p, dtype)) return false;
     return o->transposed ? write_forward(a, &p, dtype) : write_backward(a, &p, dtype);
 }
 
@@ -100,8 +101,7 @@ static bool write_grad_weight(cr_ahead *a) {
                                            : cr_convolution_describe(x.shape, w.shape, g.shape, o);
     const cr_dtype dtype = cr_ahead_compute(w.dtype);
     const int64_t count = p.channels * cr_product3(p.kernel), out = cr_product3(p.out);
-    if (!read_all(a, dtype)) return false;
-    add_problem(&a->text, &p);
+    if (!begin_problem(a, &p, dtype)) return false;
     cr_ahead_add_room(a, out + 2 * count, out);
     add_scratch(a, "image", dtype, p.channels * bordered(p.in, p.out, &p, true));
     cr_text_add(&a->text, "    convolution_grad_weight_%s(y0, %s, &p, tables, image, panel);\n", cr_ahead_type(dtype),

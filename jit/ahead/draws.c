@@ -3,8 +3,6 @@
 
 #include "core/dtype.h"
 
-#include <math.h>
-
 static long long numel(const cr_shape *shape) {
     long long count = 1;
     for (int d = 0; d < shape->count; d++)
@@ -23,20 +21,6 @@ static void add_numbers(cr_ahead *a, const double *numbers, int count) {
     }
 }
 
-/* The largest number of a dtype below `high`, or `low` where there is none between. */
-static double largest_below(cr_dtype dtype, double low, double high) {
-    double most = nextafter(high, -INFINITY);
-    if (dtype != CR_F64) {
-        float near = (float)high;
-        if (dtype == CR_F16) near = cr_f16_to_f32(cr_f32_to_f16(near));
-        if (dtype == CR_BF16) near = cr_bf16_to_f32(cr_f32_to_bf16(near));
-        const float step = dtype == CR_F32 ? near - nextafterf(near, -INFINITY)
-                                           : (near - nextafterf(near, -INFINITY)) * (dtype == CR_F16 ? 8192 : 65536);
-        most = (double)near < high ? (double)near : (double)(near - step);
-    }
-    return most < low ? low : most;
-}
-
 static bool write_uniform(cr_ahead *a) {
     const cr_ahead_view y = cr_ahead_output_view(a, 0);
     const cr_dtype dtype = cr_ahead_compute(y.dtype);
@@ -44,7 +28,7 @@ static bool write_uniform(cr_ahead *a) {
     const int dropped = y.dtype == CR_F16 ? 21 : y.dtype == CR_BF16 ? 24 : 8;
     if (!cr_ahead_write(a, 0, dtype)) return false;
     cr_text_add(&a->text, "    draw_uniform_%s(y0, %lld, ", cr_ahead_type(dtype), numel(&y.shape));
-    add_numbers(a, (const double[]){low, high - low, largest_below(y.dtype, low, high)}, 3);
+    add_numbers(a, (const double[]){low, high - low, cr_largest_below(y.dtype, low, high)}, 3);
     cr_text_add(&a->text, "%d, 0x1p-%df, c->seed, &c->drawn);\n", dropped, 32 - dropped);
     return true;
 }

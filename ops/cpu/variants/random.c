@@ -141,21 +141,6 @@ static bool run_draw(cr_call *call, draw *job, cr_generator *generator) {
     return dense == out || cr_copy_(out, dense) != NULL;
 }
 
-/* The largest number of a dtype below `high`, or `low` where there is none between. */
-static double largest_below(cr_dtype dtype, double low, double high) {
-    double most = nextafter(high, -INFINITY);
-    if (dtype != CR_F64) {
-        float near = (float)high;
-        if (dtype == CR_F16) near = cr_f16_to_f32(cr_f32_to_f16(near));
-        if (dtype == CR_BF16) near = cr_bf16_to_f32(cr_f32_to_bf16(near));
-        /* one step of the dtype down from the nearest number, unless rounding went down already */
-        const float step = dtype == CR_F32 ? near - nextafterf(near, -INFINITY)
-                                           : (near - nextafterf(near, -INFINITY)) * (dtype == CR_F16 ? 8192 : 65536);
-        most = (double)near < high ? (double)near : (double)(near - step);
-    }
-    return most < low ? low : most;
-}
-
 CR_KERNEL(uniform) {
     const cr_uniform_options *o = call->attributes;
     const cr_dtype dtype = (cr_dtype)call->outputs[0]->dtype;
@@ -164,7 +149,7 @@ CR_KERNEL(uniform) {
                 .per_block = dtype == CR_F64 ? 2 : 4,
                 .a = o->low,
                 .b = o->high - o->low,
-                .most = largest_below(dtype, o->low, o->high)};
+                .most = cr_largest_below(dtype, o->low, o->high)};
     return run_draw(call, &job, o->generator);
 }
 
