@@ -12,5 +12,6 @@
 #include <cresset/vision.h>
 #include <cresset/models.h>
 #include <cresset/summary.h>
+#include <cresset/onnx.h>
 
 #endif
