@@ -6,23 +6,14 @@
 #define _GNU_SOURCE
 #include "core/safetensors.h"
 #include "core/allocator.h"
-#include "core/file.h"
+#include "core/mapping.h"
 #include "core/tensor.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's bytes are used as they are");
-
-/* A mapped file, shared by the handle and by the storages that look into it. */
-typedef struct mapping {
-    atomic_int references;
-    char *address;
-    size_t bytes;
-} mapping;
 
 typedef struct entry {
     const char *name;
@@ -35,7 +26,7 @@ typedef struct entry {
 } entry;
 
 struct cr_safetensors {
-    mapping *map;
+    cr_mapping *map;
     char *path;
     entry *entries; /* in the header's order */
     int *by_name;   /* indices of entries, sorted by name */
@@ -58,37 +49,6 @@ static cr_dtype dtype_of_name(const char *name) {
     for (int i = 0; i < CR_DTYPE_COUNT; i++)
         if (!strcmp(name, dtype_names[i])) return (cr_dtype)i;
     return CR_DTYPE_DEFAULT;
-}
-
-/* ---------------------------------------------------------------- the mapping */
-static void mapping_release(void *context) {
-    mapping *map = context;
-    if (!map || atomic_fetch_sub_explicit(&map->references, 1, memory_order_acq_rel) != 1) return;
-    munmap(map->address, map->bytes);
-    cr_free(map);
-}
-
-static mapping *mapping_open(const char *path) {
-    int64_t bytes = 0;
-    const int descriptor = cr_file_open(path, &bytes);
-    if (descriptor < 0) return NULL;
-    mapping *map = NULL;
-    if (bytes < 8)
-        cr_record_error(CR_ERROR_FORMAT, "%.600s is not a safetensors file: it has %lld bytes", path, (long long)bytes);
-    else
-        map = cr_malloc(sizeof *map);
-    if (map) {
-        atomic_init(&map->references, 1);
-        map->bytes = (size_t)bytes;
-        map->address = mmap(NULL, map->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, descriptor, 0);
-        if (map->address == MAP_FAILED) {
-            cr_record_error(CR_ERROR_IO, "cannot map %.600s: %m", path);
-            cr_free(map);
-            map = NULL;
-        }
-    }
-    close(descriptor);
-    return map;
 }
 
 /* ---------------------------------------------------------------- the header */
@@ -237,9 +197,9 @@ static bool wrap_storages(cr_safetensors *file) {
     for (int i = 0; i < file->count; i++) {
         entry *e = &file->entries[i];
         char *data = file->map->address + file->data_start + e->begin;
-        e->storage = cr_storage_wrap(data, e->end - e->begin, mapping_release, file->map);
+        e->storage = cr_storage_wrap(data, e->end - e->begin, cr_mapping_release, file->map);
         if (!e->storage) return false;
-        atomic_fetch_add_explicit(&file->map->references, 1, memory_order_relaxed);
+        cr_mapping_retain(file->map);
     }
     return true;
 }
@@ -257,11 +217,11 @@ static bool read_header(cr_safetensors *file) {
 
 /* ---------------------------------------------------------------- opening, closing, asking */
 cr_safetensors *cr_safetensors_open(const char *path) {
-    mapping *map = mapping_open(path);
+    cr_mapping *map = cr_mapping_open(path, 8, "a safetensors file");
     if (!map) return NULL;
     cr_safetensors *file = cr_calloc(1, sizeof *file);
     if (!file) {
-        mapping_release(map);
+        cr_mapping_release(map);
         return NULL;
     }
     file->map = map;
@@ -275,7 +235,7 @@ void cr_safetensors_close(cr_safetensors *file) {
     if (!file) return;
     for (int i = 0; i < file->count; i++)
         cr_storage_release(file->entries[i].storage);
-    mapping_release(file->map);
+    cr_mapping_release(file->map);
     cr_free(file->path);
     cr_free(file->entries);
     cr_free(file->by_name);

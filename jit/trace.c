@@ -452,7 +452,7 @@ cr_graph *cr_jit_trace_subject(const cr_jit_subject *subject, cr_tensor *const *
     cr_tensor *own[CR_MAX_INPUTS] = {NULL};
     cr_graph *graph = NULL;
     CR_SCOPE {
-        graph = trace_once(subject, examples, false, own);
+        graph = trace_once(subject, examples, subject->is_dry, own);
         if (graph && !complete(graph, subject, examples, &options)) {
             cr_jit_free(graph);
             graph = NULL;
@@ -467,7 +467,7 @@ cr_graph *cr_jit_trace_function_with(cr_jit_function function, void *context, cr
                                      int example_count, cr_tensor **results, int result_count,
                                      cr_nn_module *const *modules, int module_count,
                                      const cr_jit_trace_options *options) {
-    const cr_jit_subject subject = {function, context, example_count, result_count, modules, module_count};
+    const cr_jit_subject subject = {function, context, example_count, result_count, modules, module_count, false};
     return cr_jit_trace_subject(&subject, examples, results, options);
 }
 

@@ -11,6 +11,7 @@ typedef struct cr_jit_subject {
     int input_count, output_count;
     cr_nn_module *const *modules;
     int module_count;
+    bool is_dry; /* the examples have sizes and no values, and nothing is computed */
 } cr_jit_subject;
 
 /* The graph and the function on other inputs; an error where they differ. */

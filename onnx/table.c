@@ -92,3 +92,11 @@ bool cr_onnx_dtype(int number, cr_dtype *dtype) {
         if (numbers[i] == number) return *dtype = (cr_dtype)i, true;
     return false;
 }
+
+const char *cr_onnx_dtype_text(int number) {
+    static const char *const names[] = {
+        "undefined",      "float",        "uint8",          "int8",   "uint16", "int16",      "int32",      "int64",
+        "string",         "bool",         "float16",        "double", "uint32", "uint64",     "complex64",  "complex128",
+        "bfloat16",       "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4", "int4", "float4e2m1"};
+    return number >= 0 && number < (int)(sizeof names / sizeof names[0]) ? names[number] : "unknown";
+}

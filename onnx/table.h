@@ -22,5 +22,7 @@ const cr_onnx_pair *cr_onnx_pair_of(const cr_op *op, int opset);
 /* onnx.proto's numbers of dtypes, and back; 0 and false where one side has no such dtype. */
 int cr_onnx_dtype_number(cr_dtype dtype);
 bool cr_onnx_dtype(int number, cr_dtype *dtype);
+/* "float", "string", …: of any number, for messages. */
+const char *cr_onnx_dtype_text(int number);
 
 #endif

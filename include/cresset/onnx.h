@@ -41,12 +41,14 @@ CR_API bool cr_onnx_export_with(const cr_graph *graph, const char *path, const c
 
 /* ------------------------------------------------------------------ import
  * sizes      of dims that the file leaves open, in the example that the model is traced with: "batch=1 sequence=128"; a
- *            dim without a name is called by its input and place, "pixels.2". They stay open in the graph.
+ *            dim without a name is called by its input and place, "pixels.2". They stay open in the graph …
+ * fixed      … unless this is true: then the graph has these sizes and no others
  * constants  inputs that are given once and for all, as where a file takes the new shape of a reshape as an input:
  *            "shape=2,3,4 axis=0". They are no inputs of the graph.
  * freeze     as in cr_jit_trace: weights are constants, batch norm folds into convolutions, and so on */
 #define CR_ONNX_IMPORT_OPTIONS(A, op)                                                                                  \
-    A(op, TEXT, sizes, NULL) A(op, TEXT, constants, NULL) A(op, BOOL, freeze, true)
+    A(op, TEXT, sizes, NULL)                                                                                           \
+    A(op, BOOL, fixed, false) A(op, TEXT, constants, NULL) A(op, BOOL, freeze, true)
 CR_OPTIONS(onnx_import, CR_ONNX_IMPORT_OPTIONS)
 /* Reads an ONNX model as a graph: to be run, saved, compiled, exported. NULL and an error on failure; where operators
  * are missing it lists them all. External data must lie in the model's folder. */

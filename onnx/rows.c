@@ -1,0 +1,25 @@
+/* The table of operators that are read, from lines of all files in this folder. */
+#ifdef CRESSET_HAS_ONNX
+#include "onnx/import.h"
+
+#include <string.h>
+
+#define CR_ONNX_IMPORT_ROW(name) extern const cr_onnx_row cr_onnx_import_##name;
+#include "onnx_import_list.inc"
+#undef CR_ONNX_IMPORT_ROW
+
+static const cr_onnx_row *const rows[] = {
+#define CR_ONNX_IMPORT_ROW(name) &cr_onnx_import_##name,
+#include "onnx_import_list.inc"
+};
+
+int cr_onnx_row_count(void) { return (int)(sizeof rows / sizeof rows[0]); }
+
+const cr_onnx_row *cr_onnx_row_at(int index) { return rows[index]; }
+
+const cr_onnx_row *cr_onnx_row_named(const char *domain, const char *name) {
+    for (int i = 0; i < cr_onnx_row_count(); i++)
+        if (!strcmp(rows[i]->name, name) && !strcmp(rows[i]->domain, domain)) return rows[i];
+    return NULL;
+}
+#endif
