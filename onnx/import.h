@@ -33,9 +33,11 @@ typedef struct cr_onnx_row {
     bool (*run)(cr_onnx_call *call);
 } cr_onnx_row;
 
-/* A row of the main domain; the build collects lines that begin so. Its function is run_Conv. */
-#define CR_ONNX_IMPORT(operator, since_, flags_)                                                                       \
-    const cr_onnx_row cr_onnx_import_##operator= {#operator, "", since_, flags_, run_##operator};
+/* A row of the main domain, or of another; the build collects lines that begin so. Its function is run_NAME. */
+#define CR_ONNX_IMPORT(operator, since_, flags_) CR_ONNX_ROW_(operator, "", since_, flags_)
+#define CR_ONNX_IMPORT_OF(operator, domain_, since_, flags_) CR_ONNX_ROW_(operator, domain_, since_, flags_)
+#define CR_ONNX_ROW_(operator, domain_, since_, flags_)                                                                \
+    const cr_onnx_row cr_onnx_import_##operator= {#operator, domain_, since_, flags_, run_##operator};
 
 /* The row of an operator, or NULL. */
 const cr_onnx_row *cr_onnx_row_named(const char *domain, const char *name);
@@ -176,6 +178,10 @@ bool cr_onnx_give_at(cr_onnx_call *call, int i, cr_tensor *t);
 bool cr_onnx_give_known(cr_onnx_call *call, const int64_t *values, int count, bool is_scalar, bool is_sized);
 /* Two operands of an old opset's arithmetic, laid out as today's broadcasting wants them. */
 bool cr_onnx_align_old(const cr_onnx_call *call, cr_tensor **inputs);
+/* A convolution with the node's strides, padding and so on; NULL and an error on failure. */
+cr_tensor *cr_onnx_convolve(cr_onnx_call *call, cr_tensor *x, cr_tensor *weight, cr_tensor *bias);
+/* Weights of elements at these distances: a triangle, or Keys' cubic with parameter a (1981). */
+cr_tensor *cr_onnx_filter(cr_tensor *distance, bool is_cubic, double a);
 /* An error about this node. */
 bool cr_onnx_refuse(const cr_onnx_call *call, const char *format, ...) CR_PRINTF(2, 3);
 

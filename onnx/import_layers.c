@@ -73,14 +73,17 @@ static cr_tensor *pad_outside(cr_tensor *x, window *w, double value) {
 }
 
 /* ---------------------------------------------------------------- convolution */
-static bool run_Conv(cr_onnx_call *call) {
-    cr_tensor *x = cr_onnx_input(call, 0), *weight = cr_onnx_input(call, 1), *bias = cr_onnx_input(call, 2);
+cr_tensor *cr_onnx_convolve(cr_onnx_call *call, cr_tensor *x, cr_tensor *weight, cr_tensor *bias) {
     window w;
-    if (!read_window(call, x, weight, &w)) return false;
+    if (!x || !weight || !read_window(call, x, weight, &w)) return NULL;
     if (!is_even(&w)) x = pad_outside(x, &w, 0);
     cr_convolution_options o = {.size = sizeof o, .strides = w.strides, .paddings = w.begins, .dilations = w.dilations,
                                 .output_paddings = CR_ALL_DIMS, .groups = cr_onnx_int(call, "group", 1)};
-    return cr_onnx_give(call, cr_convolution_with(x, weight, bias, &o));
+    return cr_convolution_with(x, weight, bias, &o);
+}
+
+static bool run_Conv(cr_onnx_call *call) {
+    return cr_onnx_give(call, cr_onnx_convolve(call, cr_onnx_input(call, 0), cr_onnx_input(call, 1), cr_onnx_input(call, 2)));
 }
 CR_ONNX_IMPORT(Conv, 1, 0)
 
@@ -287,7 +290,7 @@ static bool run_GlobalLpPool(cr_onnx_call *call) {
 }
 CR_ONNX_IMPORT(GlobalLpPool, 1, 0)
 
-/* Values back to the places that MaxPool found: places in the whole tensor of the result's shape. */
+/* Values back to the places that MaxPool found: places in the whole tensor that the windows cover. */
 static bool run_MaxUnpool(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *places = cr_onnx_input(call, 1);
     window w;
@@ -295,16 +298,16 @@ static bool run_MaxUnpool(cr_onnx_call *call) {
     if (!read_window(call, x, NULL, &w)) return false;
     for (int d = 0; d < w.spatial; d++)
         shape.at[d + 2] = (cr_size(x, d + 2) - 1) * w.strides.at[d] + w.kernel.at[d] - w.begins.at[d] - w.ends.at[d];
-    if (call->input_count > 2 && call->inputs[2].tensor) {
-        if (!cr_onnx_dims_input(call, 2, &given) || given.count != shape.count)
-            return cr_ok() && cr_onnx_refuse(call, "output_shape of %d numbers", given.count);
-        shape = given;
-    }
     int64_t numel;
-    if (!cr_shape_numel(shape, &numel)) return false;
+    if (!cr_onnx_dims_input(call, 2, &given) || !cr_shape_numel(shape, &numel)) return false;
+    if (given.count && given.count != shape.count) return cr_onnx_refuse(call, "output_shape of %d numbers", given.count);
     cr_tensor *empty = cr_zeros(cr_dtype_of(x), CR_SHAPE(numel), CR_CPU);
     cr_tensor *index = cr_reshape(places, CR_SHAPE(cr_numel(places))), *values = cr_reshape(x, CR_SHAPE(cr_numel(x)));
-    return cr_onnx_give(call, cr_reshape(cr_scatter(empty, 0, index, values), shape));
+    cr_tensor *y = cr_reshape(cr_scatter(empty, 0, index, values), shape);
+    cr_dims begins = {shape.count, {0}}, ends = begins; /* output_shape may be larger than what the windows cover */
+    for (int d = 0; d < given.count; d++)
+        ends.at[d] = given.at[d] - shape.at[d];
+    return cr_onnx_give(call, cr_pad(y, begins, ends, 0));
 }
 CR_ONNX_IMPORT(MaxUnpool, 9, 0)
 

@@ -401,6 +401,30 @@ static bool check_model(const Onnx__ModelProto *model, const char *path) {
     return true;
 }
 
+static bool check_type(const Onnx__ValueInfoProto *value, const char *what) {
+    static const char *const names[] = {[ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE] = "a sequence",
+                                        [ONNX__TYPE_PROTO__VALUE_MAP_TYPE] = "a map",
+                                        [ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE] = "optional",
+                                        [ONNX__TYPE_PROTO__VALUE_SPARSE_TENSOR_TYPE] = "sparse"};
+    const unsigned kind = value->type ? value->type->value_case : 0;
+    cr_dtype dtype;
+    if (kind < sizeof names / sizeof names[0] && names[kind])
+        return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the %s \"%.200s\" is %s; Cresset has tensors only", what, value->name,
+                       names[kind]);
+    const int number = kind == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? value->type->tensor_type->elem_type : 0;
+    return !number || cr_onnx_dtype(number, &dtype) ||
+           cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the %s \"%.200s\" is of data type %d (%s), which Cresset does not have", what,
+                   value->name, number, cr_onnx_dtype_text(number));
+}
+
+static bool check_types(const Onnx__GraphProto *graph) {
+    for (size_t i = 0; i < graph->n_input; i++)
+        if (!check_type(graph->input[i], "input")) return false;
+    for (size_t i = 0; i < graph->n_output; i++)
+        if (!check_type(graph->output[i], "output")) return false;
+    return true;
+}
+
 cr_onnx_program *cr_onnx_program_open(const char *path) {
     cr_onnx_program *program = cr_calloc(1, sizeof *program);
     linker l = {.program = program};
@@ -413,7 +437,8 @@ cr_onnx_program *cr_onnx_program_open(const char *path) {
         CR_SCOPE { done = link_graph(&l, &outside, model->graph, &program->main); }
         cr_outside_leave(cr_thread_self(), before);
     }
-    done = done && (!l.missing_count || report_missing(&l)) && find_last_uses(program);
+    done = done && (!l.missing_count || report_missing(&l)) && check_types(program->file->model->graph) &&
+           find_last_uses(program);
     if (done) {
         find_statistics(program, &program->main);
         return program;

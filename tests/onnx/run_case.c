@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 enum { MOST = 64, PATH = 1024 };
+static bool compares_sizes_only;
 
 typedef struct data_set {
     cr_tensor *inputs[MOST], *outputs[MOST];
@@ -40,11 +41,17 @@ static bool is_close(double have, double want, cr_dtype dtype, double *worst) {
     return error <= (dtype == CR_F16 || dtype == CR_BF16 ? 1e-3 : 1e-6) + 1e-3 * scale;
 }
 
+/* Numbers drawn anew cannot be compared, what they are made of can. */
+static bool is_random(const char *folder) {
+    return strstr(folder, "test_bernoulli") || strstr(folder, "test_training_dropout");
+}
+
 static bool compare(cr_tensor *have, cr_tensor *want, int index) {
     char a[224], b[224];
     if (cr_dtype_of(have) != cr_dtype_of(want) || !cr_shape_equal(cr_shape_of(have), cr_shape_of(want)))
         return cr_fail(CR_ERROR_STATE, "output %d is %s, not %s", index, cr_describe(have, a), cr_describe(want, b));
     double worst = 0;
+    if (compares_sizes_only) return true;
     const double *x = cr_data(cr_contiguous(cr_cast(have, CR_F64))), *y = cr_data(cr_contiguous(cr_cast(want, CR_F64)));
     for (int64_t i = 0; i < cr_numel(have); i++)
         if (!is_close(x[i], y[i], cr_dtype_of(want), &worst))
@@ -122,7 +129,11 @@ int main(int count, char **arguments) {
     const char *folder = arguments[count - 1];
     char path[PATH], model[PATH];
     if (count < 2) return 2;
+    compares_sizes_only = is_random(folder);
     snprintf(model, sizeof model, "%s/model.onnx", folder);
+    cr_nn_module *module = cr_onnx_import_module(model); /* what it cannot be read for comes before its data */
+    if (!module) return report();
+    cr_nn_free(module);
     for (int i = 0;; i++) {
         data_set set;
         struct stat status;
