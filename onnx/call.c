@@ -12,7 +12,7 @@ bool cr_onnx_refuse(const cr_onnx_call *call, const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
     va_end(arguments);
-    return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: %s: %s", call->node ? call->node->label : "the model", text);
+    return cr_fail(CR_ERROR_UNSUPPORTED, "%s: %s", call->node ? call->node->label : "the model", text); /* "onnx: " stands before it */
 }
 
 /* ---------------------------------------------------------------- attributes */
@@ -148,7 +148,7 @@ bool cr_onnx_dims_input(cr_onnx_call *call, int i, cr_dims *dims) {
 int cr_onnx_axis(cr_onnx_call *call, int64_t axis, int ndim) {
     const int64_t from_start = axis < 0 ? axis + ndim : axis;
     if (from_start >= 0 && from_start < ndim) return (int)from_start;
-    cr_record_error(CR_ERROR_SHAPE, "onnx: %s: axis %lld of %d dims", call->node->label, (long long)axis, ndim);
+    cr_record_error(CR_ERROR_SHAPE, "%s: axis %lld of %d dims", call->node->label, (long long)axis, ndim);
     return -1;
 }
 

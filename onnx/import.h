@@ -23,6 +23,8 @@ enum {
                          * those follow from sizes that may differ */
     CR_ONNX_RANDOM = 2, /* never computed ahead */
     CR_ONNX_BLOCKS = 4, /* runs graphs of its own: likewise */
+    CR_ONNX_SIZES = 8,  /* the result follows from the operand's sizes alone */
+    CR_ONNX_VALUES = 16 /* how large the result is follows from values: only what is known can be traced */
 };
 
 typedef struct cr_onnx_row {

@@ -69,6 +69,14 @@ typedef struct loop {
 
 static cr_tensor *one(int64_t value, cr_dtype dtype) { return cr_full(dtype, CR_SHAPE_0D, (double)value, CR_CPU); }
 
+/* A number that rows can ask for. */
+static cr_onnx_operand known(int64_t value, cr_dtype dtype) {
+    const cr_onnx_pause before = cr_onnx_pause_trace();
+    const cr_onnx_operand operand = {one(value, dtype), true, false, false};
+    cr_onnx_resume_trace(before);
+    return operand;
+}
+
 /* A turn's results of each kind, stacked; of no turns they are empty. */
 static bool give_scanned(cr_onnx_call *call, const loop *l, cr_tensor ***lists, int64_t turns) {
     for (int i = 0; i < l->scanned && l->carried + i < call->output_count; i++) {
@@ -88,8 +96,7 @@ static bool run_turns(cr_onnx_call *call, const loop *l) {
     for (int i = 0; i < l->carried; i++)
         state[i] = call->inputs[i + 2];
     for (; done && goes_on && turn < l->most; turn++) {
-        cr_onnx_operand in[MOST] = {{one(turn, CR_I64), false, false, false}, {one(1, CR_BOOL), false, false, false}};
-        in[0].is_known = in[1].is_known = true;
+        cr_onnx_operand in[MOST] = {known(turn, CR_I64), known(1, CR_BOOL)};
         memcpy(in + 2, state, (size_t)l->carried * sizeof *state);
         done = (!call->run->is_traced || turn < MOST_UNROLLED ||
                 cr_onnx_refuse(call, "would be unrolled to more than %d turns", MOST_UNROLLED)) &&
@@ -182,8 +189,14 @@ static bool run_Loop(cr_onnx_call *call) {
     int64_t first = 1;
     const bool starts = !has_first || (is_known(call, 1) && cr_onnx_ints(call, 1, &first, 1) == 1 && first);
     l.first = has_first ? cr_onnx_input(call, 1) : one(1, CR_BOOL);
-    if (has_limit && is_known(call, 0) && starts && keeps_condition(l.body.block)) return run_scan_of_turns(call, &l);
-    if (is_fixed(call, 0) && is_fixed(call, 1) && l.scanned) return run_turns(call, &l);
+    const bool can_unroll = is_fixed(call, 0) && is_fixed(call, 1);
+    if (has_limit && is_known(call, 0) && starts && keeps_condition(l.body.block)) {
+        if (run_scan_of_turns(call, &l)) return true;
+        if (!can_unroll || cr_last_error()->code != CR_ERROR_UNSUPPORTED) return false;
+        cr_clear_error(); /* a size that follows from the turn's number: each turn is another */
+        return run_turns(call, &l);
+    }
+    if (can_unroll && l.scanned) return run_turns(call, &l);
     if (l.scanned)
         return cr_onnx_refuse(call, "how many turns give results is decided by values; run the model as a module");
     if (has_limit && !is_known(call, 0)) l.limit = cr_onnx_input(call, 0);

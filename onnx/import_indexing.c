@@ -167,17 +167,23 @@ CR_ONNX_IMPORT(GatherND, 11, 0)
 static bool run_NonZero(cr_onnx_call *call) {
     return cr_onnx_give(call, cr_contiguous(cr_transpose(cr_nonzero(cr_onnx_input(call, 0)), 0, 1)));
 }
-CR_ONNX_IMPORT(NonZero, 9, CR_ONNX_GROWS)
+CR_ONNX_IMPORT(NonZero, 9, CR_ONNX_GROWS | CR_ONNX_VALUES)
 
 /* The slices along axis (of the flattened tensor without one) whose condition holds; missing conditions are false. */
 static bool run_Compress(cr_onnx_call *call) {
-    cr_tensor *x = cr_onnx_input(call, 0), *places = cr_nonzero(cr_onnx_input(call, 1));
+    cr_tensor *x = cr_onnx_input(call, 0);
     int axis = 0;
+    if (call->run->is_traced && !call->inputs[1].is_known)
+        return cr_onnx_refuse(call, "how large its result is follows from values; run the model as a module");
+    const cr_onnx_pause before = cr_onnx_pause_trace();
+    cr_tensor *places = cr_nonzero(call->inputs[1].tensor);
+    places = cr_reshape(places, CR_SHAPE(places ? cr_size(places, 0) : 0));
+    cr_onnx_resume_trace(before);
     if (!cr_onnx_attribute(call, "axis"))
         x = cr_reshape(x, CR_SHAPE(cr_numel(x)));
     else if ((axis = cr_onnx_axis(call, cr_onnx_int(call, "axis", 0), cr_ndim(x))) < 0)
         return false;
-    return cr_onnx_give(call, cr_index_select(x, axis, cr_reshape(places, CR_SHAPE(cr_size(places, 0)))));
+    return cr_onnx_give(call, cr_index_select(x, axis, places));
 }
 CR_ONNX_IMPORT(Compress, 9, CR_ONNX_GROWS)
 
@@ -257,8 +263,6 @@ static int64_t find_distinct(const double *values, int64_t count, int64_t width,
 static bool run_Unique(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *rows = cr_reshape(x, CR_SHAPE(cr_numel(x), 1));
     int axis = 0;
-    if (call->run->is_traced && !call->inputs[0].is_known)
-        return cr_onnx_refuse(call, "how many results there are follows from values; run the model as a module");
     if (cr_onnx_attribute(call, "axis")) {
         if ((axis = cr_onnx_axis(call, cr_onnx_int(call, "axis", 0), cr_ndim(x))) < 0) return false;
         rows = cr_movedim(x, axis, 0);
@@ -280,5 +284,5 @@ static bool run_Unique(cr_onnx_call *call) {
     cr_free(work);
     return done;
 }
-CR_ONNX_IMPORT(Unique, 11, CR_ONNX_GROWS)
+CR_ONNX_IMPORT(Unique, 11, CR_ONNX_GROWS | CR_ONNX_VALUES)
 #endif

@@ -81,8 +81,9 @@ CR_ONNX_IMPORT(Clip, 1, 0)
 /* slope [C, 1, …] broadcasts to the left in today's opsets; before 7 it was [C] along dim 1. */
 static bool run_PRelu(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *slope = cr_onnx_input(call, 1);
-    for (int d = 2; call->opset < 7 && slope && cr_numel(slope) > 1 && cr_ndim(slope) == 1 && d < cr_ndim(x); d++)
-        slope = cr_reshape(slope, d == 2 ? CR_SHAPE(-1, 1) : d == 3 ? CR_SHAPE(-1, 1, 1) : CR_SHAPE(-1, 1, 1, 1));
+    const bool is_by_channel = call->opset < 7 && slope && cr_ndim(slope) == 1 && cr_numel(slope) > 1;
+    for (int d = 2; is_by_channel && d < cr_ndim(x); d++)
+        slope = cr_unsqueeze(slope, -1);
     return cr_onnx_give(call, cr_where(cr_lt_scalar(x, 0), cr_mul(x, slope), x));
 }
 CR_ONNX_IMPORT(PRelu, 1, 0)

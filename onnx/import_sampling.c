@@ -249,8 +249,6 @@ static int64_t suppress(const float *boxes, const float *scores, int64_t count, 
 /* boxes [N, B, 4], scores [N, C, B]: rows of (batch, class, box). */
 static bool run_NonMaxSuppression(cr_onnx_call *call) {
     double most = 0, most_overlap = 0, least_score = 0;
-    if (call->run->is_traced && !(call->inputs[0].is_known && call->inputs[1].is_known))
-        return cr_onnx_refuse(call, "how many boxes are left follows from values; run the model as a module");
     if (!cr_onnx_number(call, "", 2, 10, &most) || !cr_onnx_number(call, "", 3, 10, &most_overlap) ||
         !cr_onnx_number(call, "", 4, 10, &least_score))
         return false;
@@ -276,7 +274,7 @@ static bool run_NonMaxSuppression(cr_onnx_call *call) {
     cr_free(rows);
     return cr_onnx_give(call, result);
 }
-CR_ONNX_IMPORT(NonMaxSuppression, 10, CR_ONNX_GROWS)
+CR_ONNX_IMPORT(NonMaxSuppression, 10, CR_ONNX_GROWS | CR_ONNX_VALUES)
 
 /* ---------------------------------------------------------------- blocks back to an image */
 /* x [N, C · block, L]: windows of `block_shape` at every stride, added where they overlap (the inverse of unfolding). */

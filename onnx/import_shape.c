@@ -19,13 +19,13 @@ static bool run_Shape(cr_onnx_call *call) {
     end = clamp_to(end < 0 ? end + shape.count : end, start, shape.count);
     return cr_onnx_give_known(call, shape.at + start, (int)(end - start), false, is_open(call) && !x->is_known);
 }
-CR_ONNX_IMPORT(Shape, 1, 0)
+CR_ONNX_IMPORT(Shape, 1, CR_ONNX_SIZES)
 
 static bool run_Size(cr_onnx_call *call) {
     const int64_t numel = cr_numel(call->inputs[0].tensor);
     return cr_onnx_give_known(call, &numel, 1, true, is_open(call) && !call->inputs[0].is_known);
 }
-CR_ONNX_IMPORT(Size, 1, 0)
+CR_ONNX_IMPORT(Size, 1, CR_ONNX_SIZES)
 
 /* ---------------------------------------------------------------- another shape */
 /* 0 keeps a size (unless allowzero), -1 is what is left. */

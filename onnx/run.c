@@ -81,13 +81,16 @@ static bool run_call(cr_onnx_call *call) {
     const cr_onnx_node *node = call->node;
     if (node->row && node->opset && node->opset < node->row->since)
         return cr_onnx_refuse(call, "of opset %d; opsets from %d on are read", node->opset, node->row->since);
+    const bool needs_values = node->row && node->row->flags & CR_ONNX_VALUES && call->run->is_traced;
+    if (needs_values && !cr_thread_self()->listeners_paused)
+        return cr_onnx_refuse(call, "how large its result is follows from values; run the model as a module");
     return node->row ? node->row->run(call) : node->pair ? run_pair(call) : run_function(call);
 }
 
 static bool run_known(cr_onnx_call *call) {
     bool is_sized = false, done;
     for (int i = 0; i < call->input_count; i++)
-        is_sized |= call->inputs[i].is_sized;
+        is_sized |= call->inputs[i].is_sized && !(call->node->row && call->node->row->flags & CR_ONNX_SIZES);
     const cr_onnx_pause before = cr_onnx_pause_trace();
     CR_NO_GRAD { done = run_call(call); }
     cr_onnx_resume_trace(before);

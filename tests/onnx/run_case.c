@@ -86,7 +86,7 @@ static char *constants_of(const char *model, const data_set *set, bool *is_const
     cr_nn_module *module = cr_onnx_import_module(model);
     for (int i = 0; module && i < set->input_count; i++) {
         cr_tensor *t = set->inputs[i];
-        is_constant[i] = cr_numel(t) > 0 && cr_numel(t) <= 64 && cr_ndim(t) <= 1;
+        is_constant[i] = cr_numel(t) <= 64 && cr_ndim(t) <= 1;
         if (!is_constant[i]) continue;
         used += (size_t)snprintf(text + used, sizeof text - used, "%s=", cr_onnx_module_input_name(module, i));
         const double *values = cr_data(cr_contiguous(cr_cast(t, CR_F64)));
