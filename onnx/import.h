@@ -180,6 +180,13 @@ bool cr_onnx_give_at(cr_onnx_call *call, int i, cr_tensor *t);
 bool cr_onnx_give_known(cr_onnx_call *call, const int64_t *values, int count, bool is_scalar, bool is_sized);
 /* Two operands of an old opset's arithmetic, laid out as today's broadcasting wants them. */
 bool cr_onnx_align_old(const cr_onnx_call *call, cr_tensor **inputs);
+/* What a window of a convolution or a pool is: a number for each spatial dim. */
+typedef struct cr_onnx_window {
+    int spatial;
+    cr_dims kernel, strides, dilations, begins, ends;
+} cr_onnx_window;
+/* From the attributes, auto_pad worked out; the kernel's size is the weight's where no attribute says it. */
+bool cr_onnx_read_window(cr_onnx_call *call, const cr_tensor *x, const cr_tensor *weight, cr_onnx_window *window);
 /* A convolution with the node's strides, padding and so on; NULL and an error on failure. */
 cr_tensor *cr_onnx_convolve(cr_onnx_call *call, cr_tensor *x, cr_tensor *weight, cr_tensor *bias);
 /* Weights of elements at these distances: a triangle, or Keys' cubic with parameter a (1981). */

@@ -11,74 +11,109 @@ static cr_tensor *by_heads(cr_tensor *x, int64_t heads) {
     return cr_transpose(cr_unflatten(x, 2, CR_SHAPE(heads, cr_size(x, 2) / heads)), 1, 2);
 }
 
-/* What is added to the products, or NULL: the mask as numbers, and where it is causal -inf above the diagonal that begins
- * behind what is past. */
-static cr_tensor *bias_of(cr_onnx_call *call, cr_tensor *q, cr_tensor *k, int64_t past) {
-    cr_tensor *mask = cr_onnx_input(call, 3), *bias = NULL;
-    const cr_dtype dtype = cr_dtype_of(q);
-    const int64_t l = cr_size(q, -2), s = cr_size(k, -2);
-    cr_tensor *never = cr_full(dtype, CR_SHAPE_0D, -INFINITY, CR_CPU), *always = cr_zeros(dtype, CR_SHAPE_0D, CR_CPU);
-    if (mask) bias = cr_dtype_of(mask) == CR_BOOL ? cr_where(mask, always, never) : mask;
-    if (bias && cr_size(bias, -1) < s) { /* what a mask does not reach is not attended */
-        cr_dims before = {1, {0}}, after = {1, {s - cr_size(bias, -1)}};
-        bias = cr_pad(bias, before, after, -INFINITY);
-    }
-    if (!cr_onnx_int(call, "is_causal", 0)) return bias;
-    cr_tensor *rows = cr_unsqueeze(cr_arange(CR_I64, 0, (double)l, 1, CR_CPU), 1), *columns = cr_arange(CR_I64, 0, (double)s, 1, CR_CPU);
-    cr_tensor *causal = cr_where(cr_le(columns, cr_add_scalar(rows, (double)past)), always, never);
-    return bias ? cr_add(bias, causal) : causal;
+/* ---------------------------------------------------------------- what is added to the products */
+typedef struct masking {
+    cr_tensor *bias;   /* [*, L, S], or NULL: nothing is masked */
+    cr_tensor *offset; /* keys before the first query: of each sample [B, 1, 1, 1], or NULL: `past` of them */
+    int64_t past, queries, keys, left, right; /* left, right: how far a query sees; -1: without end */
+    cr_dtype dtype;
+    bool is_causal, is_plain; /* plain: causal, without anything past or a window */
+} masking;
+
+/* 0 where `allowed`, else -inf. */
+static cr_tensor *bias_where(const masking *m, cr_tensor *allowed) {
+    return cr_where(allowed, cr_zeros(m->dtype, CR_SHAPE_0D, CR_CPU), cr_full(m->dtype, CR_SHAPE_0D, -INFINITY, CR_CPU));
 }
 
-/* qk_matmul_output_mode: 0 the products, 1 with the mask, 2 with the soft cap, 3 their softmax. */
+static void add_bias(masking *m, cr_tensor *bias) { m->bias = m->bias ? cr_add(m->bias, bias) : bias; }
+
+/* A mask may be shorter than the keys: what it does not reach is not attended. */
+static void add_mask(masking *m, cr_tensor *mask) {
+    if (!mask) return;
+    cr_tensor *bias = cr_dtype_of(mask) == CR_BOOL ? bias_where(m, mask) : mask;
+    const cr_dims before = {1, {0}}, after = {1, {m->keys - cr_size(bias, -1)}};
+    add_bias(m, after.at[0] > 0 ? cr_pad(bias, before, after, -INFINITY) : bias);
+}
+
+/* Query i stands at key i + offset: it sees none behind that, and none outside of the window around it. */
+static void add_order(masking *m) {
+    cr_tensor *rows = cr_unsqueeze(cr_arange(CR_I64, 0, (double)m->queries, 1, CR_CPU), 1),
+              *columns = cr_arange(CR_I64, 0, (double)m->keys, 1, CR_CPU);
+    cr_tensor *ahead = cr_sub(columns, rows);
+    ahead = m->offset ? cr_sub(ahead, m->offset) : cr_sub_scalar(ahead, (double)m->past);
+    if (m->is_causal && !m->is_plain) add_bias(m, bias_where(m, cr_le_scalar(ahead, 0)));
+    if (m->left >= 0) add_bias(m, bias_where(m, cr_ge_scalar(ahead, (double)-m->left)));
+    if (m->right >= 0) add_bias(m, bias_where(m, cr_le_scalar(ahead, (double)m->right)));
+}
+
+/* lengths [B]: keys behind them are not there. */
+static void add_lengths(masking *m, cr_tensor *lengths) {
+    if (!lengths) return;
+    cr_tensor *columns = cr_arange(CR_I64, 0, (double)m->keys, 1, CR_CPU);
+    add_bias(m, bias_where(m, cr_lt(columns, cr_reshape(lengths, CR_SHAPE(-1, 1, 1, 1)))));
+}
+
+/* ---------------------------------------------------------------- attention */
+/* A query that sees nothing gives 0. */
+static cr_tensor *silence(const masking *m, cr_tensor *y) {
+    if (!m->bias) return y;
+    cr_tensor *sees = cr_gt_scalar(cr_amax(m->bias, .dims = CR_DIMS(-1), .keepdim = true), -INFINITY);
+    return cr_where(sees, y, cr_zeros(cr_dtype_of(y), CR_SHAPE_0D, CR_CPU));
+}
+
+/* Step by step, for what flash attention does not give: a soft cap, or the products themselves, as they are (mode 0), under
+ * the cap (1), with the bias (2), or their softmax (3). */
+static cr_tensor *attend_in_steps(cr_onnx_call *call, const masking *m, cr_tensor *q, cr_tensor *k, cr_tensor *v, double scale,
+                                  cr_tensor **products) {
+    const double cap = cr_onnx_float(call, "softcap", 0);
+    const int64_t mode = cr_onnx_int(call, "qk_matmul_output_mode", 0);
+    cr_tensor *steps[4];
+    steps[0] = cr_mul_scalar(cr_matmul(q, cr_transpose(k, 2, 3)), scale);
+    steps[1] = cap > 0 ? cr_mul_scalar(cr_tanh(cr_div_scalar(steps[0], cap)), cap) : steps[0];
+    steps[2] = m->bias ? cr_add(steps[1], m->bias) : steps[1];
+    steps[3] = silence(m, cr_softmax(steps[2], -1));
+    *products = mode >= 0 && mode < 4 ? steps[mode] : NULL;
+    return cr_matmul(steps[3], v);
+}
+
 static bool run_Attention(cr_onnx_call *call) {
     cr_tensor *q = by_heads(cr_onnx_input(call, 0), cr_onnx_int(call, "q_num_heads", 0)),
               *k = by_heads(cr_onnx_input(call, 1), cr_onnx_int(call, "kv_num_heads", 0)),
               *v = by_heads(cr_onnx_input(call, 2), cr_onnx_int(call, "kv_num_heads", 0));
     cr_tensor *past_k = cr_onnx_input(call, 4), *past_v = cr_onnx_input(call, 5), *lengths = cr_onnx_input(call, 6);
     const bool is_flat = cr_ndim(call->inputs[0].tensor) == 3;
-    const double cap = cr_onnx_float(call, "softcap", 0);
     if (!q || !k || !v || cr_ndim(q) != 4 || cr_ndim(k) != 4 || cr_ndim(v) != 4)
         return cr_ok() && cr_onnx_refuse(call, "needs operands of 4 dims, or of 3 with q_num_heads and kv_num_heads");
-    const int64_t past = past_k ? cr_size(past_k, 2) : 0;
+    masking m = {.past = past_k ? cr_size(past_k, 2) : 0, .dtype = cr_dtype_of(q), .queries = cr_size(q, 2),
+                 .left = cr_onnx_int(call, "left_window_size", -1), .right = cr_onnx_int(call, "right_window_size", -1),
+                 .is_causal = cr_onnx_int(call, "is_causal", 0)};
     if (past_k) k = cr_cat((cr_tensor *const[]){past_k, k}, 2, 2);
     if (past_v) v = cr_cat((cr_tensor *const[]){past_v, v}, 2, 2);
-    cr_tensor *present_k = k, *present_v = v;
+    cr_tensor *present_k = k, *present_v = v, *products = NULL, *y;
+    if (lengths) lengths = cr_cast(lengths, CR_I64);
+    if (lengths && !past_k) m.offset = cr_reshape(cr_sub_scalar(lengths, (double)m.queries), CR_SHAPE(-1, 1, 1, 1));
     const int64_t groups = cr_size(k, 1) > 0 ? cr_size(q, 1) / cr_size(k, 1) : 1;
     if (groups > 1) {
         k = cr_repeat_interleave(k, groups, 1);
         v = cr_repeat_interleave(v, groups, 1);
     }
+    const bool in_steps = call->output_count > 3 || cr_onnx_float(call, "softcap", 0) != 0;
+    m.keys = cr_size(k, 2);
+    m.is_plain = m.is_causal && !past_k && !m.offset && !in_steps;
+    add_mask(&m, cr_onnx_input(call, 3));
+    add_order(&m);
+    add_lengths(&m, lengths);
     const double scale = cr_onnx_float(call, "scale", 1 / sqrt((double)cr_size(q, 3)));
-    cr_tensor *bias = bias_of(call, q, k, past), *y, *products = NULL;
-    if (lengths) { /* keys behind a sequence's end, opset 24 */
-        cr_tensor *columns = cr_arange(CR_I64, 0, (double)cr_size(k, 2), 1, CR_CPU);
-        cr_tensor *is_there = cr_lt(columns, cr_reshape(cr_cast(lengths, CR_I64), CR_SHAPE(-1, 1, 1, 1)));
-        cr_tensor *pad = cr_where(is_there, cr_zeros(cr_dtype_of(q), CR_SHAPE_0D, CR_CPU), cr_full(cr_dtype_of(q), CR_SHAPE_0D, -INFINITY, CR_CPU));
-        bias = bias ? cr_add(bias, pad) : pad;
-    }
-    const bool wants_products = call->output_count > 3;
-    if (!wants_products && cap == 0) {
-        const cr_attention_options o = {.size = sizeof o, .scale = scale};
-        y = cr_scaled_dot_product_attention_with(q, k, v, bias, &o);
-    } else {
-        const int64_t mode = cr_onnx_int(call, "qk_matmul_output_mode", 0);
-        cr_tensor *scores = cr_mul_scalar(cr_matmul(q, cr_transpose(k, 2, 3)), scale);
-        products = scores;
-        if (bias && mode == 1) products = cr_add(scores, bias);
-        if (cap > 0) scores = cr_mul_scalar(cr_tanh(cr_div_scalar(scores, cap)), cap);
-        if (mode == 2) products = scores;
-        if (bias) scores = cr_add(scores, bias);
-        if (mode == 1 && cap > 0) products = scores;
-        scores = cr_softmax(scores, -1);
-        if (mode == 3) products = scores;
-        y = cr_matmul(scores, v);
-    }
+    const cr_attention_options o = {.size = sizeof o, .scale = scale, .is_causal = m.is_plain};
+    y = in_steps ? attend_in_steps(call, &m, q, k, v, scale, &products)
+                 : silence(&m, cr_scaled_dot_product_attention_with(q, k, v, m.bias, &o));
     if (is_flat) y = cr_flatten(cr_transpose(y, 1, 2), 2, 3);
     return cr_onnx_give(call, cr_contiguous(y)) && cr_onnx_give_at(call, 1, present_k) && cr_onnx_give_at(call, 2, present_v) &&
-           (!wants_products || cr_onnx_give_at(call, 3, products));
+           (call->output_count < 4 || cr_onnx_give_at(call, 3, products));
 }
 CR_ONNX_IMPORT(Attention, 23, 0)
 
+/* ---------------------------------------------------------------- places in a sequence */
 /* Pairs of each head's first dims turned by angles whose cosines and sines are given (Su et al., RoFormer, 2021). */
 static bool run_RotaryEmbedding(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *cosines = cr_onnx_input(call, 1), *sines = cr_onnx_input(call, 2),

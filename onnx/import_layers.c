@@ -8,11 +8,6 @@
 /* ---------------------------------------------------------------- windows */
 enum { MOST_SPATIAL = 3 };
 
-typedef struct window {
-    int spatial;
-    cr_dims kernel, strides, dilations, begins, ends; /* a number for each spatial dim */
-} window;
-
 static bool read_window_list(cr_onnx_call *call, const char *name, int spatial, cr_dims *list) {
     if (!cr_onnx_dims_attribute(call, name, list)) {
         *list = (cr_dims){spatial, {1, 1, 1, 1, 1, 1, 1, 1}};
@@ -22,7 +17,7 @@ static bool read_window_list(cr_onnx_call *call, const char *name, int spatial, 
 }
 
 /* SAME: as many results as input / stride, rounded up; of an odd amount of padding more goes behind (UPPER) or before. */
-static void pad_same(window *w, const cr_tensor *x, bool is_lower) {
+static void pad_same(cr_onnx_window *w, const cr_tensor *x, bool is_lower) {
     for (int d = 0; d < w->spatial; d++) {
         const int64_t in = cr_size(x, d + 2), out = (in + w->strides.at[d] - 1) / w->strides.at[d],
                       reach = (out - 1) * w->strides.at[d] + (w->kernel.at[d] - 1) * w->dilations.at[d] + 1;
@@ -32,8 +27,7 @@ static void pad_same(window *w, const cr_tensor *x, bool is_lower) {
     }
 }
 
-/* kernel: of the weight where the attribute is absent. */
-static bool read_window(cr_onnx_call *call, const cr_tensor *x, const cr_tensor *weight, window *w) {
+bool cr_onnx_read_window(cr_onnx_call *call, const cr_tensor *x, const cr_tensor *weight, cr_onnx_window *w) {
     const Onnx__AttributeProto *pads = cr_onnx_attribute(call, "pads");
     const char *mode = cr_onnx_text(call, "auto_pad", "NOTSET");
     w->spatial = cr_ndim(x) - 2;
@@ -63,10 +57,10 @@ static bool read_window(cr_onnx_call *call, const cr_tensor *x, const cr_tensor 
     return true;
 }
 
-static bool is_even(const window *w) { return cr_shape_equal(w->begins, w->ends); }
+static bool is_even(const cr_onnx_window *w) { return cr_shape_equal(w->begins, w->ends); }
 
 /* x with what the window's padding has, and the window without it. */
-static cr_tensor *pad_outside(cr_tensor *x, window *w, double value) {
+static cr_tensor *pad_outside(cr_tensor *x, cr_onnx_window *w, double value) {
     x = cr_pad(x, w->begins, w->ends, value);
     w->begins = w->ends = (cr_dims){w->spatial, {0}};
     return x;
@@ -74,8 +68,8 @@ static cr_tensor *pad_outside(cr_tensor *x, window *w, double value) {
 
 /* ---------------------------------------------------------------- convolution */
 cr_tensor *cr_onnx_convolve(cr_onnx_call *call, cr_tensor *x, cr_tensor *weight, cr_tensor *bias) {
-    window w;
-    if (!x || !weight || !read_window(call, x, weight, &w)) return NULL;
+    cr_onnx_window w;
+    if (!x || !weight || !cr_onnx_read_window(call, x, weight, &w)) return NULL;
     if (!is_even(&w)) x = pad_outside(x, &w, 0);
     cr_convolution_options o = {.size = sizeof o, .strides = w.strides, .paddings = w.begins, .dilations = w.dilations,
                                 .output_paddings = CR_ALL_DIMS, .groups = cr_onnx_int(call, "group", 1)};
@@ -92,8 +86,8 @@ static bool run_ConvTranspose(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *weight = cr_onnx_input(call, 1), *bias = cr_onnx_input(call, 2);
     const char *mode = cr_onnx_text(call, "auto_pad", "NOTSET");
     cr_dims more, shape;
-    window w;
-    if (!read_window(call, x, weight, &w)) return false;
+    cr_onnx_window w;
+    if (!cr_onnx_read_window(call, x, weight, &w)) return false;
     if (!cr_onnx_dims_attribute(call, "output_padding", &more)) more = (cr_dims){w.spatial, {0}};
     const bool has_shape = cr_onnx_dims_attribute(call, "output_shape", &shape), same = !strncmp(mode, "SAME", 4);
     if (!cr_ok() || more.count != w.spatial || (has_shape && shape.count < w.spatial))
@@ -125,7 +119,7 @@ CR_ONNX_IMPORT(ConvTranspose, 1, 0)
 
 /* ---------------------------------------------------------------- pooling */
 /* Padding that ceil_mode adds behind: windows that begin inside, but reach past the end. */
-static void pad_to_ceil(window *w, const cr_tensor *x) {
+static void pad_to_ceil(cr_onnx_window *w, const cr_tensor *x) {
     for (int d = 0; d < w->spatial; d++) {
         const int64_t in = cr_size(x, d + 2) + w->begins.at[d] + w->ends.at[d],
                       reach = (w->kernel.at[d] - 1) * w->dilations.at[d] + 1;
@@ -166,7 +160,7 @@ static cr_tensor *place_indices(cr_onnx_call *call, cr_tensor *indices, const cr
     return cr_add(place, cr_reshape(cr_mul_scalar(planes, (double)whole), shape));
 }
 
-static cr_tensor *lowest_pad(cr_tensor *x, window *w) {
+static cr_tensor *lowest_pad(cr_tensor *x, cr_onnx_window *w) {
     double least = cr_dtype_is_floating(cr_dtype_of(x)) ? -INFINITY : cr_dtype_of(x) == CR_U8 ? 0 : -128;
     if (cr_dtype_of(x) == CR_I64 || cr_dtype_of(x) == CR_I32) least = INT32_MIN;
     return pad_outside(x, w, least);
@@ -175,8 +169,8 @@ static cr_tensor *lowest_pad(cr_tensor *x, window *w) {
 static bool run_MaxPool(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *values = NULL, *indices = NULL;
     const cr_dtype dtype = cr_dtype_of(x);
-    window w;
-    if (!read_window(call, x, NULL, &w)) return false;
+    cr_onnx_window w;
+    if (!cr_onnx_read_window(call, x, NULL, &w)) return false;
     if (cr_onnx_int(call, "ceil_mode", 0)) pad_to_ceil(&w, x);
     bool fits = is_even(&w) && cr_dtype_is_floating(dtype);
     for (int d = 0; d < w.spatial; d++)
@@ -194,7 +188,7 @@ static bool run_MaxPool(cr_onnx_call *call) {
 CR_ONNX_IMPORT(MaxPool, 1, 0)
 
 /* The sum of each window of x, which is padded already: any dilation, any padding. */
-static cr_tensor *window_sums(cr_tensor *x, const window *w) {
+static cr_tensor *window_sums(cr_tensor *x, const cr_onnx_window *w) {
     cr_dims last = {w->spatial, {0}};
     for (int d = 0; x && d < w->spatial; d++) {
         x = cr_unfold(x, d + 2, (w->kernel.at[d] - 1) * w->dilations.at[d] + 1, w->strides.at[d]);
@@ -205,7 +199,7 @@ static cr_tensor *window_sums(cr_tensor *x, const window *w) {
 }
 
 /* How many elements each window's mean is of. What ceil_mode adds never counts; the file's padding does if told so. */
-static cr_tensor *window_counts(const cr_tensor *x, const window *w, const window *with_ceil, bool counts_padding) {
+static cr_tensor *window_counts(const cr_tensor *x, const cr_onnx_window *w, const cr_onnx_window *with_ceil, bool counts_padding) {
     cr_shape shape = cr_shape_of(x);
     cr_dims begins = w->begins, ends = w->ends;
     shape.at[0] = shape.at[1] = 1;
@@ -220,9 +214,9 @@ static cr_tensor *window_counts(const cr_tensor *x, const window *w, const windo
 static bool run_AveragePool(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
     const bool counts_padding = cr_onnx_int(call, "count_include_pad", 0);
-    window w;
-    if (!read_window(call, x, NULL, &w)) return false;
-    window whole = w;
+    cr_onnx_window w;
+    if (!cr_onnx_read_window(call, x, NULL, &w)) return false;
+    cr_onnx_window whole = w;
     if (cr_onnx_int(call, "ceil_mode", 0)) pad_to_ceil(&whole, x);
     bool is_plain = is_even(&whole);
     for (int d = 0; d < w.spatial; d++)
@@ -239,7 +233,7 @@ static bool run_AveragePool(cr_onnx_call *call) {
 }
 CR_ONNX_IMPORT(AveragePool, 1, 0)
 
-static cr_tensor *power_mean(cr_tensor *x, double p, cr_tensor *(*sum)(cr_tensor *, const window *), const window *w) {
+static cr_tensor *power_mean(cr_tensor *x, double p, cr_tensor *(*sum)(cr_tensor *, const cr_onnx_window *), const cr_onnx_window *w) {
     cr_tensor *powers = p == 2 ? cr_square(x) : p == 1 ? cr_abs(x) : cr_pow_scalar(cr_abs(x), p);
     cr_tensor *total = sum(powers, w);
     return p == 2 ? cr_sqrt(total) : p == 1 ? total : cr_pow_scalar(total, 1 / p);
@@ -247,8 +241,8 @@ static cr_tensor *power_mean(cr_tensor *x, double p, cr_tensor *(*sum)(cr_tensor
 
 static bool run_LpPool(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
-    window w;
-    if (!read_window(call, x, NULL, &w)) return false;
+    cr_onnx_window w;
+    if (!cr_onnx_read_window(call, x, NULL, &w)) return false;
     if (cr_onnx_int(call, "ceil_mode", 0)) pad_to_ceil(&w, x);
     x = cr_pad(x, w.begins, w.ends, 0);
     const double p = (double)cr_onnx_int(call, "p", (int64_t)cr_onnx_float(call, "p", 2));
@@ -263,7 +257,7 @@ static cr_dims spatial_dims(const cr_tensor *x) {
     return dims;
 }
 
-static cr_tensor *sum_all(cr_tensor *x, const window *w) {
+static cr_tensor *sum_all(cr_tensor *x, const cr_onnx_window *w) {
     (void)w;
     return cr_sum(x, .dims = spatial_dims(x), .keepdim = true);
 }
@@ -293,9 +287,9 @@ CR_ONNX_IMPORT(GlobalLpPool, 1, 0)
 /* Values back to the places that MaxPool found: places in the whole tensor that the windows cover. */
 static bool run_MaxUnpool(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *places = cr_onnx_input(call, 1);
-    window w;
+    cr_onnx_window w;
     cr_shape shape = cr_shape_of(x), given;
-    if (!read_window(call, x, NULL, &w)) return false;
+    if (!cr_onnx_read_window(call, x, NULL, &w)) return false;
     for (int d = 0; d < w.spatial; d++)
         shape.at[d + 2] = (cr_size(x, d + 2) - 1) * w.strides.at[d] + w.kernel.at[d] - w.begins.at[d] - w.ends.at[d];
     int64_t numel;

@@ -2,21 +2,38 @@
 #ifdef CRESSET_HAS_ONNX
 #include "onnx/import.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- reductions */
 typedef cr_tensor *(*reduction)(cr_tensor *x, cr_dims dims, bool keepdim);
 
-/* Axes were an attribute until 18 (of ReduceSum until 13); none are all, or with noop_with_empty_axes none. */
-static bool reduce(cr_onnx_call *call, reduction op, int axes_since, cr_tensor *(*before)(cr_tensor *)) {
+/* Whether there is nothing in a dim that goes. */
+static bool is_empty(const cr_tensor *x, cr_dims axes) {
+    for (int i = 0; i < (axes.count ? axes.count : cr_ndim(x)); i++)
+        if (cr_size(x, axes.count ? (int)axes.at[i] : i) == 0) return true;
+    return false;
+}
+
+/* Axes were an attribute until 18 (of ReduceSum until 13); none are all, or with noop_with_empty_axes none. of_nothing is the
+ * result where there is nothing to reduce. */
+static bool reduce_from(cr_onnx_call *call, reduction op, int axes_since, cr_tensor *(*before)(cr_tensor *), double of_nothing) {
     cr_tensor *x = cr_onnx_input(call, 0);
     const cr_dtype dtype = cr_dtype_of(x);
     const bool keepdim = cr_onnx_int(call, "keepdims", 1);
     cr_dims axes;
     if (!cr_onnx_axes(call, "axes", 1, axes_since, cr_ndim(x), &axes)) return false;
+    if (of_nothing != 0 && is_empty(x, axes)) { /* the sizes are those of a sum */
+        cr_tensor *sizes = cr_sum(cr_cast(x, CR_F32), .dims = axes, .keepdim = keepdim);
+        return cr_onnx_give(call, cr_cast(cr_add_scalar(sizes, dtype == CR_BOOL ? of_nothing > 0 : of_nothing), dtype));
+    }
     if (before) x = before(x);
     if (!axes.count && cr_onnx_int(call, "noop_with_empty_axes", 0)) return cr_onnx_give(call, cr_identity(x));
     return cr_onnx_give(call, cr_cast(op(x, axes, keepdim), dtype));
+}
+
+static bool reduce(cr_onnx_call *call, reduction op, int axes_since, cr_tensor *(*before)(cr_tensor *)) {
+    return reduce_from(call, op, axes_since, before, 0);
 }
 
 static cr_tensor *sum(cr_tensor *x, cr_dims d, bool keep) { return cr_sum(x, .dims = d, .keepdim = keep); }
@@ -37,9 +54,9 @@ static bool run_ReduceMean(cr_onnx_call *call) { return reduce(call, mean, 18, N
 CR_ONNX_IMPORT(ReduceMean, 1, 0)
 static bool run_ReduceProd(cr_onnx_call *call) { return reduce(call, product, 18, NULL); }
 CR_ONNX_IMPORT(ReduceProd, 1, 0)
-static bool run_ReduceMax(cr_onnx_call *call) { return reduce(call, largest, 18, NULL); }
+static bool run_ReduceMax(cr_onnx_call *call) { return reduce_from(call, largest, 18, NULL, -INFINITY); }
 CR_ONNX_IMPORT(ReduceMax, 1, 0)
-static bool run_ReduceMin(cr_onnx_call *call) { return reduce(call, smallest, 18, NULL); }
+static bool run_ReduceMin(cr_onnx_call *call) { return reduce_from(call, smallest, 18, NULL, INFINITY); }
 CR_ONNX_IMPORT(ReduceMin, 1, 0)
 static bool run_ReduceL1(cr_onnx_call *call) { return reduce(call, sum, 18, cr_abs); }
 CR_ONNX_IMPORT(ReduceL1, 1, 0)
@@ -49,7 +66,7 @@ static bool run_ReduceSumSquare(cr_onnx_call *call) { return reduce(call, sum, 1
 CR_ONNX_IMPORT(ReduceSumSquare, 1, 0)
 static bool run_ReduceLogSum(cr_onnx_call *call) { return reduce(call, log_sum, 18, NULL); }
 CR_ONNX_IMPORT(ReduceLogSum, 1, 0)
-static bool run_ReduceLogSumExp(cr_onnx_call *call) { return reduce(call, log_sum_exp, 18, NULL); }
+static bool run_ReduceLogSumExp(cr_onnx_call *call) { return reduce_from(call, log_sum_exp, 18, NULL, -INFINITY); }
 CR_ONNX_IMPORT(ReduceLogSumExp, 1, 0)
 
 /* ---------------------------------------------------------------- places */

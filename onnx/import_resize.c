@@ -88,12 +88,14 @@ static cr_tensor *from_neighbours(const resizing *r, const axis_plan *p, cr_tens
     return total ? cr_div(result, along(total, x, p->axis)) : result;
 }
 
-/* Shrinking with a filter as wide as what one result stands for: a matrix [in, out] along the axis. */
+/* Shrinking with a filter as wide as what one result stands for: a matrix [elements, out] along the axis, which goes on
+ * past its ends with the elements there unless they are to be left out. */
 static cr_tensor *filtered(const resizing *r, const axis_plan *p, cr_tensor *x, cr_tensor *place) {
-    cr_tensor *at = cr_unsqueeze(cr_arange(CR_F64, 0, (double)p->in, 1, CR_CPU), 1);
-    cr_tensor *weight = weight_at(r, cr_mul_scalar(cr_sub(at, place), p->scale));
+    const double margin = r->excludes_outside ? 0 : ceil((strcmp(r->mode, "cubic") ? 1 : 2) / p->scale) + 1;
+    cr_tensor *at = cr_arange(CR_F64, -margin, (double)p->in + margin, 1, CR_CPU);
+    cr_tensor *weight = weight_at(r, cr_mul_scalar(cr_sub(cr_unsqueeze(at, 1), place), p->scale));
     weight = cr_cast(cr_div(weight, cr_sum(weight, .dims = CR_DIMS(0), .keepdim = true)), cr_dtype_of(x));
-    return cr_movedim(cr_matmul(cr_movedim(x, p->axis, -1), weight), -1, p->axis);
+    return cr_movedim(cr_matmul(cr_movedim(elements(x, p, at), p->axis, -1), weight), -1, p->axis);
 }
 
 static cr_tensor *resize_axis(const resizing *r, const axis_plan *p, cr_tensor *x) {

@@ -93,6 +93,51 @@ static bool run_GridSample(cr_onnx_call *call) {
 }
 CR_ONNX_IMPORT(GridSample, 16, 0)
 
+/* ---------------------------------------------------------------- deformable convolution (Dai et al. 2017) */
+/* Where element `k` of the kernel reads for each result: [N, out area], with the offsets of one group, [N, 2, area]. */
+static void deformed_places(const cr_onnx_window *w, const cr_shape *out, cr_tensor *offset, const int64_t *k, cr_tensor **places) {
+    for (int d = 0; d < 2; d++) {
+        cr_tensor *base = cr_mul_scalar(cr_arange(CR_F64, 0, (double)out->at[d], 1, CR_CPU), (double)w->strides.at[d]);
+        base = cr_add_scalar(base, (double)(k[d] * w->dilations.at[d] - w->begins.at[d]));
+        base = cr_expand(d ? cr_unsqueeze(base, 0) : cr_unsqueeze(base, 1), *out);
+        places[d] = cr_add(cr_reshape(cr_contiguous(base), CR_SHAPE(-1)), cr_cast(cr_select(offset, 1, d), CR_F64));
+    }
+}
+
+/* x [N, C, H, W], weight [K, C / group, kh, kw], offset [N, offset_group · kh · kw · 2, oh, ow], bias?, mask?. */
+static bool run_DeformConv(cr_onnx_call *call) {
+    cr_tensor *x = cr_onnx_input(call, 0), *weight = cr_onnx_input(call, 1), *offset = cr_onnx_input(call, 2),
+              *bias = cr_onnx_input(call, 3), *mask = cr_onnx_input(call, 4);
+    const int64_t groups = cr_onnx_int(call, "group", 1), offset_groups = cr_onnx_int(call, "offset_group", 1);
+    cr_onnx_window w;
+    if (!cr_onnx_read_window(call, x, weight, &w)) return false;
+    if (w.spatial != 2 || groups < 1 || offset_groups < 1 || cr_ndim(offset) != 4) return cr_onnx_refuse(call, "needs images");
+    const int64_t n = cr_size(x, 0), c = cr_size(x, 1) / offset_groups, kernel = w.kernel.at[0] * w.kernel.at[1];
+    const cr_shape out = CR_SHAPE(cr_size(offset, 2), cr_size(offset, 3));
+    const int64_t area = out.at[0] * out.at[1], outputs = cr_size(weight, 0);
+    cr_tensor *parts[CR_ONNX_MOST_OPERANDS];
+    if (kernel * offset_groups > CR_ONNX_MOST_OPERANDS) return cr_onnx_refuse(call, "a kernel of %lld", (long long)kernel);
+    offset = cr_reshape(offset, CR_SHAPE(n, offset_groups, kernel, 2, area));
+    if (mask) mask = cr_reshape(mask, CR_SHAPE(n, offset_groups, kernel, 1, area));
+    const sampling s = {"linear", "zeros", false};
+    for (int64_t i = 0; i < offset_groups * kernel; i++) { /* each [N, c, area] */
+        const int64_t g = i / kernel, k = i % kernel, at[] = {k / w.kernel.at[1], k % w.kernel.at[1]};
+        cr_tensor *places[2];
+        deformed_places(&w, &out, cr_select(cr_select(offset, 1, g), 1, k), at, places);
+        parts[i] = sample(&s, cr_narrow(x, 1, g * c, c), places, 2);
+        if (mask) parts[i] = cr_mul(parts[i], cr_select(cr_select(mask, 1, g), 1, k));
+    }
+    cr_tensor *columns[CR_ONNX_MOST_OPERANDS];
+    for (int64_t g = 0; g < offset_groups; g++)
+        columns[g] = cr_stack(parts + g * kernel, (int)kernel, 2); /* [N, c, kernel, area] */
+    cr_tensor *all = cr_reshape(cr_cat(columns, (int)offset_groups, 1), CR_SHAPE(n, groups, -1, area));
+    cr_tensor *y = cr_matmul(cr_reshape(weight, CR_SHAPE(groups, outputs / groups, -1)), all);
+    y = cr_reshape(y, CR_SHAPE(n, outputs, out.at[0], out.at[1]));
+    return cr_onnx_give(call, bias ? cr_add(y, cr_reshape(bias, CR_SHAPE(-1, 1, 1))) : y);
+}
+CR_ONNX_IMPORT(DeformConv, 19, 0)
+
+/* ---------------------------------------------------------------- grids */
 /* theta [N, d, d+1] times the places of each pixel, from -1 to 1: [N, size…, d]. */
 static bool run_AffineGrid(cr_onnx_call *call) {
     cr_tensor *theta = cr_onnx_input(call, 0), *axes[MOST_SPATIAL + 1], *grids[MOST_SPATIAL + 1];

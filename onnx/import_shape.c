@@ -141,7 +141,9 @@ static bool run_SpaceToDepth(cr_onnx_call *call) {
     const int64_t b = cr_onnx_int(call, "blocksize", 1);
     if (cr_ndim(x) != 4 || b < 1) return cr_onnx_refuse(call, "needs 4 dims and a blocksize above 0");
     const int64_t n = cr_size(x, 0), c = cr_size(x, 1), h = cr_size(x, 2) / b, w = cr_size(x, 3) / b;
-    cr_tensor *parts = cr_permute(cr_reshape(x, CR_SHAPE(n, c, h, b, w, b)), CR_DIMS(0, 3, 5, 1, 2, 4));
+    const bool is_crd = !strcmp(cr_onnx_text(call, "mode", "DCR"), "CRD");
+    cr_tensor *parts = cr_reshape(x, CR_SHAPE(n, c, h, b, w, b));
+    parts = cr_permute(parts, is_crd ? CR_DIMS(0, 1, 3, 5, 2, 4) : CR_DIMS(0, 3, 5, 1, 2, 4));
     return cr_onnx_give(call, cr_reshape(parts, CR_SHAPE(n, c * b * b, h, w)));
 }
 CR_ONNX_IMPORT(SpaceToDepth, 1, 0)

@@ -31,6 +31,18 @@ static cr_tensor *transform(cr_tensor *real, cr_tensor *imaginary, int64_t rows,
     return is_inverse ? cr_div_scalar(result, (double)n) : result;
 }
 
+/* n real numbers from the first half of their spectrum, real and imaginary [*, rows]: each wave but the first, and of an even
+ * n the last, stands for two. */
+static cr_tensor *transform_back(cr_tensor *real, cr_tensor *imaginary, int64_t n) {
+    const int64_t rows = cr_size(real, -1);
+    cr_tensor *c, *s, *j = cr_arange(CR_I64, 0, (double)rows, 1, CR_CPU);
+    waves(rows, n, cr_dtype_of(real), &c, &s);
+    cr_tensor *is_single = cr_logical_or(cr_eq_scalar(j, 0), cr_eq_scalar(cr_mul_scalar(j, 2), (double)n));
+    cr_tensor *weight = cr_cast(cr_add_scalar(cr_neg(cr_cast(is_single, CR_F64)), 2), cr_dtype_of(real));
+    cr_tensor *sum = cr_sub(cr_matmul(cr_mul(real, weight), c), cr_matmul(cr_mul(imaginary, weight), s));
+    return cr_unsqueeze(cr_div_scalar(sum, (double)n), -1);
+}
+
 /* x [batch, …, 1 or 2]; from opset 20 the axis is an operand and may be -2, the default. */
 static bool run_DFT(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
@@ -41,7 +53,10 @@ static bool run_DFT(cr_onnx_call *call) {
     const bool is_inverse = cr_onnx_int(call, "inverse", 0), is_complex = cr_size(x, -1) == 2,
                is_half = cr_onnx_int(call, "onesided", 0);
     if (at < 0) return false;
-    if (at == cr_ndim(x) - 1 || (is_half && is_inverse)) return cr_onnx_refuse(call, "along axis %d, onesided %d", at, is_half);
+    if (at == cr_ndim(x) - 1) return cr_onnx_refuse(call, "along the dim of real and imaginary parts");
+    const bool gives_real = is_half && is_inverse && is_complex;
+    const int64_t whole = length >= 0 ? length : 2 * (cr_size(x, at) - 1);
+    if (gives_real && length >= 0) length = length / 2 + 1;
     if (length >= 0 && length != cr_size(x, at)) {
         cr_dims before = {cr_ndim(x), {0}}, after = before;
         after.at[at] = length - cr_size(x, at);
@@ -49,6 +64,7 @@ static bool run_DFT(cr_onnx_call *call) {
     }
     const int64_t n = cr_size(x, at), rows = is_half ? n / 2 + 1 : n;
     cr_tensor *real = cr_movedim(cr_select(x, -1, 0), at, -1), *imaginary = is_complex ? cr_movedim(cr_select(x, -1, 1), at, -1) : NULL;
+    if (gives_real) return cr_onnx_give(call, cr_contiguous(cr_movedim(transform_back(real, imaginary, whole), -2, at)));
     return cr_onnx_give(call, cr_contiguous(cr_movedim(transform(real, imaginary, rows, is_inverse), -2, at)));
 }
 CR_ONNX_IMPORT(DFT, 17, 0)
