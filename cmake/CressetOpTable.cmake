@@ -3,6 +3,7 @@
 #   CR_KERNEL(name)     in ops/cpu/*.c             -> generated/kernel_list.inc  CR_KERNEL_ROW(name)
 #   CR_KERNEL(name)     in ops/cpu/variants/*.c    -> generated/variant_list.inc CR_KERNEL_ROW(name)
 #   CR_ONNX_IMPORT(Name, …) in onnx/*.c            -> generated/onnx_import_list.inc CR_ONNX_IMPORT_ROW(Name)
+#   CR_ONNX_EXPORT(name, …) in onnx/*.c            -> generated/onnx_export_list.inc CR_ONNX_EXPORT_ROW(name)
 # Pointwise ops are rows of include/cresset/pointwise.def and need no collecting.
 function(cresset_collect macro row output)
   set(text "")
@@ -26,6 +27,7 @@ function(cresset_generate_op_table)
   cresset_collect(CR_KERNEL CR_KERNEL_ROW variant_list.inc ${variant_sources})
   file(GLOB onnx_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/onnx/*.c)
   cresset_collect("CR_ONNX_IMPORT(_OF)?" CR_ONNX_IMPORT_ROW onnx_import_list.inc ${onnx_sources})
+  cresset_collect(CR_ONNX_EXPORT CR_ONNX_EXPORT_ROW onnx_export_list.inc ${onnx_sources})
 endfunction()
 
 # cresset_embed_text(source result): generated/result holds the source without its #include lines, as character codes for an array.

@@ -91,7 +91,10 @@ bool cr_control_plan(cr_plan *plan, const cr_graph_node *node, cr_kernel *kernel
     c->options = node->attributes;
     for (int b = 0; b < node->block_count; b++) {
         cr_graph *inner = cr_graph_of_block(node->blocks[b], plan->graph->is_frozen);
-        if (inner) inner->supports = plan->graph->supports;
+        if (inner) {
+            inner->supports = plan->graph->supports;
+            inner->target = plan->graph->target;
+        }
         if (!inner || !cr_graph_optimize(inner)) {
             cr_jit_free(inner);
             return false;

@@ -107,7 +107,9 @@ struct cr_graph {
     int symbol_count;
     const char **warnings;
     int warning_count;
-    bool (*supports)(const cr_graph_node *node); /* nodes that need no lowering; NULL: those with a kernel */
+    /* Nodes that need no lowering, also in blocks; NULL: those with a kernel. */
+    bool (*supports)(const cr_graph_node *node, const void *target);
+    const void *target; /* for it */
     bool is_frozen;                              /* states without an update never change: they may be folded */
     bool is_for_reading;        /* it was read from the text of an optimised graph: to be looked at, not run */
     struct cr_jit_cache *cache; /* plans by the symbols' values */

@@ -61,7 +61,7 @@ extern const cr_ahead_template cr_ahead_products[], cr_ahead_convolutions[], cr_
     cr_ahead_indices[], cr_ahead_draws[], cr_ahead_moves[], cr_ahead_layers[];
 const cr_ahead_template *cr_ahead_find(const cr_op *op);
 /* Whether a step of this node can be written: what has no way is decomposed. */
-bool cr_ahead_supports(const cr_graph_node *node);
+bool cr_ahead_supports(const cr_graph_node *node, const void *target);
 
 /* ---------------------------------------------------------------- steps */
 /* Functions for all steps of a plan, and the calls of them in a->run. */

@@ -17,7 +17,8 @@ const cr_ahead_template *cr_ahead_find(const cr_op *op) {
     return NULL;
 }
 
-bool cr_ahead_supports(const cr_graph_node *node) {
+bool cr_ahead_supports(const cr_graph_node *node, const void *target) {
+    (void)target;
     const cr_op *op = node->op;
     return (op->flags & (CR_OP_VIEW | CR_OP_BLOCKS)) || is_loop(op) || cr_ahead_find(op);
 }

@@ -13,7 +13,7 @@ static cr_device device_of(const cr_graph_node *node) {
 }
 
 static bool has_way_to_run(const cr_graph *graph, const cr_graph_node *node) {
-    if (graph->supports) return graph->supports(node);
+    if (graph->supports) return graph->supports(node, graph->target);
     return (node->op->flags & CR_OP_VIEW) || node->block_count > 0 ||
            atomic_load(&node->op->kernels[device_of(node).type]) != NULL;
 }
@@ -75,27 +75,35 @@ static bool decompose(cr_graph *graph, cr_block *block, cr_graph_node *node) {
 }
 
 /* A part that is the op itself would be lowered for ever. */
-static bool check_parts(const cr_graph *graph, const cr_graph_node *before, const cr_graph_node *node) {
-    for (const cr_graph_node *part = before ? before->next : graph->body.first; part != node; part = part->next)
+static bool check_parts(const cr_graph *graph, const cr_block *block, const cr_graph_node *before,
+                        const cr_graph_node *node) {
+    for (const cr_graph_node *part = before ? before->next : block->first; part != node; part = part->next)
         if (part->op == node->op && !has_way_to_run(graph, part))
             return cr_fail(CR_ERROR_UNSUPPORTED, "jit: %s has no kernel for its device and decomposes into itself",
                            node->op->name);
     return true;
 }
 
-bool cr_pass_lower(cr_graph *graph, bool *changed) {
-    for (cr_graph_node *node = graph->body.first, *next; node; node = next) {
+static bool lower_block(cr_graph *graph, cr_block *block, bool *changed) {
+    for (cr_graph_node *node = block->first, *next; node; node = next) {
         next = node->next;
         for (int i = 0; i < node->input_count; i++)
             node->inputs[i] = cr_value_resolve(node->inputs[i]);
+        for (int b = 0; graph->target && b < node->block_count; b++) /* else a plan of its own is made of it */
+            if (!lower_block(graph, node->blocks[b], changed)) return false;
         if (has_way_to_run(graph, node)) continue;
         cr_graph_node *before = node->previous;
-        if (!decompose(graph, &graph->body, node) || !check_parts(graph, before, node)) return false;
-        next = before ? before->next : graph->body.first; /* the parts may want lowering too */
-        cr_graph_remove(&graph->body, node);
+        if (!decompose(graph, block, node) || !check_parts(graph, block, before, node)) return false;
+        next = before ? before->next : block->first; /* the parts may want lowering too */
+        cr_graph_remove(block, node);
         if (next == node) next = node->next;
         *changed = true;
     }
+    return true;
+}
+
+bool cr_pass_lower(cr_graph *graph, bool *changed) {
+    if (!lower_block(graph, &graph->body, changed)) return false;
     cr_graph_apply(graph);
     return true;
 }

@@ -1,0 +1,289 @@
+/* Export of products, convolutions, pools, normalisations, recurrent layers. */
+#ifdef CRESSET_HAS_ONNX
+#include "onnx/emit.h"
+
+#include <string.h>
+
+static bool is_floating(const cr_graph_node *node, int opset) {
+    (void)opset;
+    return cr_dtype_is_floating(node->outputs[0]->dtype);
+}
+
+/* ---------------------------------------------------------------- products */
+static bool write_matmul(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const cr_dtype dtype = node->outputs[0]->dtype;
+    const char *a = cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, dtype),
+               *b = cr_onnx_cast(e, cr_onnx_value(e, node, 1), node->inputs[1]->dtype, dtype);
+    return cr_onnx_name(e, node, 0, cr_onnx_add(e, "MatMul", a, b));
+}
+CR_ONNX_EXPORT(matmul, 1, is_floating)
+
+static bool takes_linear(const cr_graph_node *node, int opset) {
+    const cr_dtype dtype = node->outputs[0]->dtype;
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] && node->inputs[i]->dtype != dtype) return false;
+    return is_floating(node, opset) && node->inputs[1]->shape.count == 2;
+}
+
+/* Gemm for matrices; else the product with the transposed weight, and the bias. */
+static bool write_linear(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const char *x = cr_onnx_value(e, node, 0), *weight = cr_onnx_value(e, node, 1), *y;
+    const bool has_bias = node->input_count > 2 && node->inputs[2];
+    if (node->inputs[0]->shape.count == 2) {
+        y = cr_onnx_add(e, "Gemm", x, weight, cr_onnx_optional(e, node, 2));
+        cr_onnx_set_int(e, "transB", 1);
+        return cr_onnx_name(e, node, 0, y);
+    }
+    const char *turned = cr_onnx_add(e, "Transpose", weight);
+    cr_onnx_set_ints(e, "perm", (const int64_t[]){1, 0}, 2);
+    y = cr_onnx_add(e, "MatMul", x, turned);
+    return cr_onnx_name(e, node, 0, has_bias ? cr_onnx_add(e, "Add", y, cr_onnx_value(e, node, 2)) : y);
+}
+CR_ONNX_EXPORT(linear, 7, takes_linear)
+
+/* ---------------------------------------------------------------- convolution */
+/* A list that is empty stands for ones (or zeros), one of one number for all dims. */
+static void spread(const cr_dims *list, int spatial, int64_t otherwise, int64_t *to) {
+    for (int d = 0; d < spatial; d++)
+        to[d] = list->count == 0 ? otherwise : list->at[list->count == 1 ? 0 : d];
+}
+
+static void set_dims(cr_onnx_emitter *e, const cr_graph_node *node, const char *own, const char *name, int spatial,
+                     int64_t otherwise) {
+    int64_t values[CR_MAX_DIMS];
+    spread(cr_onnx_attribute_of(node, own), spatial, otherwise, values);
+    cr_onnx_set_ints(e, name, values, spatial);
+}
+
+static void set_pads(cr_onnx_emitter *e, const cr_graph_node *node, int spatial) {
+    int64_t pads[2 * CR_MAX_DIMS];
+    spread(cr_onnx_attribute_of(node, "paddings"), spatial, 0, pads);
+    memcpy(pads + spatial, pads, (size_t)spatial * sizeof *pads);
+    cr_onnx_set_ints(e, "pads", pads, 2 * spatial);
+}
+
+/* x without a batch gets one, and loses it again. */
+static const char *with_batch(cr_onnx_emitter *e, const char *x, bool lacks) {
+    return lacks ? cr_onnx_add(e, "Unsqueeze", x, cr_onnx_i64(e, 0)) : x;
+}
+static const char *without_batch(cr_onnx_emitter *e, const char *x, bool lacked) {
+    return lacked ? cr_onnx_add(e, "Squeeze", x, cr_onnx_i64(e, 0)) : x;
+}
+
+static bool write_convolution(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const cr_shape weight = node->inputs[1]->shape;
+    const int spatial = weight.count - 2;
+    const bool is_transposed = CR_ONNX_ATTRIBUTE(node, bool, transposed), lacks = node->inputs[0]->shape.count == spatial + 1;
+    const char *x = with_batch(e, cr_onnx_value(e, node, 0), lacks);
+    const char *y = cr_onnx_add(e, is_transposed ? "ConvTranspose" : "Conv", x, cr_onnx_value(e, node, 1), cr_onnx_optional(e, node, 2));
+    cr_onnx_set_ints(e, "kernel_shape", weight.at + 2, spatial);
+    set_dims(e, node, "strides", "strides", spatial, 1);
+    set_dims(e, node, "dilations", "dilations", spatial, 1);
+    set_pads(e, node, spatial);
+    cr_onnx_set_int(e, "group", CR_ONNX_ATTRIBUTE(node, int64_t, groups));
+    if (is_transposed) set_dims(e, node, "output_paddings", "output_padding", spatial, 0);
+    return cr_onnx_name(e, node, 0, without_batch(e, y, lacks));
+}
+CR_ONNX_EXPORT(convolution, 11, is_floating)
+
+/* ---------------------------------------------------------------- pools */
+static int spatial_of(const cr_graph_node *node) {
+    const cr_dims *kernel = cr_onnx_attribute_of(node, "kernel_sizes");
+    return kernel->count;
+}
+
+static void set_window(cr_onnx_emitter *e, const cr_graph_node *node, int spatial) {
+    const cr_dims *kernel = cr_onnx_attribute_of(node, "kernel_sizes"), *strides = cr_onnx_attribute_of(node, "strides");
+    int64_t steps[CR_MAX_DIMS];
+    spread(strides->count ? strides : kernel, spatial, 1, steps);
+    cr_onnx_set_ints(e, "kernel_shape", kernel->at, spatial);
+    cr_onnx_set_ints(e, "strides", steps, spatial);
+    set_pads(e, node, spatial);
+    cr_onnx_set_int(e, "ceil_mode", CR_ONNX_ATTRIBUTE(node, bool, ceil_mode));
+}
+
+/* ONNX's indices count through all samples and channels, ours in each channel: the rest by a channel's size. */
+static bool write_max_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const int spatial = spatial_of(node);
+    const cr_value *x = node->inputs[0];
+    const bool lacks = x->shape.count == spatial + 1, wants_indices = node->outputs[1] && node->outputs[1]->uses;
+    const char *y = cr_onnx_add(e, "MaxPool", with_batch(e, cr_onnx_value(e, node, 0), lacks)), *indices = NULL;
+    set_window(e, node, spatial);
+    set_dims(e, node, "dilations", "dilations", spatial, 1);
+    if (wants_indices) {
+        indices = cr_onnx_add_result(e);
+        const char *area = cr_onnx_add(e, "ReduceProd", cr_onnx_sizes(e, x, x->shape.count - spatial, x->shape.count));
+        cr_onnx_set_int(e, "keepdims", 0);
+        indices = without_batch(e, cr_onnx_add(e, "Mod", indices, area), lacks);
+    }
+    return cr_onnx_name(e, node, 0, without_batch(e, y, lacks)) && (!wants_indices || cr_onnx_name(e, node, 1, indices));
+}
+CR_ONNX_EXPORT(max_pool, 12, is_floating)
+
+/* ONNX Runtime divides what ceil_mode adds otherwise than PyTorch before opset 19. */
+static bool takes_avg_pool(const cr_graph_node *node, int opset) {
+    return CR_ONNX_ATTRIBUTE(node, int64_t, divisor_override) == 0 && (!CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) || opset >= 19);
+}
+static bool write_avg_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const int spatial = spatial_of(node);
+    const bool lacks = node->inputs[0]->shape.count == spatial + 1;
+    const char *y = cr_onnx_add(e, "AveragePool", with_batch(e, cr_onnx_value(e, node, 0), lacks));
+    set_window(e, node, spatial);
+    cr_onnx_set_int(e, "count_include_pad", CR_ONNX_ATTRIBUTE(node, bool, count_include_pad));
+    return cr_onnx_name(e, node, 0, without_batch(e, y, lacks));
+}
+CR_ONNX_EXPORT(avg_pool, 11, takes_avg_pool)
+
+/* To one element: a global pool. Where sizes divide: windows of equal size. */
+static bool takes_adaptive(const cr_graph_node *node, int opset) {
+    const cr_value *x = node->inputs[0], *y = node->outputs[0];
+    const cr_dims *sizes = cr_onnx_attribute_of(node, "sizes");
+    bool is_global = true, divides = !cr_onnx_has_open_size(x);
+    (void)opset;
+    for (int d = x->shape.count - sizes->count; d < x->shape.count; d++) {
+        is_global &= y->shape.at[d] == 1;
+        divides &= y->shape.at[d] > 0 && x->shape.at[d] % y->shape.at[d] == 0;
+    }
+    return is_global || divides;
+}
+
+static bool write_adaptive(cr_onnx_emitter *e, const cr_graph_node *node, const char *global, const char *pool) {
+    const cr_value *x = node->inputs[0], *y = node->outputs[0];
+    const int spatial = ((const cr_dims *)cr_onnx_attribute_of(node, "sizes"))->count, first = x->shape.count - spatial;
+    const bool lacks = first == 1;
+    const char *t = with_batch(e, cr_onnx_value(e, node, 0), lacks);
+    int64_t kernel[CR_MAX_DIMS];
+    bool is_global = true;
+    for (int d = 0; d < spatial; d++) {
+        is_global &= y->shape.at[first + d] == 1;
+        kernel[d] = y->shape.at[first + d] ? x->shape.at[first + d] / y->shape.at[first + d] : 1;
+    }
+    if (!is_global && cr_onnx_has_open_size(x)) return cr_onnx_cannot(e, node, "its windows follow from a size that is open");
+    t = cr_onnx_add(e, is_global ? global : pool, t);
+    if (!is_global) {
+        cr_onnx_set_ints(e, "kernel_shape", kernel, spatial);
+        cr_onnx_set_ints(e, "strides", kernel, spatial);
+    }
+    return cr_onnx_name(e, node, 0, without_batch(e, t, lacks));
+}
+static bool write_adaptive_avg_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_adaptive(e, node, "GlobalAveragePool", "AveragePool");
+}
+CR_ONNX_EXPORT(adaptive_avg_pool, 11, takes_adaptive)
+static bool write_adaptive_max_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_adaptive(e, node, "GlobalMaxPool", "MaxPool");
+}
+CR_ONNX_EXPORT(adaptive_max_pool, 11, takes_adaptive)
+
+/* ---------------------------------------------------------------- normalisation */
+/* Operand i, or `otherwise` for each of its `like`'s channels. */
+static const char *by_channel(cr_onnx_emitter *e, const cr_graph_node *node, int i, double otherwise) {
+    const cr_value *x = node->inputs[0];
+    if (i < node->input_count && node->inputs[i]) return cr_onnx_value(e, node, i);
+    return cr_onnx_add(e, "Expand", cr_onnx_scalar(e, x->dtype, otherwise), cr_onnx_i64(e, x->shape.at[1]));
+}
+
+static bool takes_batch_norm(const cr_graph_node *node, int opset) {
+    (void)opset;
+    return !CR_ONNX_ATTRIBUTE(node, bool, training) && node->input_count > 4 && node->inputs[3] && node->inputs[4];
+}
+static bool write_batch_norm(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const char *y = cr_onnx_add(e, "BatchNormalization", cr_onnx_value(e, node, 0), by_channel(e, node, 1, 1), by_channel(e, node, 2, 0),
+                                cr_onnx_value(e, node, 3), cr_onnx_value(e, node, 4));
+    cr_onnx_set_float(e, "epsilon", CR_ONNX_ATTRIBUTE(node, double, eps));
+    cr_onnx_set_float(e, "momentum", 1 - CR_ONNX_ATTRIBUTE(node, double, momentum));
+    return cr_onnx_name(e, node, 0, y);
+}
+CR_ONNX_EXPORT(batch_norm, 9, takes_batch_norm)
+
+/* Ones of the normalised sizes stand for a weight that is not there. */
+static bool write_layer_norm(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const cr_value *x = node->inputs[0];
+    const int64_t dims = CR_ONNX_ATTRIBUTE(node, int64_t, dims);
+    const char *weight = cr_onnx_optional(e, node, 1);
+    if (weight && !*weight)
+        weight = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, x->dtype, 1), cr_onnx_sizes(e, x, x->shape.count - (int)dims, x->shape.count));
+    const char *y = cr_onnx_add(e, "LayerNormalization", cr_onnx_value(e, node, 0), weight, cr_onnx_optional(e, node, 2));
+    cr_onnx_set_int(e, "axis", -dims);
+    cr_onnx_set_float(e, "epsilon", CR_ONNX_ATTRIBUTE(node, double, eps));
+    return cr_onnx_name(e, node, 0, y);
+}
+static bool gives_one(const cr_graph_node *node, int opset) {
+    (void)opset;
+    for (int i = 1; i < node->output_count; i++)
+        if (node->outputs[i] && node->outputs[i]->uses) return false;
+    return true;
+}
+CR_ONNX_EXPORT(layer_norm, 17, gives_one)
+
+static bool write_group_norm(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const char *y = cr_onnx_add(e, "GroupNormalization", cr_onnx_value(e, node, 0), by_channel(e, node, 1, 1), by_channel(e, node, 2, 0));
+    cr_onnx_set_int(e, "num_groups", CR_ONNX_ATTRIBUTE(node, int64_t, groups));
+    cr_onnx_set_float(e, "epsilon", CR_ONNX_ATTRIBUTE(node, double, eps));
+    return cr_onnx_name(e, node, 0, y);
+}
+CR_ONNX_EXPORT(group_norm, 21, gives_one)
+
+static bool write_along(cr_onnx_emitter *e, const cr_graph_node *node, const char *operator) {
+    const int64_t dim = CR_ONNX_ATTRIBUTE(node, int64_t, dim);
+    const cr_value *x = node->inputs[0];
+    const char *y = cr_onnx_add(e, operator, cr_onnx_cast(e, cr_onnx_value(e, node, 0), x->dtype, node->outputs[0]->dtype));
+    cr_onnx_set_int(e, "axis", x->shape.count ? dim : 0);
+    return cr_onnx_name(e, node, 0, y);
+}
+static bool has_dims(const cr_graph_node *node, int opset) {
+    (void)opset;
+    return node->inputs[0]->shape.count > 0;
+}
+static bool write_softmax(cr_onnx_emitter *e, const cr_graph_node *node) { return write_along(e, node, "Softmax"); }
+CR_ONNX_EXPORT(softmax, 13, has_dims)
+static bool write_log_softmax(cr_onnx_emitter *e, const cr_graph_node *node) { return write_along(e, node, "LogSoftmax"); }
+CR_ONNX_EXPORT(log_softmax, 13, has_dims)
+
+/* ---------------------------------------------------------------- recurrent */
+/* Blocks of H rows in ONNX's order, i o f c, of our i f g o, with a direction in front. */
+static const char *onnx_gates(cr_onnx_emitter *e, const char *t, int64_t hidden) {
+    static const int order[] = {0, 3, 1, 2};
+    const char *parts[4], *all;
+    for (int k = 0; k < 4; k++)
+        parts[k] = cr_onnx_add(e, "Slice", t, cr_onnx_i64(e, order[k] * hidden), cr_onnx_i64(e, (order[k] + 1) * hidden), cr_onnx_i64(e, 0));
+    if (!cr_onnx_add_node(e, "Concat", parts, 4, &all, 1)) return NULL;
+    cr_onnx_set_int(e, "axis", 0);
+    return cr_onnx_add(e, "Unsqueeze", all, cr_onnx_i64(e, 0));
+}
+
+/* Both biases in one, [1, 8 H]; "" where there are none. */
+static const char *lstm_bias(cr_onnx_emitter *e, const cr_graph_node *node, int64_t hidden) {
+    const char *parts[2], *all;
+    if (node->input_count < 6 || (!node->inputs[5] && (node->input_count < 7 || !node->inputs[6]))) return "";
+    for (int i = 0; i < 2; i++) {
+        if (5 + i < node->input_count && node->inputs[5 + i]) {
+            parts[i] = onnx_gates(e, cr_onnx_value(e, node, 5 + i), hidden);
+            continue;
+        }
+        parts[i] = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, node->inputs[0]->dtype, 0), cr_onnx_i64s(e, (const int64_t[]){1, 4 * hidden}, 2));
+    }
+    if (!cr_onnx_add_node(e, "Concat", parts, 2, &all, 1)) return NULL;
+    cr_onnx_set_int(e, "axis", 1);
+    return all;
+}
+
+static bool write_lstm_layer(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const int64_t hidden = node->inputs[4]->shape.at[1];
+    const char *first = cr_onnx_i64(e, 0), *operands[7], *results[3];
+    operands[0] = cr_onnx_value(e, node, 0);
+    operands[1] = onnx_gates(e, cr_onnx_value(e, node, 3), hidden);
+    operands[2] = onnx_gates(e, cr_onnx_value(e, node, 4), hidden);
+    operands[3] = lstm_bias(e, node, hidden);
+    operands[4] = "";
+    operands[5] = cr_onnx_add(e, "Unsqueeze", cr_onnx_value(e, node, 1), first);
+    operands[6] = cr_onnx_add(e, "Unsqueeze", cr_onnx_value(e, node, 2), first);
+    if (!cr_onnx_add_node(e, "LSTM", operands, 7, results, 3)) return false;
+    cr_onnx_set_int(e, "hidden_size", hidden);
+    if (CR_ONNX_ATTRIBUTE(node, bool, reverse)) cr_onnx_set_text(e, "direction", "reverse");
+    const char *y = cr_onnx_add(e, "Squeeze", results[0], cr_onnx_i64(e, 1));
+    return cr_onnx_name(e, node, 0, y) && cr_onnx_name(e, node, 1, cr_onnx_add(e, "Squeeze", results[1], first)) &&
+           cr_onnx_name(e, node, 2, cr_onnx_add(e, "Squeeze", results[2], first));
+}
+CR_ONNX_EXPORT(lstm_layer, 7, is_floating)
+#endif
