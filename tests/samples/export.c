@@ -1,0 +1,148 @@
+/* Each sample as an ONNX model, for ONNX Runtime to run: FOLDER/N_OPSET.onnx, operands and results in FOLDER/data.safetensors,
+ * whose metadata say what each is. What is exported is also imported again, and must give the same. */
+#include "tests/samples/checks.h"
+#include "tests/samples/traced.h"
+
+#include "core/text.h"
+#include "ops/op.h"
+
+#include <string.h>
+
+static const int opsets[] = {13, 18, 23};
+enum { OPSETS = sizeof opsets / sizeof opsets[0], MOST_TENSORS = 1 << 16, MOST_PAIRS = 1 << 14 };
+
+typedef struct exporting {
+    const char *folder;
+    cr_named_tensor *tensors;
+    cr_text_pair *pairs;
+    int tensor_count, pair_count;
+    int written, refused, failed, round_trips;
+} exporting;
+
+static void keep(exporting *x, int number, const char *role, int index, cr_tensor *t) {
+    char name[64];
+    snprintf(name, sizeof name, "%d.%s%d", number, role, index);
+    if (x->tensor_count == MOST_TENSORS) return;
+    x->tensors[x->tensor_count++] = (cr_named_tensor){cr_strdup(name), cr_retain(cr_contiguous(cr_detach(t)))};
+}
+
+/* Numbers in f64 have few kernels in ONNX Runtime. */
+static sample in_single_precision(const sample *s) {
+    sample copy = *s;
+    for (int i = 0; i < copy.input_count; i++)
+        if (copy.inputs[i].dtype == CR_F64) copy.inputs[i].dtype = CR_F32;
+    return copy;
+}
+
+static bool is_close(cr_tensor *a, cr_tensor *b) {
+    if (cr_dtype_of(a) != cr_dtype_of(b) || !cr_shape_equal(cr_shape_of(a), cr_shape_of(b))) return false;
+    const cr_dtype dtype = cr_dtype_of(a);
+    const double tolerance = dtype == CR_BF16 ? 2e-2 : dtype == CR_F16 ? 3e-3 : 1e-5;
+    const double *x = cr_data(cr_contiguous(cr_cast(a, CR_F64))), *y = cr_data(cr_contiguous(cr_cast(b, CR_F64)));
+    for (int64_t i = 0; i < cr_numel(a); i++) {
+        const double error = x[i] > y[i] ? x[i] - y[i] : y[i] - x[i], scale = y[i] < 0 ? -y[i] : y[i];
+        if (x[i] != y[i] && !(x[i] != x[i] && y[i] != y[i]) && !(error <= tolerance * (scale > 1 ? scale : 1))) return false;
+    }
+    return true;
+}
+
+/* The model read again by ourselves. */
+static bool check_again(exporting *x, const char *path, cr_tensor *const *inputs, int count, cr_tensor **results, int outputs) {
+    cr_tensor *again[SAMPLE_RESULTS];
+    cr_nn_module *module = cr_onnx_import_module(path);
+    bool same = module && cr_onnx_module_run(module, inputs, count, again, outputs);
+    for (int i = 0; same && i < outputs; i++)
+        if (!is_close(again[i], results[i])) same = cr_fail(CR_ERROR_STATE, "it gives something else when it is read again");
+    cr_nn_free(module);
+    x->round_trips += same;
+    return same;
+}
+
+/* The sample at one opset; "written", or why not. */
+static const char *export_at(exporting *x, cr_graph *graph, int number, int opset, cr_tensor *const *inputs, int count,
+                             cr_tensor **results, int outputs, bool is_random) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%d_%d.onnx", x->folder, number, opset);
+    if (cr_onnx_export(graph, path, .opset = opset)) {
+        x->written++;
+        if (is_random || check_again(x, path, inputs, count, results, outputs)) return "written";
+        x->failed++;
+        fprintf(stderr, "FAILED %s: %s\n", path, cr_last_error()->message);
+        cr_clear_error();
+        return "failed";
+    }
+    const bool is_refused = cr_last_error()->code == CR_ERROR_UNSUPPORTED;
+    *(is_refused ? &x->refused : &x->failed) += 1;
+    if (!is_refused) fprintf(stderr, "FAILED %s: %s\n", path, cr_last_error()->message);
+    static char why[600];
+    snprintf(why, sizeof why, "%s", cr_last_error()->message);
+    cr_clear_error();
+    return why;
+}
+
+static void export_sample(exporting *x, const sample *s, const cr_op_description *row, int outputs) {
+    cr_tensor *inputs[SAMPLE_INPUTS], *results[SAMPLE_RESULTS];
+    traced_sample t = {s, outputs, false};
+    const int count = traced_operands(s, inputs), number = x->pair_count;
+    cr_graph *graph = count < 0 ? NULL : cr_jit_trace_function(traced_call, &t, inputs, count, results, outputs, NULL, 0);
+    if (!graph) {
+        cr_clear_error(); /* sizes that follow from values */
+        return;
+    }
+    cr_text text = {0};
+    cr_text_add(&text, "%s\n%s\n%d %d %d %g", s->op, s->line, count, outputs, row->is_random, s->tolerance);
+    for (int i = 0; i < OPSETS; i++)
+        cr_text_add(&text, "\n%d %s", opsets[i],
+                    export_at(x, graph, number, opsets[i], inputs, count, results, outputs, row->is_random));
+    cr_jit_free(graph);
+    char key[16];
+    snprintf(key, sizeof key, "%d", number);
+    x->pairs[x->pair_count++] = (cr_text_pair){cr_strdup(key), cr_text_end(&text)};
+    for (int i = 0; i < count; i++)
+        keep(x, number, "in", i, inputs[i]);
+    for (int i = 0; i < outputs; i++)
+        keep(x, number, "out", i, results[i]);
+}
+
+static bool export_one(const sample *given, void *context) {
+    exporting *x = context;
+    const sample s = in_single_precision(given);
+    cr_op_description row;
+    const cr_op *op = cr_op_find(s.op);
+    if (s.expects_error || !op || op->mutates || !sample_describe(s.op, &row) || x->pair_count == MOST_PAIRS) return true;
+    CR_SCOPE {
+        CR_NO_GRAD { /* results that only gradients read have no place in a model */
+            int outputs = sample_output_count(&row);
+            for (int i = outputs - 1; i > 0 && op->constant_outputs >> i & 1; i--)
+                outputs--;
+            export_sample(x, &s, &row, outputs);
+        }
+        if (!cr_ok()) cr_clear_error();
+    }
+    return true;
+}
+
+int export_samples(const char *folder, char **files, int count) {
+    exporting x = {.folder = folder};
+    char path[1024];
+    snprintf(path, sizeof path, "%s/data.safetensors", folder);
+    x.tensors = cr_calloc(MOST_TENSORS, sizeof *x.tensors);
+    x.pairs = cr_calloc(MOST_PAIRS, sizeof *x.pairs);
+    bool done = x.tensors && x.pairs;
+    for (int i = 0; done && i < count; i++)
+        done = samples_read(files[i], export_one, &x);
+    done = done && cr_safetensors_save(path, x.tensors, x.tensor_count, x.pairs, x.pair_count);
+    printf("%d samples: %d models written, %d refused, %d read again the same, %d failed\n", x.pair_count, x.written, x.refused,
+           x.round_trips, x.failed);
+    for (int i = 0; i < x.tensor_count; i++) {
+        cr_free((void *)(uintptr_t)x.tensors[i].name);
+        cr_release((cr_tensor *)(uintptr_t)x.tensors[i].tensor);
+    }
+    for (int i = 0; i < x.pair_count; i++) {
+        cr_free((void *)(uintptr_t)x.pairs[i].key);
+        cr_free((void *)(uintptr_t)x.pairs[i].value);
+    }
+    cr_free(x.tensors);
+    cr_free(x.pairs);
+    return done && cr_report(stderr) == 0 ? x.failed > 0 : 2;
+}
