@@ -150,6 +150,13 @@ static term write_fmod(parser *p, term *a) {
     return t;
 }
 
+static term power_of_two(parser *p, term exponent) { return binary(p, "Pow", number(2), exponent); }
+static term write_shift_left(parser *p, term *a) { return binary(p, "Mul", a[0], power_of_two(p, a[1])); }
+static term write_shift_right(parser *p, term *a) {
+    term operands[] = {a[0], power_of_two(p, a[1])};
+    return write_floor_divide(p, operands);
+}
+
 typedef struct word {
     const char *name;
     int operands, since; /* the opset of the operator; 0: any */
@@ -197,6 +204,8 @@ static const word words[] = {
     {"ERF", 1, 0, "Erf", NULL},
     {"ERFC", 1, 0, NULL, write_erfc},
     {"BITWISE_NOT", 1, 18, "BitwiseNot", NULL},
+    {"SHIFT_LEFT", 2, 0, NULL, write_shift_left},
+    {"SHIFT_RIGHT", 2, 0, NULL, write_shift_right},
 };
 
 /* ---------------------------------------------------------------- parsing */
@@ -353,8 +362,10 @@ static bool is_condition(const cr_graph_node *node, int i) {
     return (class == CR_CLASS_MASK_A && i == 0) || (class == CR_CLASS_MASK_B && i == 1);
 }
 
+/* bf16 came late and to few operators: it is computed in f32, as our kernels do. */
 static bool takes_type(const char *types, cr_dtype dtype) {
-    if (cr_dtype_is_floating(dtype)) return strpbrk(types, "fn") != NULL;
+    if (dtype == CR_BF16) return false;
+    if (cr_dtype_is_floating(dtype)) return strpbrk(types, "fn") || (dtype == CR_F32 && strchr(types, 's'));
     if (dtype == CR_BOOL) return strchr(types, 'b') != NULL;
     return (dtype == CR_I32 || dtype == CR_I64) && strpbrk(types, "in") != NULL;
 }
@@ -362,15 +373,22 @@ static bool takes_type(const char *types, cr_dtype dtype) {
 /* The dtype in which the operator can be asked for what the op computes in `dtype`; CR_DTYPE_DEFAULT: none. */
 static cr_dtype working_type(const cr_onnx_pair *pair, cr_dtype dtype) {
     if (takes_type(pair->types, dtype)) return dtype;
+    if (dtype != CR_F64 && cr_dtype_is_floating(dtype) && takes_type(pair->types, CR_F32)) return CR_F32;
     if (!cr_dtype_is_floating(dtype) && takes_type(pair->types, CR_I64)) return CR_I64;
-    if (!strcmp(pair->types, "b")) return CR_BOOL;
+    if (!strcmp(pair->types, "b") && strncmp(pair->op, "bitwise", 7) != 0) return CR_BOOL; /* other than 0 is true */
     return CR_DTYPE_DEFAULT;
 }
 
+/* The first pair of the op that can be asked for what it computes in `dtype`, and in what; NULL: none. */
+static const cr_onnx_pair *pair_for(const cr_op *op, int opset, cr_dtype dtype, cr_dtype *type) {
+    for (const cr_onnx_pair *pair = cr_onnx_pair_of(op, opset, NULL); pair; pair = cr_onnx_pair_of(op, opset, pair))
+        if ((*type = working_type(pair, dtype)) != CR_DTYPE_DEFAULT) return pair;
+    return NULL;
+}
+
 bool cr_onnx_can_write_pointwise(const cr_graph_node *node, int opset) {
-    cr_dtype result;
-    const cr_onnx_pair *pair = cr_onnx_pair_of(node->op, opset);
-    if (pair && working_type(pair, computes(node, &result)) != CR_DTYPE_DEFAULT) return true;
+    cr_dtype result, type;
+    if (pair_for(node->op, opset, computes(node, &result), &type)) return true;
     return cr_onnx_can_write_expression(node->op->pointwise->expression, opset);
 }
 
@@ -395,11 +413,10 @@ static bool write_pair(cr_onnx_emitter *e, const cr_graph_node *node, const cr_o
 }
 
 bool cr_onnx_write_pointwise(cr_onnx_emitter *e, const cr_graph_node *node) {
-    cr_dtype result;
+    cr_dtype result, type;
     const cr_dtype dtype = computes(node, &result);
-    const cr_onnx_pair *pair = cr_onnx_pair_of(node->op, e->opset);
-    const cr_dtype type = pair ? working_type(pair, dtype) : CR_DTYPE_DEFAULT;
-    if (type != CR_DTYPE_DEFAULT) return write_pair(e, node, pair, type, result);
+    const cr_onnx_pair *pair = pair_for(node->op, e->opset, dtype, &type);
+    if (pair) return write_pair(e, node, pair, type, result);
     const cr_dtype compute = dtype == CR_F64 ? CR_F64 : cr_dtype_is_floating(dtype) ? CR_F32 : CR_I64;
     const char *operands[3] = {NULL};
     for (int i = 0; i < node->input_count; i++)

@@ -11,12 +11,12 @@ static bool is_floating(const cr_graph_node *node, int opset) {
 
 /* ---------------------------------------------------------------- products */
 static bool write_matmul(cr_onnx_emitter *e, const cr_graph_node *node) {
-    const cr_dtype dtype = node->outputs[0]->dtype;
-    const char *a = cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, dtype),
-               *b = cr_onnx_cast(e, cr_onnx_value(e, node, 1), node->inputs[1]->dtype, dtype);
-    return cr_onnx_name(e, node, 0, cr_onnx_add(e, "MatMul", a, b));
+    const cr_dtype dtype = node->outputs[0]->dtype, compute = cr_dtype_is_floating(dtype) ? dtype : CR_I64;
+    const char *a = cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, compute),
+               *b = cr_onnx_cast(e, cr_onnx_value(e, node, 1), node->inputs[1]->dtype, compute);
+    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, cr_onnx_add(e, "MatMul", a, b), compute, dtype));
 }
-CR_ONNX_EXPORT(matmul, 1, is_floating)
+CR_ONNX_EXPORT(matmul, 9, NULL)
 
 static bool takes_linear(const cr_graph_node *node, int opset) {
     const cr_dtype dtype = node->outputs[0]->dtype;
@@ -74,15 +74,20 @@ static bool write_convolution(cr_onnx_emitter *e, const cr_graph_node *node) {
     const cr_shape weight = node->inputs[1]->shape;
     const int spatial = weight.count - 2;
     const bool is_transposed = CR_ONNX_ATTRIBUTE(node, bool, transposed), lacks = node->inputs[0]->shape.count == spatial + 1;
-    const char *x = with_batch(e, cr_onnx_value(e, node, 0), lacks);
-    const char *y = cr_onnx_add(e, is_transposed ? "ConvTranspose" : "Conv", x, cr_onnx_value(e, node, 1), cr_onnx_optional(e, node, 2));
+    const cr_dtype dtype = node->outputs[0]->dtype, compute = dtype == CR_BF16 ? CR_F32 : dtype; /* bf16 only from opset 22 */
+    const bool has_bias = node->input_count > 2 && node->inputs[2];
+    const char *operands[3] = {NULL, NULL, ""};
+    for (int i = 0; i < 2 + has_bias; i++)
+        operands[i] = cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, compute);
+    operands[0] = with_batch(e, operands[0], lacks);
+    const char *y = cr_onnx_add(e, is_transposed ? "ConvTranspose" : "Conv", operands[0], operands[1], operands[2]);
     cr_onnx_set_ints(e, "kernel_shape", weight.at + 2, spatial);
     set_dims(e, node, "strides", "strides", spatial, 1);
     set_dims(e, node, "dilations", "dilations", spatial, 1);
     set_pads(e, node, spatial);
     cr_onnx_set_int(e, "group", CR_ONNX_ATTRIBUTE(node, int64_t, groups));
     if (is_transposed) set_dims(e, node, "output_paddings", "output_padding", spatial, 0);
-    return cr_onnx_name(e, node, 0, without_batch(e, y, lacks));
+    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, without_batch(e, y, lacks), compute, dtype));
 }
 CR_ONNX_EXPORT(convolution, 11, is_floating)
 
@@ -92,23 +97,41 @@ static int spatial_of(const cr_graph_node *node) {
     return kernel->count;
 }
 
-static void set_window(cr_onnx_emitter *e, const cr_graph_node *node, int spatial) {
-    const cr_dims *kernel = cr_onnx_attribute_of(node, "kernel_sizes"), *strides = cr_onnx_attribute_of(node, "strides");
-    int64_t steps[CR_MAX_DIMS];
-    spread(strides->count ? strides : kernel, spatial, 1, steps);
+/* What a pool covers. ceil_mode becomes padding behind, where sizes are fixed: ONNX rounds otherwise at the end. */
+static void set_window(cr_onnx_emitter *e, const cr_graph_node *node, int spatial, bool pads_for_ceil) {
+    const cr_dims *kernel = cr_onnx_attribute_of(node, "kernel_sizes"), *given = cr_onnx_attribute_of(node, "strides"),
+                  *dilations = cr_onnx_attribute_of(node, "dilations");
+    const cr_shape x = node->inputs[0]->shape, y = node->outputs[0]->shape;
+    int64_t strides[CR_MAX_DIMS], pads[2 * CR_MAX_DIMS], steps[CR_MAX_DIMS];
+    spread(given->count ? given : kernel, spatial, 1, strides);
+    spread(cr_onnx_attribute_of(node, "paddings"), spatial, 0, pads);
+    spread(dilations ? dilations : &(cr_dims){0, {0}}, spatial, 1, steps);
+    for (int d = 0; d < spatial; d++) {
+        const int64_t reach = (y.at[y.count - spatial + d] - 1) * strides[d] + (kernel->at[d] - 1) * steps[d] + 1,
+                      end = reach - x.at[x.count - spatial + d] - pads[d];
+        pads[spatial + d] = pads_for_ceil && end > pads[d] ? end : pads[d];
+    }
     cr_onnx_set_ints(e, "kernel_shape", kernel->at, spatial);
-    cr_onnx_set_ints(e, "strides", steps, spatial);
-    set_pads(e, node, spatial);
-    cr_onnx_set_int(e, "ceil_mode", CR_ONNX_ATTRIBUTE(node, bool, ceil_mode));
+    cr_onnx_set_ints(e, "strides", strides, spatial);
+    cr_onnx_set_ints(e, "pads", pads, 2 * spatial);
+    if (!pads_for_ceil) cr_onnx_set_int(e, "ceil_mode", CR_ONNX_ATTRIBUTE(node, bool, ceil_mode));
+}
+
+static bool takes_max_pool(const cr_graph_node *node, int opset) {
+    (void)opset;
+    return cr_dtype_is_floating(node->outputs[0]->dtype) &&
+           (!CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) || !cr_onnx_has_open_size(node->inputs[0]));
 }
 
 /* ONNX's indices count through all samples and channels, ours in each channel: the rest by a channel's size. */
 static bool write_max_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
     const int spatial = spatial_of(node);
     const cr_value *x = node->inputs[0];
+    const cr_dtype dtype = x->dtype, compute = dtype == CR_BF16 ? CR_F32 : dtype;
     const bool lacks = x->shape.count == spatial + 1, wants_indices = node->outputs[1] && node->outputs[1]->uses;
-    const char *y = cr_onnx_add(e, "MaxPool", with_batch(e, cr_onnx_value(e, node, 0), lacks)), *indices = NULL;
-    set_window(e, node, spatial);
+    const char *t = cr_onnx_cast(e, cr_onnx_value(e, node, 0), dtype, compute);
+    const char *y = cr_onnx_add(e, "MaxPool", with_batch(e, t, lacks)), *indices = NULL;
+    set_window(e, node, spatial, CR_ONNX_ATTRIBUTE(node, bool, ceil_mode));
     set_dims(e, node, "dilations", "dilations", spatial, 1);
     if (wants_indices) {
         indices = cr_onnx_add_result(e);
@@ -116,62 +139,98 @@ static bool write_max_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
         cr_onnx_set_int(e, "keepdims", 0);
         indices = without_batch(e, cr_onnx_add(e, "Mod", indices, area), lacks);
     }
-    return cr_onnx_name(e, node, 0, without_batch(e, y, lacks)) && (!wants_indices || cr_onnx_name(e, node, 1, indices));
+    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, without_batch(e, y, lacks), compute, dtype)) &&
+           (!wants_indices || cr_onnx_name(e, node, 1, indices));
 }
-CR_ONNX_EXPORT(max_pool, 12, is_floating)
+CR_ONNX_EXPORT(max_pool, 12, takes_max_pool)
 
-/* ONNX Runtime divides what ceil_mode adds otherwise than PyTorch before opset 19. */
+/* Padding that counts is the file's own; what ceil_mode adds never counts, which opset 19 says too. */
 static bool takes_avg_pool(const cr_graph_node *node, int opset) {
-    return CR_ONNX_ATTRIBUTE(node, int64_t, divisor_override) == 0 && (!CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) || opset >= 19);
+    if (!CR_ONNX_ATTRIBUTE(node, bool, ceil_mode)) return true;
+    const bool counts = CR_ONNX_ATTRIBUTE(node, bool, count_include_pad);
+    return CR_ONNX_ATTRIBUTE(node, int64_t, divisor_override) == 0 &&
+           (counts ? opset >= 19 : !cr_onnx_has_open_size(node->inputs[0]));
 }
 static bool write_avg_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
     const int spatial = spatial_of(node);
-    const bool lacks = node->inputs[0]->shape.count == spatial + 1;
-    const char *y = cr_onnx_add(e, "AveragePool", with_batch(e, cr_onnx_value(e, node, 0), lacks));
-    set_window(e, node, spatial);
-    cr_onnx_set_int(e, "count_include_pad", CR_ONNX_ATTRIBUTE(node, bool, count_include_pad));
-    return cr_onnx_name(e, node, 0, without_batch(e, y, lacks));
+    const bool lacks = node->inputs[0]->shape.count == spatial + 1, counts = CR_ONNX_ATTRIBUTE(node, bool, count_include_pad);
+    const int64_t divisor = CR_ONNX_ATTRIBUTE(node, int64_t, divisor_override);
+    const cr_dims *kernel = cr_onnx_attribute_of(node, "kernel_sizes");
+    const cr_dtype dtype = node->inputs[0]->dtype, compute = dtype == CR_BF16 ? CR_F32 : dtype;
+    const char *x = cr_onnx_cast(e, cr_onnx_value(e, node, 0), dtype, compute);
+    const char *y = cr_onnx_add(e, "AveragePool", with_batch(e, x, lacks));
+    double area = 1;
+    for (int d = 0; d < spatial; d++)
+        area *= (double)kernel->at[d];
+    set_window(e, node, spatial, CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) && !counts);
+    cr_onnx_set_int(e, "count_include_pad", counts || divisor);
+    y = without_batch(e, y, lacks);
+    if (divisor) y = cr_onnx_add(e, "Mul", y, cr_onnx_scalar(e, compute, area / (double)divisor));
+    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, y, compute, dtype));
 }
 CR_ONNX_EXPORT(avg_pool, 11, takes_avg_pool)
 
-/* To one element: a global pool. Where sizes divide: windows of equal size. */
+/* To one element: a global pool. Else sizes must be fixed: where they divide, windows of equal size; where they do not, each
+ * window of each dim by itself. */
 static bool takes_adaptive(const cr_graph_node *node, int opset) {
-    const cr_value *x = node->inputs[0], *y = node->outputs[0];
     const cr_dims *sizes = cr_onnx_attribute_of(node, "sizes");
-    bool is_global = true, divides = !cr_onnx_has_open_size(x);
+    const cr_shape y = node->outputs[0]->shape;
+    bool is_global = true;
     (void)opset;
-    for (int d = x->shape.count - sizes->count; d < x->shape.count; d++) {
-        is_global &= y->shape.at[d] == 1;
-        divides &= y->shape.at[d] > 0 && x->shape.at[d] % y->shape.at[d] == 0;
-    }
-    return is_global || divides;
+    for (int d = y.count - sizes->count; d < y.count; d++)
+        is_global &= y.at[d] == 1;
+    if (node->output_count > 1 && node->outputs[1] && node->outputs[1]->uses) return false;
+    for (int d = y.count - sizes->count; !is_global && d < y.count; d++)
+        if (node->inputs[0]->extents && node->inputs[0]->extents[d].symbol_count) return false;
+    return true;
 }
 
-static bool write_adaptive(cr_onnx_emitter *e, const cr_graph_node *node, const char *global, const char *pool) {
+/* Dim `dim` of x, `in` long, in `out` windows that may overlap. */
+static const char *pool_dim(cr_onnx_emitter *e, const char *x, const char *reduction, int dim, int64_t in, int64_t out) {
+    const char **parts = cr_pool_allocate(e->pool, (size_t)(out + 1) * sizeof *parts), *all;
+    const int64_t axis = dim;
+    if (in == out) return x;
+    for (int64_t o = 0; parts && o < out; o++) {
+        const int64_t begin = o * in / out, end = ((o + 1) * in + out - 1) / out;
+        const char *part = cr_onnx_add(e, "Slice", x, cr_onnx_i64(e, begin), cr_onnx_i64(e, end), cr_onnx_i64(e, axis));
+        parts[o] = e->opset >= 18 ? cr_onnx_add(e, reduction, part, cr_onnx_i64(e, axis)) : cr_onnx_add(e, reduction, part);
+        if (e->opset < 18) cr_onnx_set_ints(e, "axes", &axis, 1);
+    }
+    if (!parts || !cr_onnx_add_node(e, "Concat", parts, (int)out, &all, 1)) return NULL;
+    cr_onnx_set_int(e, "axis", axis);
+    return all;
+}
+
+static bool write_adaptive(cr_onnx_emitter *e, const cr_graph_node *node, const char *global, const char *pool, const char *reduction) {
     const cr_value *x = node->inputs[0], *y = node->outputs[0];
     const int spatial = ((const cr_dims *)cr_onnx_attribute_of(node, "sizes"))->count, first = x->shape.count - spatial;
     const bool lacks = first == 1;
     const char *t = with_batch(e, cr_onnx_value(e, node, 0), lacks);
     int64_t kernel[CR_MAX_DIMS];
-    bool is_global = true;
+    bool is_global = true, divides = true;
     for (int d = 0; d < spatial; d++) {
-        is_global &= y->shape.at[first + d] == 1;
-        kernel[d] = y->shape.at[first + d] ? x->shape.at[first + d] / y->shape.at[first + d] : 1;
+        const int64_t in = x->shape.at[first + d], out = y->shape.at[first + d];
+        is_global &= out == 1;
+        divides &= out > 0 && in % out == 0;
+        kernel[d] = out ? in / out : 1;
+        if (out != 1 && x->extents && x->extents[first + d].symbol_count)
+            return cr_onnx_cannot(e, node, "its windows follow from a size that is open");
     }
-    if (!is_global && cr_onnx_has_open_size(x)) return cr_onnx_cannot(e, node, "its windows follow from a size that is open");
-    t = cr_onnx_add(e, is_global ? global : pool, t);
-    if (!is_global) {
+    if (is_global || divides) t = cr_onnx_add(e, is_global ? global : pool, t);
+    if (!is_global && divides) {
         cr_onnx_set_ints(e, "kernel_shape", kernel, spatial);
         cr_onnx_set_ints(e, "strides", kernel, spatial);
     }
+    for (int d = 0; !is_global && !divides && d < spatial; d++)
+        t = pool_dim(e, t, reduction, 2 + d, x->shape.at[first + d], y->shape.at[first + d]);
     return cr_onnx_name(e, node, 0, without_batch(e, t, lacks));
 }
 static bool write_adaptive_avg_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return write_adaptive(e, node, "GlobalAveragePool", "AveragePool");
+    return write_adaptive(e, node, "GlobalAveragePool", "AveragePool", "ReduceMean");
 }
 CR_ONNX_EXPORT(adaptive_avg_pool, 11, takes_adaptive)
 static bool write_adaptive_max_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return write_adaptive(e, node, "GlobalMaxPool", "MaxPool");
+    return write_adaptive(e, node, "GlobalMaxPool", "MaxPool", "ReduceMax");
 }
 CR_ONNX_EXPORT(adaptive_max_pool, 11, takes_adaptive)
 
@@ -222,7 +281,14 @@ static bool write_group_norm(cr_onnx_emitter *e, const cr_graph_node *node) {
     cr_onnx_set_float(e, "epsilon", CR_ONNX_ATTRIBUTE(node, double, eps));
     return cr_onnx_name(e, node, 0, y);
 }
-CR_ONNX_EXPORT(group_norm, 21, gives_one)
+/* Of nothing ONNX Runtime's function body fails. */
+static bool takes_group_norm(const cr_graph_node *node, int opset) {
+    bool has_elements = true;
+    for (int d = 0; d < node->inputs[0]->shape.count; d++)
+        has_elements &= node->inputs[0]->shape.at[d] > 0;
+    return has_elements && gives_one(node, opset);
+}
+CR_ONNX_EXPORT(group_norm, 21, takes_group_norm)
 
 static bool write_along(cr_onnx_emitter *e, const cr_graph_node *node, const char *operator) {
     const int64_t dim = CR_ONNX_ATTRIBUTE(node, int64_t, dim);

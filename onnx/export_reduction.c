@@ -28,7 +28,14 @@ static bool write_reduction(cr_onnx_emitter *e, const cr_graph_node *node, const
 static bool write_sum(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceSum", 13); }
 CR_ONNX_EXPORT(sum, 13, NULL)
 static bool write_mean(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceMean", 18); }
-CR_ONNX_EXPORT(mean, 13, NULL)
+/* Of nothing ONNX Runtime's mean is 0, ours is NaN. */
+static bool has_elements(const cr_graph_node *node, int opset) {
+    (void)opset;
+    for (int d = 0; d < node->inputs[0]->shape.count; d++)
+        if (node->inputs[0]->shape.at[d] == 0) return false;
+    return true;
+}
+CR_ONNX_EXPORT(mean, 13, has_elements)
 static bool write_prod(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceProd", 18); }
 CR_ONNX_EXPORT(prod, 13, NULL)
 static bool write_amax(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceMax", 18); }
@@ -56,7 +63,10 @@ static bool write_all(cr_onnx_emitter *e, const cr_graph_node *node) { return wr
 CR_ONNX_EXPORT(all, 13, NULL)
 
 /* A dtype that ArgMax, TopK and the like take. */
-static cr_dtype ordered(cr_dtype dtype) { return cr_dtype_is_floating(dtype) || dtype == CR_I64 || dtype == CR_I32 ? dtype : CR_I32; }
+static cr_dtype ordered(cr_dtype dtype) {
+    if (dtype == CR_BF16) return CR_F32;
+    return cr_dtype_is_floating(dtype) || dtype == CR_I64 || dtype == CR_I32 ? dtype : CR_I32;
+}
 
 static bool write_place(cr_onnx_emitter *e, const cr_graph_node *node, const char *operator) {
     const cr_dtype dtype = node->inputs[0]->dtype;
@@ -183,7 +193,10 @@ static bool write_one_hot(cr_onnx_emitter *e, const cr_graph_node *node) {
     const char *values = cr_onnx_i64s(e, (const int64_t[]){0, 1}, 2);
     const char *classes = cr_onnx_add(e, "Squeeze", cr_onnx_number_of(e, node, "classes"), cr_onnx_i64(e, 0));
     const char *index = cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, CR_I64);
-    return cr_onnx_name(e, node, 0, cr_onnx_add(e, "OneHot", index, classes, values));
+    const bool is_scalar = node->inputs[0]->shape.count == 0;
+    if (is_scalar) index = cr_onnx_add(e, "Reshape", index, cr_onnx_i64(e, 1));
+    const char *y = cr_onnx_add(e, "OneHot", index, classes, values);
+    return cr_onnx_name(e, node, 0, is_scalar ? cr_onnx_reshape(e, y, node->outputs[0]) : y);
 }
 CR_ONNX_EXPORT(one_hot, 11, NULL)
 
@@ -196,48 +209,74 @@ static bool write_nonzero(cr_onnx_emitter *e, const cr_graph_node *node) {
 CR_ONNX_EXPORT(nonzero, 13, has_dims)
 
 /* ---------------------------------------------------------------- drawn numbers: another generator's */
+/* As many as the result has, in f32, or in its dtype where that is f64. */
 static const char *drawn(cr_onnx_emitter *e, const cr_graph_node *node, const char *operator, const char *low, double a,
                          const char *high, double b) {
     const cr_value *y = node->outputs[0];
-    const cr_dtype dtype = cr_dtype_is_floating(y->dtype) ? y->dtype : CR_F32;
-    const char *shape = cr_onnx_sizes(e, y, 0, y->shape.count);
-    const char *like = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, CR_F32, 0), shape), *name;
-    name = cr_onnx_add(e, operator, like);
-    cr_onnx_set_int(e, "dtype", cr_onnx_dtype_number(dtype));
+    const char *like = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, CR_F32, 0), cr_onnx_sizes(e, y, 0, y->shape.count));
+    const char *name = cr_onnx_add(e, operator, like);
+    cr_onnx_set_int(e, "dtype", cr_onnx_dtype_number(y->dtype == CR_F64 ? CR_F64 : CR_F32));
     cr_onnx_set_float(e, low, a);
     cr_onnx_set_float(e, high, b);
     e->used_bounds = ~0u;
-    return cr_onnx_cast(e, name, dtype, y->dtype);
+    return name;
+}
+static cr_dtype drawn_in(const cr_graph_node *node) { return node->outputs[0]->dtype == CR_F64 ? CR_F64 : CR_F32; }
+
+static bool give_drawn(cr_onnx_emitter *e, const cr_graph_node *node, const char *name) {
+    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, name, drawn_in(node), node->outputs[0]->dtype));
 }
 static bool write_uniform(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return cr_onnx_name(e, node, 0, drawn(e, node, "RandomUniformLike", "low", CR_ONNX_ATTRIBUTE(node, double, low), "high",
-                                          CR_ONNX_ATTRIBUTE(node, double, high)));
+    return give_drawn(e, node, drawn(e, node, "RandomUniformLike", "low", CR_ONNX_ATTRIBUTE(node, double, low), "high",
+                                     CR_ONNX_ATTRIBUTE(node, double, high)));
 }
 CR_ONNX_EXPORT(uniform, 1, NULL)
 static bool write_normal(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return cr_onnx_name(e, node, 0, drawn(e, node, "RandomNormalLike", "mean", CR_ONNX_ATTRIBUTE(node, double, mean), "scale",
-                                          CR_ONNX_ATTRIBUTE(node, double, std)));
+    return give_drawn(e, node, drawn(e, node, "RandomNormalLike", "mean", CR_ONNX_ATTRIBUTE(node, double, mean), "scale",
+                                     CR_ONNX_ATTRIBUTE(node, double, std)));
 }
 CR_ONNX_EXPORT(normal, 1, NULL)
 
-static bool has_probabilities(const cr_graph_node *node, int opset) {
-    (void)opset;
-    return node->input_count > 0 && node->inputs[0];
+/* Whole numbers from real ones: exact for ranges below 2^24, or 2^53 in f64. */
+static bool write_randint(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const char *y = drawn(e, node, "RandomUniformLike", "low", (double)CR_ONNX_ATTRIBUTE(node, int64_t, low), "high",
+                          (double)CR_ONNX_ATTRIBUTE(node, int64_t, high));
+    return give_drawn(e, node, cr_onnx_add(e, "Floor", y));
 }
+CR_ONNX_EXPORT(randint, 1, NULL)
+
 static bool write_bernoulli(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return cr_onnx_name(e, node, 0, cr_onnx_add(e, "Bernoulli", cr_onnx_value(e, node, 0)));
+    const cr_dtype dtype = drawn_in(node);
+    const char *draws = drawn(e, node, "RandomUniformLike", "low", 0, "high", 1), *p;
+    if (node->input_count > 0 && node->inputs[0])
+        p = cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, dtype);
+    else
+        p = cr_onnx_scalar(e, dtype, CR_ONNX_ATTRIBUTE(node, double, p));
+    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, cr_onnx_add(e, "Less", draws, p), CR_BOOL, node->outputs[0]->dtype));
 }
-CR_ONNX_EXPORT(bernoulli, 15, has_probabilities)
+CR_ONNX_EXPORT(bernoulli, 9, NULL)
+
+/* ONNX draws with replacement, from logarithms of weights [rows, n]. */
+static bool takes_multinomial(const cr_graph_node *node, int opset) {
+    (void)opset;
+    return CR_ONNX_ATTRIBUTE(node, bool, replacement) && node->inputs[0]->shape.count == 2;
+}
+static bool write_multinomial(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const char *weights = cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, CR_F32);
+    const char *y = cr_onnx_add(e, "Multinomial", cr_onnx_add(e, "Log", weights));
+    cr_onnx_set_int(e, "sample_size", CR_ONNX_ATTRIBUTE(node, int64_t, count));
+    cr_onnx_set_int(e, "dtype", cr_onnx_dtype_number(CR_I64));
+    return cr_onnx_name(e, node, 0, y);
+}
+CR_ONNX_EXPORT(multinomial, 7, takes_multinomial)
 
 /* The default generator's training dropout; `kept` is its mask in our dtype. */
 static bool write_dropout(cr_onnx_emitter *e, const cr_graph_node *node) {
-    const cr_value *x = node->inputs[0];
     const char *operands[] = {cr_onnx_value(e, node, 0), cr_onnx_scalar(e, CR_F32, CR_ONNX_ATTRIBUTE(node, double, p)),
                               cr_onnx_scalar(e, CR_BOOL, 1)},
                *results[2];
     if (!cr_onnx_add_node(e, "Dropout", operands, 3, results, 2)) return false;
     const cr_value *kept = node->output_count > 1 ? node->outputs[1] : NULL;
-    (void)x;
     return cr_onnx_name(e, node, 0, results[0]) && (!kept || !kept->uses || cr_onnx_name(e, node, 1, cr_onnx_cast(e, results[1], CR_BOOL, kept->dtype)));
 }
 CR_ONNX_EXPORT(dropout, 13, NULL)

@@ -79,7 +79,7 @@ const char *cr_onnx_sizes(cr_onnx_emitter *e, const cr_value *value, int first, 
     return list_of(e, extents, end - first);
 }
 
-/* One open size is what is left; 0 would keep a size, so that a true 0 needs allowzero. */
+/* One open size is what is left. 0 would keep a size of x: a tensor without elements is made anew. */
 const char *cr_onnx_reshape(cr_onnx_emitter *e, const char *x, const cr_value *value) {
     int64_t sizes[CR_MAX_DIMS];
     int open = 0;
@@ -90,11 +90,13 @@ const char *cr_onnx_reshape(cr_onnx_emitter *e, const char *x, const cr_value *v
         open += size.symbol_count > 0;
         has_zero |= !size.symbol_count && size.term == 0;
     }
-    const char *shape = open > 1 || (open && has_zero) ? cr_onnx_sizes(e, value, 0, value->shape.count)
+    if (has_zero) {
+        const char *empty = cr_onnx_add(e, "ConstantOfShape", cr_onnx_sizes(e, value, 0, value->shape.count));
+        return cr_onnx_cast(e, empty, CR_F32, value->dtype);
+    }
+    const char *shape = open > 1 ? cr_onnx_sizes(e, value, 0, value->shape.count)
                                                        : cr_onnx_i64s(e, sizes, value->shape.count);
-    const char *y = cr_onnx_add(e, "Reshape", x, shape);
-    if (has_zero) cr_onnx_set_int(e, "allowzero", 1);
-    return y;
+    return cr_onnx_add(e, "Reshape", x, shape);
 }
 
 /* ---------------------------------------------------------------- attributes */

@@ -29,6 +29,13 @@ static bool run_Mod(cr_onnx_call *call) {
 }
 CR_ONNX_IMPORT(Mod, 10, 0)
 
+/* NaN has NaN's sign. */
+static bool run_Sign(cr_onnx_call *call) {
+    cr_tensor *x = cr_onnx_input(call, 0), *sign = cr_sign(x);
+    return cr_onnx_give(call, cr_dtype_is_floating(cr_dtype_of(x)) ? cr_where(cr_isnan(x), x, sign) : sign);
+}
+CR_ONNX_IMPORT(Sign, 9, 0)
+
 static bool run_BitShift(cr_onnx_call *call) {
     cr_tensor *a = cr_onnx_input(call, 0), *b = cr_onnx_input(call, 1);
     const bool is_left = !strcmp(cr_onnx_text(call, "direction", ""), "LEFT");

@@ -12,7 +12,6 @@ static const cr_onnx_pair pairs[] = {
     {"Pow", "pow", 7, "f", NULL},
     {"Neg", "neg", 6, "n", NULL},
     {"Abs", "abs", 6, "n", NULL},
-    {"Sign", "sign", 9, "n", NULL},
     {"Floor", "floor", 6, "f", NULL},
     {"Ceil", "ceil", 6, "f", NULL},
     {"Round", "round", 11, "f", NULL},
@@ -36,7 +35,7 @@ static const cr_onnx_pair pairs[] = {
     {"Relu", "relu", 6, "f", NULL},
     {"LeakyRelu", "leaky_relu", 6, "f", "alpha=negative_slope:0.01"},
     {"Elu", "elu", 6, "f", "alpha=alpha:1"},
-    {"Celu", "celu", 12, "f", "alpha=alpha:1"},
+    {"Celu", "celu", 12, "s", "alpha=alpha:1"},
     {"Sigmoid", "sigmoid", 6, "f", NULL},
     {"Softsign", "softsign", 1, "f", NULL},
     {"HardSwish", "hardswish", 14, "f", NULL},
@@ -51,6 +50,10 @@ static const cr_onnx_pair pairs[] = {
     {"Xor", "logical_xor", 7, "b", NULL},
     {"Not", "logical_not", 1, "b", NULL},
     {"IsNaN", "isnan", 9, "f", NULL},
+    {"And", "bitwise_and", 7, "b", NULL},
+    {"Or", "bitwise_or", 7, "b", NULL},
+    {"Xor", "bitwise_xor", 7, "b", NULL},
+    {"Not", "bitwise_not", 1, "b", NULL},
     {"BitwiseAnd", "bitwise_and", 18, "i", NULL},
     {"BitwiseOr", "bitwise_or", 18, "i", NULL},
     {"BitwiseXor", "bitwise_xor", 18, "i", NULL},
@@ -71,8 +74,8 @@ const cr_onnx_pair *cr_onnx_pair_named(const char *name) {
     return NULL;
 }
 
-const cr_onnx_pair *cr_onnx_pair_of(const cr_op *op, int opset) {
-    for (int i = 0; i < PAIR_COUNT; i++)
+const cr_onnx_pair *cr_onnx_pair_of(const cr_op *op, int opset, const cr_onnx_pair *before) {
+    for (int i = before ? (int)(before - pairs) + 1 : 0; i < PAIR_COUNT; i++)
         if (pairs[i].since <= opset && !strcmp(pairs[i].op, op->name)) return &pairs[i];
     return NULL;
 }
