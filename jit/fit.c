@@ -20,7 +20,48 @@ static bool differs(const cr_graph_node *node) {
         node && node->source ? node->source : "");
 }
 
-static bool fit_value(const comparison *c, cr_value *const *values) {
+/* ---------------------------------------------------------------- one size
+ * A size that an op rounds (a strided convolution) follows from its operand's by a small divisor, which a few trials settle; from
+ * the symbols, after many such ops, by one that they would not. */
+/* floor((from + term) / divisor) of a size whose own formula is known. */
+static bool compose(const comparison *c, const cr_extent *from, const int64_t *from_sizes, const int64_t *sizes, cr_extent *to) {
+    enum { MOST_DIVISOR = 8 };
+    int64_t samples[TRIALS][CR_GRAPH_SYMBOLS] = {{0}};
+    cr_extent step;
+    for (int k = 0; k < c->count; k++)
+        samples[k][0] = from_sizes[k];
+    if (!cr_extent_fit(&step, sizes, (const int64_t(*)[CR_GRAPH_SYMBOLS])samples, c->count, 1)) return false;
+    if (step.symbol_count != 1 || step.divisor > MOST_DIVISOR || (step.factor != 1 && from->divisor != 1)) return false;
+    *to = *from;
+    to->factor = step.factor * from->factor;
+    to->term = step.factor * from->term + step.term * from->divisor;
+    to->divisor = from->divisor * step.divisor;
+    return true;
+}
+
+/* From one of the operands' sizes, where that is simpler than from the symbols. */
+static bool fit_from_operands(const comparison *c, cr_graph_node *const *nodes, const int64_t *sizes, cr_extent *extent) {
+    for (int i = 0; nodes && nodes[0] && i < nodes[0]->input_count; i++) {
+        const cr_value *input = nodes[0]->inputs[i];
+        for (int d = 0; input && input->extents && d < input->shape.count; d++) {
+            int64_t from[TRIALS];
+            for (int k = 0; k < c->count; k++)
+                from[k] = nodes[k]->inputs[i]->shape.at[d];
+            if (input->extents[d].symbol_count && compose(c, &input->extents[d], from, sizes, extent)) return true;
+        }
+    }
+    return false;
+}
+
+static bool fit_size(const comparison *c, cr_graph_node *const *nodes, const int64_t *sizes, cr_extent *extent) {
+    cr_extent found;
+    if (!cr_extent_fit(extent, sizes, c->samples, c->count, c->graphs[0]->symbol_count))
+        return fit_from_operands(c, nodes, sizes, extent);
+    if (extent->divisor > 1 && fit_from_operands(c, nodes, sizes, &found)) *extent = found;
+    return true;
+}
+
+static bool fit_value(const comparison *c, cr_value *const *values, cr_graph_node *const *nodes) {
     cr_extent extents[CR_MAX_DIMS];
     bool symbolic = false;
     cr_value *value = values[0];
@@ -31,7 +72,7 @@ static bool fit_value(const comparison *c, cr_value *const *values) {
         int64_t sizes[TRIALS];
         for (int k = 0; k < c->count; k++)
             sizes[k] = values[k]->shape.at[d];
-        if (!cr_extent_fit(&extents[d], sizes, c->samples, c->count, c->graphs[0]->symbol_count)) return false;
+        if (!fit_size(c, nodes, sizes, &extents[d])) return false;
         symbolic |= extents[d].symbol_count > 0;
     }
     if (!symbolic) return true;
@@ -63,7 +104,7 @@ static bool fit_attributes(const comparison *c, cr_graph_node *const *nodes) {
                 same &= (values[k] = element_of(attribute, nodes[k]->attributes, e)) == values[0];
             if (same) continue;
             cr_bound_attribute bound = {a, e, {0}};
-            if (!cr_extent_fit(&bound.extent, values, c->samples, c->count, c->graphs[0]->symbol_count))
+            if (!fit_size(c, nodes, values, &bound.extent))
                 return cr_fail(CR_ERROR_UNSUPPORTED,
                                "jit_trace: %s of %s is %lld, %lld, … for other sizes, which follows from them in no "
                                "way that a graph "
@@ -93,7 +134,7 @@ static bool fit_node(const comparison *c, cr_graph_node *const *nodes) {
         cr_value *values[TRIALS] = {NULL};
         for (int k = 0; k < c->count; k++)
             values[k] = nodes[k]->outputs[i];
-        if (values[0] && !fit_value(c, values))
+        if (values[0] && !fit_value(c, values, nodes))
             return cr_ok() &&
                    cr_fail(CR_ERROR_UNSUPPORTED,
                            "jit_trace: a size of %s's result follows from the inputs' in no way that a graph can say",
@@ -110,7 +151,7 @@ static bool fit_block(const comparison *c, cr_block *const *blocks) {
         cr_value *values[TRIALS] = {NULL};
         for (int k = 0; k < c->count; k++)
             values[k] = i < blocks[k]->input_count ? blocks[k]->inputs[i] : NULL;
-        if (!fit_value(c, values)) return differs(nodes[0]);
+        if (!fit_value(c, values, NULL)) return differs(nodes[0]);
     }
     while (nodes[0]) {
         if (!fit_node(c, nodes)) return false;

@@ -125,6 +125,19 @@ static cr_tensor *whole_of(cr_tensor *t) {
     return cr_view_raw(t, CR_SHAPE(count), CR_SHAPE(1), 0);
 }
 
+/* "constant3", or the next number that nobody has yet. */
+static void name_state(const cr_tracer *tracer, const char *word, char *text, size_t size) {
+    bool is_taken = true;
+    for (int number = tracer->graph->state_count; is_taken; number++) {
+        snprintf(text, size, "%s%d", word, number);
+        is_taken = false;
+        for (int i = 0; i < tracer->name_count; i++)
+            is_taken |= !strcmp(tracer->names[i].name, text);
+        for (int i = 0; i < tracer->graph->state_count; i++)
+            is_taken |= !strcmp(tracer->graph->states[i].name, text);
+    }
+}
+
 /* A tensor from outside the function becomes state (whole, where t is a view); one that the function made without an op
  * (cr_scalar, cr_from_data) is a constant. */
 static cr_traced_storage *capture(cr_tracer *tracer, cr_tensor *t) {
@@ -137,7 +150,7 @@ static cr_traced_storage *capture(cr_tracer *tracer, cr_tensor *t) {
     }
     const cr_traced_name *named = find_name(tracer, t);
     const cr_state_kind kind = named ? named->kind : local ? CR_STATE_CONSTANT : CR_STATE_BUFFER;
-    if (!named) snprintf(text, sizeof text, "%s%d", words[kind], tracer->graph->state_count);
+    if (!named) name_state(tracer, words[kind], text, sizeof text);
     cr_tensor *whole = named ? named->tensor : whole_of(t), *kept = whole && local && !named ? snapshot(whole) : whole;
     if (!kept) return NULL;
     const cr_shape shape = cr_tensor_shape(kept);

@@ -77,11 +77,11 @@ void *cr_onnx_message(cr_onnx_emitter *e, const ProtobufCMessageDescriptor *type
 }
 
 /* ---------------------------------------------------------------- nodes */
-/* "main.0/convolution": the module and op that the node is of. */
-static const char *node_name(cr_onnx_emitter *e) {
+/* "main.0/convolution": the module and op that the node is of; else its operator. */
+static const char *node_name(cr_onnx_emitter *e, const char *operator) {
     const cr_graph_node *node = e->node;
     cr_text module = {0};
-    if (!node) return NULL;
+    if (!node) return cr_onnx_unique(e, operator);
     if (node->source) cr_graph_add_module(&module, node->source);
     const char *name =
         cr_onnx_text_of(e, "%s%s%s", module.at ? module.at : "", module.at && *module.at ? "/" : "", node->op->name);
@@ -89,9 +89,10 @@ static const char *node_name(cr_onnx_emitter *e) {
     return name ? cr_onnx_unique(e, name) : NULL;
 }
 
+/* The first result is called as the node is. */
 const char *cr_onnx_add_result(cr_onnx_emitter *e) {
     Onnx__NodeProto *last = e->last;
-    const char *name = last ? cr_onnx_unique(e, last->name ? last->name : last->op_type) : NULL;
+    const char *name = !last ? NULL : !last->n_output ? last->name : cr_onnx_unique(e, last->name);
     return name && PUSH(e, &last->output, &last->n_output, name) ? name : NULL;
 }
 
@@ -105,7 +106,7 @@ bool cr_onnx_add_node(cr_onnx_emitter *e, const char *operator, const char *cons
         node->n_input--;
     if (!node || !PUSH(e, &e->target->node, &e->target->n_node, node)) return false;
     node->op_type = (char *)(uintptr_t)operator;
-    node->name = (char *)(uintptr_t)node_name(e);
+    if (!(node->name = (char *)(uintptr_t)node_name(e, operator))) return false;
     e->last = node;
     for (int i = 0; i < result_count; i++)
         if (!(results[i] = cr_onnx_add_result(e))) return false;

@@ -194,20 +194,34 @@ static bool write_inputs(cr_onnx_emitter *e, const char *names) {
     return true;
 }
 
+static bool write_state(cr_onnx_emitter *e, cr_state *state) {
+    cr_tensor *dense = cr_contiguous(cr_to_device(state->tensor, CR_CPU));
+    const char *name = cr_onnx_unique(e, state->name);
+    if (!dense || !name) return false;
+    const cr_shape shape = cr_shape_of(dense);
+    const size_t bytes = (size_t)cr_numel(dense) * cr_dtype_size(cr_dtype_of(dense));
+    const void *data = cr_data(dense);
+    Onnx__TensorProto *t = cr_onnx_tensor_message(e, name, cr_dtype_of(dense), &shape, data ? data : "", bytes);
+    state->value->note = (void *)(uintptr_t)name;
+    return t && cr_onnx_push(e, (void ***)&e->main->initializer, &e->main->n_initializer, t);
+}
+
+/* A state that is not written yet, or was none. */
+static bool write_used(cr_onnx_emitter *e, const cr_value *value) {
+    for (int i = 0; value && !value->producer && !value->note && i < e->graph->state_count; i++)
+        if (e->graph->states[i].value == value) return write_state(e, &e->graph->states[i]);
+    return true;
+}
+
+/* In the order in which they are used: a graph that was written and read again writes the same file. */
 static bool write_states(cr_onnx_emitter *e) {
-    for (int i = 0; i < e->graph->state_count; i++) {
-        cr_state *state = &e->graph->states[i];
-        if (!state->value->uses) continue;
-        cr_tensor *dense = cr_contiguous(cr_to_device(state->tensor, CR_CPU));
-        const char *name = cr_onnx_unique(e, state->name);
-        if (!dense || !name) return false;
-        const cr_shape shape = cr_shape_of(dense);
-        const size_t bytes = (size_t)cr_numel(dense) * cr_dtype_size(cr_dtype_of(dense));
-        const void *data = cr_data(dense);
-        Onnx__TensorProto *t = cr_onnx_tensor_message(e, name, cr_dtype_of(dense), &shape, data ? data : "", bytes);
-        state->value->note = (void *)(uintptr_t)name;
-        if (!t || !cr_onnx_push(e, (void ***)&e->main->initializer, &e->main->n_initializer, t)) return false;
-    }
+    for (int i = 0; i < e->graph->state_count; i++)
+        e->graph->states[i].value->note = NULL;
+    for (const cr_graph_node *node = e->graph->body.first; node; node = node->next)
+        for (int i = 0; i < node->input_count; i++)
+            if (!write_used(e, node->inputs[i])) return false;
+    for (int i = 0; i < e->graph->body.output_count; i++)
+        if (!write_used(e, e->graph->body.outputs[i])) return false;
     return true;
 }
 
@@ -248,6 +262,36 @@ static bool write_outputs(cr_onnx_emitter *e, const char *const *names) {
     return true;
 }
 
+static bool is_read(const Onnx__GraphProto *graph, const char *name) {
+    for (size_t i = 0; i < graph->n_node; i++) {
+        const Onnx__NodeProto *node = graph->node[i];
+        for (size_t k = 0; k < node->n_input; k++)
+            if (!strcmp(node->input[k], name)) return true;
+        for (size_t k = 0; k < node->n_attribute; k++)
+            if (node->attribute[k]->g && is_read(node->attribute[k]->g, name)) return true;
+    }
+    return false;
+}
+
+/* The nodes for sizes stand first, whether or not somebody asks for them; and some layers take in what stood before them. */
+static void drop_unread(cr_onnx_emitter *e) {
+    Onnx__GraphProto *graph = e->main;
+    size_t end = e->may_drop_unread ? graph->n_node : 0;
+    while (!e->may_drop_unread && end < graph->n_node &&
+           (!strcmp(graph->node[end]->op_type, "Shape") || !strcmp(graph->node[end]->op_type, "Gather")))
+        end++;
+    while (end-- > 0) {
+        bool is_needed = false;
+        for (size_t k = 0; !is_needed && k < graph->node[end]->n_output; k++) {
+            const char *name = graph->node[end]->output[k];
+            is_needed = is_read(graph, name);
+            for (int i = 0; i < e->graph->body.output_count; i++)
+                is_needed |= e->graph->body.outputs[i]->note && !strcmp(e->graph->body.outputs[i]->note, name);
+        }
+        if (!is_needed) memmove(graph->node + end, graph->node + end + 1, (--graph->n_node - end) * sizeof *graph->node);
+    }
+}
+
 static bool write_graph(cr_onnx_emitter *e, const cr_onnx_export_options *o) {
     const int count = e->graph->body.output_count;
     const char **outputs = cr_pool_allocate(e->pool, (size_t)(count + 1) * sizeof *outputs);
@@ -256,6 +300,7 @@ static bool write_graph(cr_onnx_emitter *e, const cr_onnx_export_options *o) {
         done = (outputs[i] = listed_name(e, o->output_names, i, e->graph->output_names[i])) != NULL;
     done = done && write_states(e) && cr_onnx_write_symbols(e) && cr_onnx_write_block(e, &e->graph->body);
     e->node = NULL;
+    if (done) drop_unread(e);
     return done && write_outputs(e, outputs);
 }
 

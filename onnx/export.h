@@ -56,6 +56,7 @@ struct cr_onnx_emitter {
     unsigned used_bounds;             /* bit i: the row asked for node->bound[i] */
     struct cr_onnx_names *names;
     bool failed;                      /* an attribute could not be added */
+    bool may_drop_unread;             /* a row took the place of a node before it */
 };
 
 /* A node of an operator and its only (first) result. Operands end with CR_ONNX_END; "" is an absent one. */

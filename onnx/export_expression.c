@@ -26,6 +26,7 @@ typedef struct parser {
     const char *at;
     cr_dtype compute;
     const char *const *operands;
+    const bool *are_bool; /* which operands are conditions already */
     int opset;
     bool failed;
 } parser;
@@ -249,7 +250,8 @@ static term parse_name(parser *p) {
         p->at++;
     const size_t length = (size_t)(p->at - name);
     if (take(p, "(")) return length == 6 && !strncmp(name, "NUMBER", 6) ? parse_number(p) : parse_word(p, name, length);
-    if (length == 1 && *name >= 'a' && *name <= 'c') return (term){p->e ? p->operands[*name - 'a'] : "", false, false, 0};
+    if (length == 1 && *name >= 'a' && *name <= 'c')
+        return p->e ? (term){p->operands[*name - 'a'], p->are_bool[*name - 'a'], false, 0} : (term){"", false, false, 0};
     if (!p->node) return number(0);
     for (int i = 0; i < p->node->op->attribute_count; i++)
         if (strlen(p->node->op->attributes[i].name) == length && !strncmp(p->node->op->attributes[i].name, name, length))
@@ -305,6 +307,9 @@ static term parse_comparison(parser *p) {
     for (size_t i = 0; !p->failed && i < sizeof signs / sizeof signs[0]; i++) {
         if (!take(p, signs[i].sign)) continue;
         const term other = parse_sum(p);
+        const bool is_tested = t.is_bool && other.is_number && other.number == 0; /* a condition beside 0 */
+        if (is_tested && !signs[i].operator) return t;
+        if (is_tested && !strcmp(signs[i].sign, "==")) return logical_not(p, t);
         return signs[i].operator ? compare(p, signs[i].operator, t, other) : logical_not(p, compare(p, "Equal", t, other));
     }
     return t;
@@ -419,14 +424,12 @@ bool cr_onnx_write_pointwise(cr_onnx_emitter *e, const cr_graph_node *node) {
     if (pair) return write_pair(e, node, pair, type, result);
     const cr_dtype compute = dtype == CR_F64 ? CR_F64 : cr_dtype_is_floating(dtype) ? CR_F32 : CR_I64;
     const char *operands[3] = {NULL};
-    for (int i = 0; i < node->input_count; i++)
-        operands[i] = cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, compute);
-    parser p = {e, node, node->op->pointwise->expression, compute, operands, e->opset, false};
-    for (int i = 0; i < node->input_count; i++)
-        if (is_condition(node, i)) { /* as it is: any number */
-            operands[i] = cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, CR_BOOL);
-            operands[i] = cr_onnx_cast(e, operands[i], CR_BOOL, compute);
-        }
+    bool are_bool[3] = {false};
+    for (int i = 0; i < node->input_count; i++) { /* a condition may be any number */
+        are_bool[i] = is_condition(node, i) || node->inputs[i]->dtype == CR_BOOL;
+        operands[i] = cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, are_bool[i] ? CR_BOOL : compute);
+    }
+    parser p = {e, node, node->op->pointwise->expression, compute, operands, are_bool, e->opset, false};
     const term t = parse_or(&p);
     if (p.failed) return cr_ok() && cr_onnx_cannot(e, node, "its expression has no ONNX");
     return cr_onnx_name(e, node, 0, cr_onnx_cast(e, t.is_bool ? t.name : value_of(&p, t), t.is_bool ? CR_BOOL : compute, result));

@@ -318,30 +318,44 @@ static const char *onnx_gates(cr_onnx_emitter *e, const char *t, int64_t hidden)
     return cr_onnx_add(e, "Unsqueeze", all, cr_onnx_i64(e, 0));
 }
 
-/* Both biases in one, [1, 8 H]; "" where there are none. */
-static const char *lstm_bias(cr_onnx_emitter *e, const cr_graph_node *node, int64_t hidden) {
+/* ONNX's two biases in one list, [1, 8 H], of our sum of both. */
+static const char *lstm_bias(cr_onnx_emitter *e, const char *bias, cr_dtype dtype, int64_t hidden) {
     const char *parts[2], *all;
-    if (node->input_count < 6 || (!node->inputs[5] && (node->input_count < 7 || !node->inputs[6]))) return "";
-    for (int i = 0; i < 2; i++) {
-        if (5 + i < node->input_count && node->inputs[5 + i]) {
-            parts[i] = onnx_gates(e, cr_onnx_value(e, node, 5 + i), hidden);
-            continue;
-        }
-        parts[i] = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, node->inputs[0]->dtype, 0), cr_onnx_i64s(e, (const int64_t[]){1, 4 * hidden}, 2));
-    }
+    parts[0] = onnx_gates(e, bias, hidden);
+    parts[1] = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, dtype, 0), cr_onnx_i64s(e, (const int64_t[]){1, 4 * hidden}, 2));
     if (!cr_onnx_add_node(e, "Concat", parts, 2, &all, 1)) return NULL;
     cr_onnx_set_int(e, "axis", 1);
     return all;
 }
 
-static bool write_lstm_layer(cr_onnx_emitter *e, const cr_graph_node *node) {
-    const int64_t hidden = node->inputs[4]->shape.at[1];
-    const char *first = cr_onnx_i64(e, 0), *operands[7], *results[3];
-    operands[0] = cr_onnx_value(e, node, 0);
-    operands[1] = onnx_gates(e, cr_onnx_value(e, node, 3), hidden);
-    operands[2] = onnx_gates(e, cr_onnx_value(e, node, 4), hidden);
-    operands[3] = lstm_bias(e, node, hidden);
-    operands[4] = "";
+/* 4 H gates from 4 H: where the input's part is there already. */
+static const char *identity_matrix(cr_onnx_emitter *e, cr_dtype dtype, int64_t size) {
+    const char *name = NULL;
+    CR_SCOPE {
+        cr_tensor *t = cr_unsqueeze(cr_eye(dtype, size, size, CR_CPU), 0);
+        const cr_shape shape = cr_shape_of(t);
+        if (t) name = cr_onnx_constant(e, dtype, &shape, cr_data(t), (size_t)cr_numel(t) * cr_dtype_size(dtype));
+    }
+    return name;
+}
+
+/* gates [T, B, 4 H] come from a linear layer, whose input and weights LSTM takes in their place. */
+static bool write_lstm_sequence(cr_onnx_emitter *e, const cr_graph_node *node) {
+    const cr_graph_node *linear = node->inputs[0]->producer;
+    const int64_t hidden = node->inputs[3]->shape.at[1];
+    const cr_dtype dtype = node->outputs[0]->dtype;
+    const char *first = cr_onnx_i64(e, 0), *operands[7] = {NULL, NULL, NULL, "", ""}, *results[3];
+    if (linear && !strcmp(linear->op->name, "linear")) {
+        operands[0] = cr_onnx_value(e, linear, 0);
+        operands[1] = onnx_gates(e, cr_onnx_value(e, linear, 1), hidden);
+        if (linear->input_count > 2 && linear->inputs[2]) operands[3] = lstm_bias(e, cr_onnx_value(e, linear, 2), dtype, hidden);
+        if (node->inputs[0]->uses == 1) e->may_drop_unread = true;
+    } else {
+        const char *identity = identity_matrix(e, dtype, 4 * hidden);
+        operands[0] = cr_onnx_value(e, node, 0);
+        operands[1] = identity ? onnx_gates(e, cr_onnx_add(e, "Squeeze", identity, first), hidden) : NULL;
+    }
+    operands[2] = onnx_gates(e, cr_onnx_value(e, node, 3), hidden);
     operands[5] = cr_onnx_add(e, "Unsqueeze", cr_onnx_value(e, node, 1), first);
     operands[6] = cr_onnx_add(e, "Unsqueeze", cr_onnx_value(e, node, 2), first);
     if (!cr_onnx_add_node(e, "LSTM", operands, 7, results, 3)) return false;
@@ -351,5 +365,10 @@ static bool write_lstm_layer(cr_onnx_emitter *e, const cr_graph_node *node) {
     return cr_onnx_name(e, node, 0, y) && cr_onnx_name(e, node, 1, cr_onnx_add(e, "Squeeze", results[1], first)) &&
            cr_onnx_name(e, node, 2, cr_onnx_add(e, "Squeeze", results[2], first));
 }
-CR_ONNX_EXPORT(lstm_layer, 7, is_floating)
+static bool takes_lstm(const cr_graph_node *node, int opset) {
+    for (int i = 3; i < node->output_count; i++) /* gates and cells of all steps are for backward */
+        if (node->outputs[i] && node->outputs[i]->uses) return false;
+    return is_floating(node, opset);
+}
+CR_ONNX_EXPORT(lstm_sequence, 7, takes_lstm)
 #endif

@@ -275,13 +275,16 @@ CR_ONNX_EXPORT(full, 8, NULL)
 static bool write_sequence(cr_onnx_emitter *e, const cr_graph_node *node) {
     const cr_sequence_options *o = node->attributes;
     const cr_dtype compute = cr_sequence_is_whole(o) ? CR_I64 : o->dtype == CR_F64 ? CR_F64 : CR_F32;
+    const bool has_step = cr_onnx_is_open(node, "step"), has_start = cr_onnx_is_open(node, "start");
     const char *count = cr_onnx_add(e, "Squeeze", cr_onnx_number_of(e, node, "count"), cr_onnx_i64(e, 0));
     const char *y = cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, 0), count, cr_onnx_scalar(e, CR_I64, 1));
-    const char *step = cr_onnx_is_open(node, "step") ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "step"), CR_I64, compute)
-                                                     : cr_onnx_scalar(e, compute, o->step);
-    const char *start = cr_onnx_is_open(node, "start") ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "start"), CR_I64, compute)
-                                                       : cr_onnx_scalar(e, compute, o->start);
-    y = cr_onnx_add(e, "Add", cr_onnx_add(e, "Mul", cr_onnx_cast(e, y, CR_I64, compute), step), start);
+    y = cr_onnx_cast(e, y, CR_I64, compute);
+    if (has_step || o->step != 1)
+        y = cr_onnx_add(e, "Mul", y, has_step ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "step"), CR_I64, compute)
+                                              : cr_onnx_scalar(e, compute, o->step));
+    if (has_start || o->start != 0)
+        y = cr_onnx_add(e, "Add", y, has_start ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "start"), CR_I64, compute)
+                                               : cr_onnx_scalar(e, compute, o->start));
     return cr_onnx_name(e, node, 0, cr_onnx_cast(e, y, compute, o->dtype));
 }
 CR_ONNX_EXPORT(sequence, 11, NULL)

@@ -91,6 +91,7 @@ typedef struct cr_onnx_program {
     cr_onnx_initial *initials;
     int initial_count;
     int *initial_of; /* by value: which of them, or -1 */
+    const cr_onnx_node **producers; /* by value: the node of main that gives it, or NULL */
 } cr_onnx_program;
 
 /* Opens and links a model. NULL and an error: names that nobody gives, operators that are missing (all of them), … */

@@ -6,6 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const cr_onnx_node *producer(const cr_onnx_call *call, int value, const char *operator) {
+    const cr_onnx_node *node = value >= 0 ? call->run->program->producers[value] : NULL;
+    return node && !strcmp(node->proto->op_type, operator) ? node : NULL;
+}
+
+/* Whether the file counts operand i from the start already, as what was read here and written again does:
+ * Where(Less(x, …), Add(x, …), x). */
+static bool is_from_start(const cr_onnx_call *call, int i) {
+    const cr_onnx_node *where = producer(call, call->node->inputs[i], "Where");
+    if (!where || where->input_count != 3) return false;
+    const cr_onnx_node *less = producer(call, where->inputs[0], "Less"), *add = producer(call, where->inputs[1], "Add");
+    return less && add && less->inputs[0] == where->inputs[2] && add->inputs[0] == where->inputs[2];
+}
+
 /* Indices below 0 count from the end of `size`. */
 static cr_tensor *from_start(cr_onnx_call *call, int i, int64_t size) {
     cr_tensor *index = cr_cast(cr_onnx_input(call, i), CR_I64);
@@ -16,6 +30,8 @@ static cr_tensor *from_start(cr_onnx_call *call, int i, int64_t size) {
         const bool is_positive = !least || cr_item_i64(least) >= 0;
         cr_onnx_resume_trace(before);
         if (is_positive) return index;
+    } else if (is_from_start(call, i)) {
+        return index;
     }
     return cr_where(cr_lt_scalar(index, 0), cr_add_scalar(index, (double)size), index);
 }

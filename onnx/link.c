@@ -362,7 +362,8 @@ static bool find_last_uses(cr_onnx_program *p) {
     const size_t bytes = ((size_t)p->value_count + 1) * sizeof(int);
     p->last_uses = cr_pool_allocate(&p->pool, bytes);
     p->initial_of = cr_pool_allocate(&p->pool, bytes);
-    if (!p->last_uses || !p->initial_of) return false;
+    p->producers = cr_pool_allocate(&p->pool, ((size_t)p->value_count + 1) * sizeof *p->producers);
+    if (!p->last_uses || !p->initial_of || !p->producers) return false;
     for (int i = 0; i < p->value_count; i++)
         p->last_uses[i] = p->initial_of[i] = -1;
     for (int i = 0; i < p->initial_count; i++)
@@ -373,6 +374,8 @@ static bool find_last_uses(cr_onnx_program *p) {
             note_use(p, n->inputs[k], i);
         for (int b = 0; b < n->block_count; b++)
             note_uses_inside(p, n->blocks[b], i);
+        for (int k = 0; k < n->output_count; k++)
+            if (n->outputs[k] >= 0) p->producers[n->outputs[k]] = n;
     }
     for (int i = 0; i < p->main.output_count; i++)
         p->last_uses[p->main.outputs[i]] = -2; /* to the end */

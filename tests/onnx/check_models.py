@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Runs the models that `onnx_models FOLDER` wrote under ONNX Runtime at each of their sizes. Exits 77 without it."""
+import json
+import pathlib
+import sys
+
+try:
+    import numpy
+    import onnx
+    import onnxruntime
+except ImportError as error:
+    print(f"{error}: skipped")
+    sys.exit(77)
+
+folder, minimum = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+onnxruntime.set_default_logger_severity(4)
+DTYPES = {"BOOL": "?", "I64": "i8", "F32": "f4"}
+
+
+def read_file(path):
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(data[8 : 8 + length]).items():
+        if name != "__metadata__":
+            begin, end = (8 + length + at for at in entry["data_offsets"])
+            tensors[name] = numpy.frombuffer(data[begin:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return tensors
+
+
+comparisons = failed = 0
+for path in sorted(folder.glob("*.onnx")):
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        failed += 1
+        print(f"failed: {path.name}: {str(error)[:400]}")
+        continue
+    tensors, worst = read_file(path.with_suffix(".safetensors")), 0
+    for size in sorted({name.split(".")[0] for name in tensors}):
+        count = sum(name.startswith(f"{size}.in") for name in tensors)
+        operands = {put.name: tensors[f"{size}.in{i}"] for i, put in enumerate(session.get_inputs())}
+        try:
+            results = session.run(None, operands)
+        except Exception as error:
+            failed += 1
+            print(f"failed: {path.name} at size {size}: {str(error)[:400]}")
+            continue
+        for i, have in enumerate(results):
+            want = tensors[f"{size}.out{i}"]
+            comparisons += 1
+            error = numpy.abs(have - want).max() / max(1e-3, numpy.abs(want).max()) if have.shape == want.shape else numpy.inf
+            worst = max(worst, error)
+            if not error <= 1e-5:
+                failed += 1
+                print(f"failed: {path.name} at size {size}, output {i}: {error:.1e} off ({have.shape}, {want.shape})")
+    print(f"{path.stem:20} {sum(1 for _ in onnx.load(path, load_external_data=False).graph.node):4} nodes, {worst:.1e} off at most")
+print(f"{comparisons} comparisons, {failed} failed")
+sys.exit(failed > 0 or comparisons < minimum)
