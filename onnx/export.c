@@ -196,11 +196,17 @@ static bool write_inputs(cr_onnx_emitter *e, const char *names) {
 
 static bool write_state(cr_onnx_emitter *e, cr_state *state) {
     cr_tensor *dense = cr_contiguous(cr_to_device(state->tensor, CR_CPU));
-    const char *name = cr_onnx_unique(e, state->name);
-    if (!dense || !name) return false;
+    if (!dense) return false;
     const cr_shape shape = cr_shape_of(dense);
     const size_t bytes = (size_t)cr_numel(dense) * cr_dtype_size(cr_dtype_of(dense));
     const void *data = cr_data(dense);
+    const bool is_constant = state->kind == CR_STATE_CONSTANT;
+    if (is_constant && bytes < EXTERNAL_BYTES) { /* equal ones are one */
+        state->value->note = (void *)(uintptr_t)cr_onnx_constant(e, cr_dtype_of(dense), &shape, data ? data : "", bytes);
+        return state->value->note != NULL;
+    }
+    const char *name = cr_onnx_unique(e, is_constant ? "constant" : state->name);
+    if (!name) return false;
     Onnx__TensorProto *t = cr_onnx_tensor_message(e, name, cr_dtype_of(dense), &shape, data ? data : "", bytes);
     state->value->note = (void *)(uintptr_t)name;
     return t && cr_onnx_push(e, (void ***)&e->main->initializer, &e->main->n_initializer, t);

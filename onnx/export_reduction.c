@@ -21,7 +21,7 @@ static bool write_reduction(cr_onnx_emitter *e, const cr_graph_node *node, const
     const cr_dtype compute = cr_dtype_is_floating(to) ? to : CR_I64;
     const char *x = cr_onnx_cast(e, cr_onnx_value(e, node, 0), from, compute);
     if (node->inputs[0]->shape.count == 0) /* of a number there is nothing to reduce */
-        return cr_onnx_name(e, node, 0, cr_onnx_cast(e, cr_onnx_add(e, "Identity", x), compute, to));
+        return cr_onnx_name(e, node, 0, cr_onnx_cast(e, x, compute, to));
     const char *y = reduce(e, operator, x, cr_onnx_attribute_of(node, "dims"), CR_ONNX_ATTRIBUTE(node, bool, keepdim), since);
     return cr_onnx_name(e, node, 0, cr_onnx_cast(e, y, compute, to));
 }
@@ -88,7 +88,7 @@ static bool write_cumsum(cr_onnx_emitter *e, const cr_graph_node *node) {
     const cr_dtype to = node->outputs[0]->dtype;
     const char *x = cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, to);
     const int64_t dim = CR_ONNX_ATTRIBUTE(node, int64_t, dim);
-    if (!node->inputs[0]->shape.count) return cr_onnx_name(e, node, 0, cr_onnx_add(e, "Identity", x));
+    if (!node->inputs[0]->shape.count) return cr_onnx_name(e, node, 0, x);
     return cr_onnx_name(e, node, 0, cr_onnx_add(e, "CumSum", x, cr_onnx_scalar(e, CR_I64, (double)dim)));
 }
 CR_ONNX_EXPORT(cumsum, 11, NULL)

@@ -169,7 +169,7 @@ CR_ONNX_EXPORT(cat, 4, NULL)
 
 static bool write_flip(cr_onnx_emitter *e, const cr_graph_node *node) {
     const cr_dims *dims = cr_onnx_attribute_of(node, "dims");
-    const char *y = cr_onnx_add(e, "Identity", cr_onnx_value(e, node, 0));
+    const char *y = cr_onnx_value(e, node, 0);
     for (int i = 0; i < dims->count; i++) {
         const int axis = (int)(dims->at[i] < 0 ? dims->at[i] + ndim_of(node) : dims->at[i]);
         y = slice(e, y, cr_onnx_i64(e, -1), cr_onnx_i64(e, INT64_MIN), axis, cr_onnx_i64(e, -1));
@@ -237,15 +237,14 @@ CR_ONNX_EXPORT(triu, 14, takes_triangle)
 
 /* ---------------------------------------------------------------- the same values */
 static bool write_cast(cr_onnx_emitter *e, const cr_graph_node *node) {
-    const char *x = cr_onnx_value(e, node, 0);
-    const cr_dtype from = node->inputs[0]->dtype, to = node->outputs[0]->dtype;
-    return cr_onnx_name(e, node, 0, from == to ? cr_onnx_add(e, "Identity", x) : cr_onnx_cast(e, x, from, to));
+    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, node->outputs[0]->dtype));
 }
 CR_ONNX_EXPORT(cast, 13, NULL)
 
-static bool write_to_device(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return cr_onnx_name(e, node, 0, cr_onnx_add(e, "Identity", cr_onnx_value(e, node, 0)));
-}
+/* Another name for the same. */
+static bool write_identity(cr_onnx_emitter *e, const cr_graph_node *node) { return cr_onnx_name(e, node, 0, cr_onnx_value(e, node, 0)); }
+CR_ONNX_EXPORT(identity, 1, NULL)
+static bool write_to_device(cr_onnx_emitter *e, const cr_graph_node *node) { return write_identity(e, node); }
 CR_ONNX_EXPORT(to_device, 1, NULL)
 
 /* ---------------------------------------------------------------- out of nothing */
@@ -267,7 +266,7 @@ static bool write_full(cr_onnx_emitter *e, const cr_graph_node *node) {
     }
     e->used_bounds = ~0u;
     return cr_onnx_name(e, node, 0, y->shape.count ? cr_onnx_add(e, "Expand", value, cr_onnx_sizes(e, y, 0, y->shape.count))
-                                                   : cr_onnx_add(e, "Identity", value));
+                                                   : value);
 }
 CR_ONNX_EXPORT(full, 8, NULL)
 
@@ -297,7 +296,7 @@ static bool write_result(cr_onnx_emitter *e, const cr_graph_node *node) {
         const cr_shape shape = cr_shape_of(t);
         if (t) name = cr_onnx_constant(e, cr_dtype_of(t), &shape, cr_data(t), (size_t)cr_numel(t) * cr_dtype_size(cr_dtype_of(t)));
     }
-    return name && cr_onnx_name(e, node, 0, cr_onnx_add(e, "Identity", name));
+    return cr_onnx_name(e, node, 0, name);
 }
 static bool is_fixed(const cr_graph_node *node, int opset) {
     (void)opset;

@@ -133,8 +133,9 @@ static bool scan_turn(void *context, cr_tensor *const *in, int count, cr_tensor 
 static bool while_condition(void *context, cr_tensor *const *in, int count, cr_tensor **out, int out_count) {
     const loop *l = context;
     (void)count, (void)out_count;
-    out[0] = l->limit ? cr_logical_and(in[1], cr_lt(in[0], (cr_tensor *)(uintptr_t)l->limit))
-                      : cr_logical_and(in[1], cr_lt_scalar(in[0], (double)l->most));
+    out[0] = l->limit             ? cr_logical_and(in[1], cr_lt(in[0], (cr_tensor *)(uintptr_t)l->limit))
+             : l->most == INT64_MAX ? in[1]
+                                    : cr_logical_and(in[1], cr_lt_scalar(in[0], (double)l->most));
     return out[0] != NULL;
 }
 static bool while_turn(void *context, cr_tensor *const *in, int count, cr_tensor **out, int out_count) {

@@ -78,7 +78,15 @@ static cr_tensor *limit(cr_onnx_call *call, cr_tensor *x, int i, const char *nam
     return is_most ? cr_clamp(x, -INFINITY, value) : cr_clamp(x, value, INFINITY);
 }
 
+static bool is_number(const cr_onnx_call *call, int i) {
+    return i < call->input_count && call->inputs[i].tensor && (call->inputs[i].is_known || !call->run->is_traced);
+}
+
 static bool run_Clip(cr_onnx_call *call) {
+    double least, most;
+    if (call->opset >= 11 && is_number(call, 1) && is_number(call, 2) && cr_dtype_is_floating(cr_dtype_of(call->inputs[0].tensor)))
+        return cr_onnx_floats(call, 1, &least, 1) == 1 && cr_onnx_floats(call, 2, &most, 1) == 1 &&
+               cr_onnx_give(call, cr_clamp(cr_onnx_input(call, 0), least, most));
     cr_tensor *x = limit(call, cr_onnx_input(call, 0), 1, "min", false);
     return cr_onnx_give(call, cr_identity(limit(call, x, 2, "max", true)));
 }
@@ -140,6 +148,12 @@ static bool run_Shrink(cr_onnx_call *call) {
 CR_ONNX_IMPORT(Shrink, 9, 0)
 
 /* ---------------------------------------------------------------- choice, dtypes */
+static bool run_Identity(cr_onnx_call *call) {
+    call->outputs[0] = call->inputs[0];
+    return true;
+}
+CR_ONNX_IMPORT(Identity, 1, CR_ONNX_BLOCKS)
+
 static bool run_Where(cr_onnx_call *call) {
     return cr_onnx_give(call, cr_where(cr_onnx_input(call, 0), cr_onnx_input(call, 1), cr_onnx_input(call, 2)));
 }

@@ -58,7 +58,6 @@ static const cr_onnx_pair pairs[] = {
     {"BitwiseOr", "bitwise_or", 18, "i", NULL},
     {"BitwiseXor", "bitwise_xor", 18, "i", NULL},
     {"BitwiseNot", "bitwise_not", 18, "i", NULL},
-    {"Identity", "identity", 1, "nb", NULL},
     {"MatMul", "matmul", 1, "f", NULL},
 };
 enum { PAIR_COUNT = sizeof pairs / sizeof pairs[0] };

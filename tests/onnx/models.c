@@ -1,6 +1,6 @@
 /* Whole models with open sizes, exported once and run at several: onnx_models FOLDER writes NAME.onnx and NAME.safetensors (the
  * operands and results at each size), for check_models.py. Each is also imported again as a graph, which must give the same at
- * each size, and whose own export must not change any more when it is imported once more. */
+ * each size. */
 #include <cresset.h>
 
 #include <math.h>
@@ -255,28 +255,18 @@ static bool is_close(cr_tensor *a, cr_tensor *b, double *worst) {
     return true;
 }
 
-static bool same_files(const char *a, const char *b) {
-    FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
-    int c = 0, d = 0;
-    while (x && y && c == d && c != EOF)
-        c = fgetc(x), d = fgetc(y);
-    if (x) fclose(x);
-    if (y) fclose(y);
-    return x && y && c == d;
-}
-
-/* model -> graph -> model -> graph -> model: the last two are the same bytes. */
-static bool check_stable(const char *path, const subject *s) {
-    char second[PATH], third[PATH];
-    snprintf(second, sizeof second, "%s.second", path);
-    snprintf(third, sizeof third, "%s.third", path);
-    cr_graph *a = cr_onnx_import(path), *b = a && cr_onnx_export(a, second, .opset = s->opset) ? cr_onnx_import(second) : NULL;
-    const bool same = b && cr_onnx_export(b, third, .opset = s->opset) && same_files(second, third);
-    cr_jit_free(a);
-    cr_jit_free(b);
-    if (!getenv("KEEP")) remove(second);
-    if (!getenv("KEEP")) remove(third);
-    return same || (cr_ok() && cr_fail(CR_ERROR_STATE, "its export changes when it is imported once more"));
+/* model -> graph -> model -> graph -> model, for check_models.py: the last two must have the same nodes. */
+static bool write_again(const char *path, const subject *s) {
+    char again[2][PATH + 16];
+    cr_graph *graph = cr_onnx_import(path);
+    for (int i = 0; graph && i < 2; i++) {
+        snprintf(again[i], sizeof again[i], "%s.%s", path, i ? "third" : "second");
+        const bool written = cr_onnx_export(graph, again[i], .opset = s->opset);
+        cr_jit_free(graph);
+        graph = written ? cr_onnx_import(again[i]) : NULL;
+    }
+    cr_jit_free(graph);
+    return graph != NULL;
 }
 
 static bool check_sizes(const subject *s, cr_graph *graph, const char *path, const char *data_path) {
@@ -319,7 +309,7 @@ static bool check_subject(const subject *s, const char *folder) {
                                       .dynamic = s->dynamic, .freeze = s->freezes);
     }
     const bool done = graph && cr_onnx_export(graph, path, .opset = s->opset, .external_data = s->external, .metadata = "made by=test") &&
-                      check_sizes(s, graph, path, data_path) && check_stable(path, s);
+                      check_sizes(s, graph, path, data_path) && write_again(path, s);
     cr_jit_free(graph);
     cr_nn_free(module);
     if (!done) printf("%-20s FAILED: %s\n", s->name, cr_last_error() ? cr_last_error()->message : "no error");
