@@ -161,6 +161,7 @@ static bool write_cat(cr_onnx_emitter *e, const cr_graph_node *node) {
         operands[count++] = cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, result->dtype);
     }
     const int64_t dim = CR_ONNX_ATTRIBUTE(node, int64_t, dim);
+    if (count == 1) return cr_onnx_name(e, node, 0, operands[0]);
     if (!cr_onnx_add_node(e, "Concat", operands, count, &y, 1)) return false;
     cr_onnx_set_int(e, "axis", dim < 0 ? dim + result->shape.count : dim);
     return cr_onnx_name(e, node, 0, y);

@@ -14,7 +14,8 @@ static const cr_onnx_node *producer(const cr_onnx_call *call, int value, const c
 /* Whether the file counts operand i from the start already, as what was read here and written again does:
  * Where(Less(x, …), Add(x, …), x). */
 static bool is_from_start(const cr_onnx_call *call, int i) {
-    const cr_onnx_node *where = producer(call, call->node->inputs[i], "Where");
+    const cr_onnx_node *shaped = producer(call, call->node->inputs[i], "Reshape");
+    const cr_onnx_node *where = producer(call, shaped ? shaped->inputs[0] : call->node->inputs[i], "Where");
     if (!where || where->input_count != 3) return false;
     const cr_onnx_node *less = producer(call, where->inputs[0], "Less"), *add = producer(call, where->inputs[1], "Add");
     return less && add && less->inputs[0] == where->inputs[2] && add->inputs[0] == where->inputs[2];

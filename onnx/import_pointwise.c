@@ -86,8 +86,8 @@ static bool run_Clip(cr_onnx_call *call) {
     double least, most;
     if (call->opset >= 11 && is_number(call, 1) && is_number(call, 2) && cr_dtype_is_floating(cr_dtype_of(call->inputs[0].tensor)))
         return cr_onnx_floats(call, 1, &least, 1) == 1 && cr_onnx_floats(call, 2, &most, 1) == 1 &&
-               cr_onnx_give(call, cr_clamp(cr_onnx_input(call, 0), least, most));
-    cr_tensor *x = limit(call, cr_onnx_input(call, 0), 1, "min", false);
+               cr_onnx_give(call, cr_clamp(cr_onnx_input(call, 0), least < most ? least : most, most));
+    cr_tensor *x = limit(call, cr_onnx_input(call, 0), 1, "min", false); /* of a min above max, max holds */
     return cr_onnx_give(call, cr_identity(limit(call, x, 2, "max", true)));
 }
 CR_ONNX_IMPORT(Clip, 1, 0)

@@ -87,6 +87,9 @@ for number, text in metadata.items():
         if op in ("argmax", "argmin", "max_pool", "remainder", "floor_divide", "hypot", "atan2") and ":special" in line:
             counts["of NaN and infinities, left open"] += 1
             continue
+        if op == "lstm_sequence" and any(t is not None and t.size == 0 for t in operands):
+            counts["that would end ONNX Runtime's process"] += 1  # LSTM of nothing
+            continue
         if any(t is None for t in operands + results):
             counts["no bf16 in NumPy"] += 1
             continue

@@ -21,7 +21,7 @@ typedef struct data_set {
 } data_set;
 
 static int load_list(const char *folder, const char *kind, cr_tensor **list) {
-    char path[PATH];
+    char path[PATH + 64];
     int count = 0;
     for (; count < MOST; count++) {
         snprintf(path, sizeof path, "%s/%s_%d.pb", folder, kind, count);

@@ -24,6 +24,10 @@ arguments.add_argument("--filter", default="")
 given = arguments.parse_args()
 
 
+# Cases that contradict themselves.
+WRONG = {"test_adam_multiple": "its file lacks the epsilon that its outputs were computed with"}
+
+
 def run(case):
     command = [given.program] + (["--graph"] if given.graph else []) + [str(case)]
     try:
@@ -38,7 +42,7 @@ def run(case):
 
 
 cases = sorted(path.parent for folder in given.folders for path in folder.glob("*/model.onnx"))
-cases = [case for case in cases if re.search(given.filter, case.name)]
+cases = [case for case in cases if re.search(given.filter, case.name) and case.name not in WRONG]
 if not cases:
     print("no cases here: skipped")
     sys.exit(77)
