@@ -14,7 +14,7 @@ typedef struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 } command;
 
-extern const command command_info, command_inspect, command_run, command_bench, command_compile;
+extern const command command_info, command_inspect, command_run, command_bench, command_compile, command_convert;
 
 /* ---------------------------------------------------------------- options */
 enum { LIST_MOST = 64 };

@@ -33,8 +33,29 @@ static int read_size(program *p, const command *self, const char *text) {
     return refuse_size(p, self, text, length);
 }
 
+bool program_is_onnx(const char *path) {
+    const size_t length = strlen(path);
+    return length > 5 && !strcmp(path + length - 5, ".onnx");
+}
+
+bool program_join(const text_list *list, char text[LIST_TEXT]) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < list->count; i++) {
+        used += (size_t)snprintf(text + used, LIST_TEXT - used, "%s%s", i ? " " : "", list->at[i]);
+        if (used >= LIST_TEXT) return cr_fail(CR_ERROR_ARGUMENT, "more than %d characters of sizes or constants", LIST_TEXT);
+    }
+    return true;
+}
+
+static cr_graph *open_graph(const char *path, const text_list *sizes) {
+    char text[LIST_TEXT];
+    if (!program_is_onnx(path)) return cr_jit_load(path, CR_CPU);
+    return program_join(sizes, text) ? cr_onnx_import(path, .sizes = text) : NULL;
+}
+
 int program_open(program *p, const command *self, const char *path, const text_list *sizes) {
-    *p = (program){.path = path, .graph = cr_jit_load(path, CR_CPU)};
+    *p = (program){.path = path, .graph = open_graph(path, sizes)};
     if (!p->graph) return cr_report(stderr);
     for (int i = 0; i < cr_jit_symbol_count(p->graph); i++)
         p->sizes[i] = cr_jit_symbol_value(p->graph, i);

@@ -4,7 +4,7 @@
 
 #include "command.h"
 
-enum { SIZES_MOST = 64, INPUTS_MOST = 64 };
+enum { SIZES_MOST = 64, INPUTS_MOST = 64, LIST_TEXT = 4096 };
 
 /* The program, and a value for each of its sizes that may differ: the example's, until options or files say more. */
 typedef struct program {
@@ -14,7 +14,12 @@ typedef struct program {
     cr_tensor *inputs[INPUTS_MOST]; /* NULL: not made yet; owned by the scope that made them */
 } program;
 
-/* Loads it, and reads --size NAME=NUMBER options. Returns -1 where the command is to go on, else its exit status. */
+/* A name that ends in ".onnx" is an ONNX model, which is imported. */
+bool program_is_onnx(const char *path);
+/* "a=1 b=2": a list of options as the library takes it; false and an error where it is too long. */
+bool program_join(const text_list *list, char text[LIST_TEXT]);
+
+/* Loads (or imports) it, and reads --size NAME=NUMBER options. Returns -1 where the command is to go on, else its exit status. */
 int program_open(program *p, const command *self, const char *path, const text_list *sizes);
 void program_close(program *p);
 

@@ -38,7 +38,7 @@ fails() {
 # ---------------------------------------------------------------- help
 expect 0 --help
 cp out commands
-for name in info inspect run bench compile; do
+for name in info inspect run bench compile convert; do
     grep -q "^  $name " commands || fail "cresset --help does not name $name"
     "$command" $name --help >help 2>err || fail "cresset $name --help: exit status $?"
     grep -q "^usage: cresset $name" help && grep -q "^examples:" help || fail "cresset $name --help teaches nothing"
@@ -94,6 +94,35 @@ refuses 'there is no "time"' compile classifier.safetensors -o a.c --size time=3
 fails "not a C identifier" compile classifier.safetensors -o a.c --name 2go
 fails "nowhere" compile classifier.safetensors -o nowhere/a.c
 fails "nothing.safetensors" compile nothing.safetensors -o a.c
+
+# ---------------------------------------------------------------- convert, and ONNX models in place of programs
+if "$command" convert classifier.safetensors classifier.onnx 2>err; then
+    expect 0 convert classifier.onnx again.safetensors
+    expect 0 run classifier.safetensors --input image.npy
+    cp out plain
+    for model in classifier.onnx again.safetensors; do
+        expect 0 run $model --input image.npy
+        python3 - out plain <<'PYTHON' || fail "$model gives something else"
+import json, sys
+a, b = (json.load(open(name))["logits"]["values"] for name in sys.argv[1:])
+sys.exit(not all(abs(x - y) < 1e-5 for p, q in zip(a, b) for x, y in zip(p, q)))
+PYTHON
+    done
+    expect 0 inspect classifier.onnx --size batch=8 --gflops 100 --gbps 10
+    prints '^input +image +f32\[batch,3,16,16\]'
+    expect 0 bench classifier.onnx --runs 3 --size batch=2
+    expect 0 convert classifier.onnx newest.onnx --opset 23 --external-data
+    [ -s newest.onnx.data ] || fail "no external data"
+    expect 0 run newest.onnx --input image.npy
+    refuses "TO is missing" convert classifier.onnx
+    refuses "ends in .onnx" convert classifier.safetensors other.safetensors
+    refuses "13" convert classifier.safetensors a.onnx --opset 12
+    fails "nothing.onnx" convert nothing.onnx a.safetensors
+    head -c 700 classifier.onnx >half.onnx
+    fails "damaged" convert half.onnx a.safetensors
+elif ! grep -q "without ONNX" err; then
+    fail "convert: $(cat err)"
+fi
 
 # ---------------------------------------------------------------- inspect
 expect 0 inspect classifier.safetensors --size batch=8 --gflops 100 --gbps 10
@@ -164,9 +193,9 @@ expect 0 bench counter.safetensors --runs 2
 # ---------------------------------------------------------------- bad usage
 refuses "a command is missing"
 refuses "there is no command frobnicate" frobnicate
-for name in info inspect run bench compile; do
+for name in info inspect run bench compile convert; do
     refuses "cannot read --nothing" $name --nothing
-    [ $name = info ] || refuses "PROGRAM is missing" $name
+    [ $name = info ] || [ $name = convert ] || refuses "PROGRAM is missing" $name
 done
 refuses 'no place for "extra"' info extra
 refuses 'no place for "extra"' inspect classifier.safetensors extra
