@@ -399,7 +399,7 @@ static void an_imported_model_learns(void **state) {
         cr_nn_module *net = cr_onnx_import_module(in_folder("teacher.onnx"));
         cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(16, 1, 4, 4), CR_CPU), *target = cr_randint(0, 3, CR_SHAPE(16), CR_CPU);
         assert_int_equal(cr_nn_parameters(net).count, 6);
-        assert_int_equal(cr_nn_buffers(net).count, 2);
+        assert_true(cr_nn_buffers(net).count >= 2); /* statistics, and lists of sizes */
         cr_optim *optim = cr_optim_adam(cr_nn_parameters(net), .lr = 0.03);
         double first = 0, last = 0;
         cr_nn_train(net, true);
