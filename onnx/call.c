@@ -16,31 +16,31 @@ bool cr_onnx_refuse(const cr_onnx_call *call, const char *format, ...) {
 }
 
 /* ---------------------------------------------------------------- attributes */
-static const Onnx__AttributeProto *find_attribute(const cr_onnx_node *node, const char *name) {
+static const CrOnnx__AttributeProto *find_attribute(const cr_onnx_node *node, const char *name) {
     for (size_t i = 0; node && i < node->proto->n_attribute; i++) {
-        const Onnx__AttributeProto *a = node->proto->attribute[i];
+        const CrOnnx__AttributeProto *a = node->proto->attribute[i];
         if (!a->name || strcmp(a->name, name) != 0) continue;
         return a->ref_attr_name && *a->ref_attr_name ? find_attribute(node->caller, a->ref_attr_name) : a;
     }
     return NULL;
 }
 
-const Onnx__AttributeProto *cr_onnx_attribute(const cr_onnx_call *call, const char *name) {
+const CrOnnx__AttributeProto *cr_onnx_attribute(const cr_onnx_call *call, const char *name) {
     return find_attribute(call->node, name);
 }
 
 int64_t cr_onnx_int(const cr_onnx_call *call, const char *name, int64_t otherwise) {
-    const Onnx__AttributeProto *a = cr_onnx_attribute(call, name);
+    const CrOnnx__AttributeProto *a = cr_onnx_attribute(call, name);
     return a && a->has_i ? a->i : otherwise;
 }
 
 double cr_onnx_float(const cr_onnx_call *call, const char *name, double otherwise) {
-    const Onnx__AttributeProto *a = cr_onnx_attribute(call, name);
+    const CrOnnx__AttributeProto *a = cr_onnx_attribute(call, name);
     return a && a->has_f ? (double)a->f : otherwise;
 }
 
 const char *cr_onnx_text(const cr_onnx_call *call, const char *name, const char *otherwise) {
-    const Onnx__AttributeProto *a = cr_onnx_attribute(call, name);
+    const CrOnnx__AttributeProto *a = cr_onnx_attribute(call, name);
     if (!a || !a->has_s) return otherwise;
     char text[256];
     snprintf(text, sizeof text, "%.*s", (int)(a->s.len < 255 ? a->s.len : 255), (const char *)a->s.data);
@@ -49,7 +49,7 @@ const char *cr_onnx_text(const cr_onnx_call *call, const char *name, const char 
 }
 
 bool cr_onnx_dims_attribute(const cr_onnx_call *call, const char *name, cr_dims *dims) {
-    const Onnx__AttributeProto *a = cr_onnx_attribute(call, name);
+    const CrOnnx__AttributeProto *a = cr_onnx_attribute(call, name);
     dims->count = 0;
     if (!a) return false;
     if (a->n_ints > CR_MAX_DIMS)

@@ -91,14 +91,14 @@ static const char *node_name(cr_onnx_emitter *e, const char *operator) {
 
 /* The first result is called as the node is. */
 const char *cr_onnx_add_result(cr_onnx_emitter *e) {
-    Onnx__NodeProto *last = e->last;
+    CrOnnx__NodeProto *last = e->last;
     const char *name = !last ? NULL : !last->n_output ? last->name : cr_onnx_unique(e, last->name);
     return name && PUSH(e, &last->output, &last->n_output, name) ? name : NULL;
 }
 
 bool cr_onnx_add_node(cr_onnx_emitter *e, const char *operator, const char *const *operands, int operand_count,
                       const char **results, int result_count) {
-    Onnx__NodeProto *node = cr_onnx_message(e, &onnx__node_proto__descriptor);
+    CrOnnx__NodeProto *node = cr_onnx_message(e, &cr_onnx__node_proto__descriptor);
     e->last = NULL;
     for (int i = 0; i < operand_count; i++)
         if (!operands[i] || !node || !PUSH(e, &node->input, &node->n_input, operands[i])) return false;
@@ -122,8 +122,8 @@ const char *cr_onnx_add_list(cr_onnx_emitter *e, const char *const *list) {
 }
 
 /* ---------------------------------------------------------------- attributes: failures show when the node is done */
-static Onnx__AttributeProto *add_attribute(cr_onnx_emitter *e, const char *name, Onnx__AttributeProto__AttributeType type) {
-    Onnx__AttributeProto *attribute = cr_onnx_message(e, &onnx__attribute_proto__descriptor);
+static CrOnnx__AttributeProto *add_attribute(cr_onnx_emitter *e, const char *name, CrOnnx__AttributeProto__AttributeType type) {
+    CrOnnx__AttributeProto *attribute = cr_onnx_message(e, &cr_onnx__attribute_proto__descriptor);
     if (!attribute || !e->last || !PUSH(e, &e->last->attribute, &e->last->n_attribute, attribute)) {
         e->failed = true;
         return NULL;
@@ -135,24 +135,24 @@ static Onnx__AttributeProto *add_attribute(cr_onnx_emitter *e, const char *name,
 }
 
 void cr_onnx_set_int(cr_onnx_emitter *e, const char *name, int64_t value) {
-    Onnx__AttributeProto *a = add_attribute(e, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
+    CrOnnx__AttributeProto *a = add_attribute(e, name, CR_ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
     if (a) a->has_i = true, a->i = value;
 }
 
 void cr_onnx_set_float(cr_onnx_emitter *e, const char *name, double value) {
-    Onnx__AttributeProto *a = add_attribute(e, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+    CrOnnx__AttributeProto *a = add_attribute(e, name, CR_ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
     if (a) a->has_f = true, a->f = (float)value;
 }
 
 void cr_onnx_set_text(cr_onnx_emitter *e, const char *name, const char *value) {
-    Onnx__AttributeProto *a = add_attribute(e, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+    CrOnnx__AttributeProto *a = add_attribute(e, name, CR_ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
     const char *copy = cr_onnx_text_of(e, "%s", value);
     if (a && copy) a->has_s = true, a->s = (ProtobufCBinaryData){strlen(copy), (uint8_t *)(uintptr_t)copy};
     e->failed |= !copy;
 }
 
 void cr_onnx_set_ints(cr_onnx_emitter *e, const char *name, const int64_t *values, int count) {
-    Onnx__AttributeProto *a = add_attribute(e, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+    CrOnnx__AttributeProto *a = add_attribute(e, name, CR_ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
     int64_t *copy = cr_pool_allocate(e->pool, (size_t)(count + 1) * sizeof *copy);
     e->failed |= !copy;
     if (!a || !copy) return;
@@ -161,8 +161,8 @@ void cr_onnx_set_ints(cr_onnx_emitter *e, const char *name, const int64_t *value
     a->n_ints = (size_t)count;
 }
 
-void cr_onnx_set_graph(cr_onnx_emitter *e, const char *name, Onnx__GraphProto *graph) {
-    Onnx__AttributeProto *a = add_attribute(e, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH);
+void cr_onnx_set_graph(cr_onnx_emitter *e, const char *name, CrOnnx__GraphProto *graph) {
+    CrOnnx__AttributeProto *a = add_attribute(e, name, CR_ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH);
     if (a) a->g = graph;
 }
 
@@ -194,14 +194,14 @@ bool cr_onnx_cannot(cr_onnx_emitter *e, const cr_graph_node *node, const char *f
 }
 
 /* ---------------------------------------------------------------- constants */
-static bool same_constant(const Onnx__TensorProto *t, int type, const cr_shape *shape, const void *data, size_t bytes) {
+static bool same_constant(const CrOnnx__TensorProto *t, int type, const cr_shape *shape, const void *data, size_t bytes) {
     return t->data_type == type && t->n_dims == (size_t)shape->count && t->raw_data.len == bytes &&
            !memcmp(t->dims, shape->at, t->n_dims * sizeof *t->dims) && !memcmp(t->raw_data.data, data, bytes);
 }
 
-Onnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, cr_dtype dtype, const cr_shape *shape,
+CrOnnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, cr_dtype dtype, const cr_shape *shape,
                                           const void *data, size_t bytes) {
-    Onnx__TensorProto *t = cr_onnx_message(e, &onnx__tensor_proto__descriptor);
+    CrOnnx__TensorProto *t = cr_onnx_message(e, &cr_onnx__tensor_proto__descriptor);
     int64_t *dims = cr_pool_allocate(e->pool, sizeof shape->at);
     if (!t || !dims) return NULL;
     memcpy(dims, shape->at, sizeof shape->at);
@@ -218,13 +218,13 @@ Onnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, 
 const char *cr_onnx_constant(cr_onnx_emitter *e, cr_dtype dtype, const cr_shape *shape, const void *data, size_t bytes) {
     struct cr_onnx_names *n = e->names;
     const uint32_t place = hash_bytes(data, bytes) % CR_ONNX_CONSTANTS;
-    Onnx__TensorProto *known = n->constants[place];
+    CrOnnx__TensorProto *known = n->constants[place];
     if (known && same_constant(known, cr_onnx_dtype_number(dtype), shape, data, bytes)) return known->name;
     void *copy = cr_pool_allocate(e->pool, bytes + 1);
     const char *name = cr_onnx_unique(e, "constant");
     if (!copy || !name) return NULL;
     if (bytes) memcpy(copy, data, bytes);
-    Onnx__TensorProto *t = cr_onnx_tensor_message(e, name, dtype, shape, copy, bytes);
+    CrOnnx__TensorProto *t = cr_onnx_tensor_message(e, name, dtype, shape, copy, bytes);
     if (!t || !PUSH(e, &e->main->initializer, &e->main->n_initializer, t)) return NULL;
     n->constants[place] = t;
     return name;

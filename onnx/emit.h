@@ -11,13 +11,13 @@ enum { CR_ONNX_CONSTANTS = 1024 };
 struct cr_onnx_names {
     const char **at; /* by hash; a power of two */
     int count, capacity, number;
-    Onnx__TensorProto *constants[CR_ONNX_CONSTANTS];
+    CrOnnx__TensorProto *constants[CR_ONNX_CONSTANTS];
 };
 
 /* A message with its defaults, in the pool; NULL on failure. */
 void *cr_onnx_message(cr_onnx_emitter *e, const ProtobufCMessageDescriptor *type);
 bool cr_onnx_push(cr_onnx_emitter *e, void ***list, size_t *count, void *item);
-Onnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, cr_dtype dtype, const cr_shape *shape,
+CrOnnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, cr_dtype dtype, const cr_shape *shape,
                                           const void *data, size_t bytes);
 
 #endif

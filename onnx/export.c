@@ -140,37 +140,37 @@ bool cr_onnx_write_block(cr_onnx_emitter *e, const cr_block *block) {
 }
 
 /* ---------------------------------------------------------------- types */
-bool cr_onnx_declare(cr_onnx_emitter *e, Onnx__ValueInfoProto ***list, size_t *count, const char *name, const cr_value *value) {
-    Onnx__ValueInfoProto *info = cr_onnx_message(e, &onnx__value_info_proto__descriptor);
-    Onnx__TypeProto *type = cr_onnx_message(e, &onnx__type_proto__descriptor);
-    Onnx__TypeProto__Tensor *tensor = cr_onnx_message(e, &onnx__type_proto__tensor__descriptor);
-    Onnx__TensorShapeProto *shape = cr_onnx_message(e, &onnx__tensor_shape_proto__descriptor);
+bool cr_onnx_declare(cr_onnx_emitter *e, CrOnnx__ValueInfoProto ***list, size_t *count, const char *name, const cr_value *value) {
+    CrOnnx__ValueInfoProto *info = cr_onnx_message(e, &cr_onnx__value_info_proto__descriptor);
+    CrOnnx__TypeProto *type = cr_onnx_message(e, &cr_onnx__type_proto__descriptor);
+    CrOnnx__TypeProto__Tensor *tensor = cr_onnx_message(e, &cr_onnx__type_proto__tensor__descriptor);
+    CrOnnx__TensorShapeProto *shape = cr_onnx_message(e, &cr_onnx__tensor_shape_proto__descriptor);
     if (!info || !type || !tensor || !shape) return false;
     info->name = (char *)(uintptr_t)name;
     info->type = type;
-    type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    type->value_case = CR_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     type->tensor_type = tensor;
     tensor->has_elem_type = true;
     tensor->elem_type = cr_onnx_dtype_number(value->dtype);
     tensor->shape = shape;
     for (int d = 0; d < value->shape.count; d++) {
-        Onnx__TensorShapeProto__Dimension *dim = cr_onnx_message(e, &onnx__tensor_shape_proto__dimension__descriptor);
+        CrOnnx__TensorShapeProto__Dimension *dim = cr_onnx_message(e, &cr_onnx__tensor_shape_proto__dimension__descriptor);
         char text[256];
         if (!dim || !cr_onnx_push(e, (void ***)&shape->dim, &shape->n_dim, dim)) return false;
         if (!value->extents || !value->extents[d].symbol_count) {
-            dim->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+            dim->value_case = CR_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
             dim->dim_value = value->shape.at[d];
             continue;
         }
         cr_extent_print(text, sizeof text, &value->extents[d], e->graph->symbols);
-        dim->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+        dim->value_case = CR_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
         if (!(dim->dim_param = (char *)(uintptr_t)cr_onnx_text_of(e, "%s", text))) return false;
     }
     return cr_onnx_push(e, (void ***)list, count, info);
 }
 
-Onnx__GraphProto *cr_onnx_begin_graph(cr_onnx_emitter *e, const char *name) {
-    Onnx__GraphProto *graph = cr_onnx_message(e, &onnx__graph_proto__descriptor);
+CrOnnx__GraphProto *cr_onnx_begin_graph(cr_onnx_emitter *e, const char *name) {
+    CrOnnx__GraphProto *graph = cr_onnx_message(e, &cr_onnx__graph_proto__descriptor);
     if (graph) graph->name = (char *)(uintptr_t)cr_onnx_unique(e, name);
     return graph && graph->name ? graph : NULL;
 }
@@ -207,7 +207,7 @@ static bool write_state(cr_onnx_emitter *e, cr_state *state) {
     }
     const char *name = cr_onnx_unique(e, is_constant ? "constant" : state->name);
     if (!name) return false;
-    Onnx__TensorProto *t = cr_onnx_tensor_message(e, name, cr_dtype_of(dense), &shape, data ? data : "", bytes);
+    CrOnnx__TensorProto *t = cr_onnx_tensor_message(e, name, cr_dtype_of(dense), &shape, data ? data : "", bytes);
     state->value->note = (void *)(uintptr_t)name;
     return t && cr_onnx_push(e, (void ***)&e->main->initializer, &e->main->n_initializer, t);
 }
@@ -232,10 +232,10 @@ static bool write_states(cr_onnx_emitter *e) {
 }
 
 /* Every use of a name becomes another; says whether a node gives it. */
-static bool rename_value(Onnx__GraphProto *graph, const char *from, const char *to) {
+static bool rename_value(CrOnnx__GraphProto *graph, const char *from, const char *to) {
     bool is_made = false;
     for (size_t i = 0; i < graph->n_node; i++) {
-        Onnx__NodeProto *node = graph->node[i];
+        CrOnnx__NodeProto *node = graph->node[i];
         for (size_t k = 0; k < node->n_input; k++)
             if (node->input[k] == from) node->input[k] = (char *)(uintptr_t)to;
         for (size_t k = 0; k < node->n_output; k++)
@@ -268,9 +268,9 @@ static bool write_outputs(cr_onnx_emitter *e, const char *const *names) {
     return true;
 }
 
-static bool is_read(const Onnx__GraphProto *graph, const char *name) {
+static bool is_read(const CrOnnx__GraphProto *graph, const char *name) {
     for (size_t i = 0; i < graph->n_node; i++) {
-        const Onnx__NodeProto *node = graph->node[i];
+        const CrOnnx__NodeProto *node = graph->node[i];
         for (size_t k = 0; k < node->n_input; k++)
             if (!strcmp(node->input[k], name)) return true;
         for (size_t k = 0; k < node->n_attribute; k++)
@@ -281,7 +281,7 @@ static bool is_read(const Onnx__GraphProto *graph, const char *name) {
 
 /* The nodes for sizes stand first, whether or not somebody asks for them; and some layers take in what stood before them. */
 static void drop_unread(cr_onnx_emitter *e) {
-    Onnx__GraphProto *graph = e->main;
+    CrOnnx__GraphProto *graph = e->main;
     size_t end = e->may_drop_unread ? graph->n_node : 0;
     while (!e->may_drop_unread && end < graph->n_node &&
            (!strcmp(graph->node[end]->op_type, "Shape") || !strcmp(graph->node[end]->op_type, "Gather")))
@@ -314,11 +314,11 @@ static bool write_graph(cr_onnx_emitter *e, const cr_onnx_export_options *o) {
 static int64_t ir_version(int opset) { return opset <= 14 ? 7 : opset <= 18 ? 8 : opset <= 20 ? 9 : opset <= 22 ? 10 : 11; }
 
 /* "key=value" lines. */
-static bool add_metadata(cr_onnx_emitter *e, Onnx__ModelProto *model, const char *text) {
+static bool add_metadata(cr_onnx_emitter *e, CrOnnx__ModelProto *model, const char *text) {
     for (const char *at = text ? text : ""; *at;) {
         const int line = (int)strcspn(at, "\n"), key = (int)strcspn(at, "=\n");
         if (key < line) {
-            Onnx__StringStringEntryProto *entry = cr_onnx_message(e, &onnx__string_string_entry_proto__descriptor);
+            CrOnnx__StringStringEntryProto *entry = cr_onnx_message(e, &cr_onnx__string_string_entry_proto__descriptor);
             if (!entry || !cr_onnx_push(e, (void ***)&model->metadata_props, &model->n_metadata_props, entry)) return false;
             entry->key = (char *)(uintptr_t)cr_onnx_text_of(e, "%.*s", key, at);
             entry->value = (char *)(uintptr_t)cr_onnx_text_of(e, "%.*s", line - key - 1, at + key + 1);
@@ -329,12 +329,12 @@ static bool add_metadata(cr_onnx_emitter *e, Onnx__ModelProto *model, const char
     return true;
 }
 
-Onnx__ModelProto *cr_onnx_build(cr_graph *graph, cr_pool *pool, const cr_onnx_export_options *o) {
+CrOnnx__ModelProto *cr_onnx_build(cr_graph *graph, cr_pool *pool, const cr_onnx_export_options *o) {
     cr_onnx_emitter e = {.pool = pool, .graph = graph, .opset = (int)o->opset};
     e.names = cr_pool_allocate(pool, sizeof *e.names);
     e.symbols = cr_pool_allocate(pool, CR_GRAPH_SYMBOLS * sizeof *e.symbols);
-    Onnx__ModelProto *model = cr_onnx_message(&e, &onnx__model_proto__descriptor);
-    Onnx__OperatorSetIdProto *opset = cr_onnx_message(&e, &onnx__operator_set_id_proto__descriptor);
+    CrOnnx__ModelProto *model = cr_onnx_message(&e, &cr_onnx__model_proto__descriptor);
+    CrOnnx__OperatorSetIdProto *opset = cr_onnx_message(&e, &cr_onnx__operator_set_id_proto__descriptor);
     if (!e.names || !e.symbols || !model || !opset) return NULL;
     e.main = e.target = cr_onnx_begin_graph(&e, o->name && *o->name ? o->name : "cresset");
     if (!e.main || !cr_onnx_push(&e, (void ***)&model->opset_import, &model->n_opset_import, opset)) return NULL;
@@ -359,15 +359,15 @@ static void append(ProtobufCBuffer *buffer, size_t length, const uint8_t *data) 
     cr_file_writer_write(((sink *)(void *)buffer)->writer, data, length);
 }
 
-static bool save_model(const Onnx__ModelProto *model, const char *path) {
+static bool save_model(const CrOnnx__ModelProto *model, const char *path) {
     sink to = {{append}, cr_file_writer_begin(path)};
     if (!to.writer) return false;
-    onnx__model_proto__pack_to_buffer(model, &to.base);
+    cr_onnx__model_proto__pack_to_buffer(model, &to.base);
     return cr_file_writer_commit(to.writer);
 }
 
-static bool add_entry(cr_onnx_emitter *e, Onnx__TensorProto *t, const char *key, const char *value) {
-    Onnx__StringStringEntryProto *entry = cr_onnx_message(e, &onnx__string_string_entry_proto__descriptor);
+static bool add_entry(cr_onnx_emitter *e, CrOnnx__TensorProto *t, const char *key, const char *value) {
+    CrOnnx__StringStringEntryProto *entry = cr_onnx_message(e, &cr_onnx__string_string_entry_proto__descriptor);
     if (!entry || !value || !cr_onnx_push(e, (void ***)&t->external_data, &t->n_external_data, entry)) return false;
     entry->key = (char *)(uintptr_t)key;
     entry->value = (char *)(uintptr_t)value;
@@ -375,14 +375,14 @@ static bool add_entry(cr_onnx_emitter *e, Onnx__TensorProto *t, const char *key,
 }
 
 /* The larger initialisers go to a file beside the model, one after the other. */
-static bool save_external(Onnx__ModelProto *model, cr_pool *pool, const char *path) {
+static bool save_external(CrOnnx__ModelProto *model, cr_pool *pool, const char *path) {
     static const char zeros[EXTERNAL_ALIGNMENT];
     cr_onnx_emitter e = {.pool = pool};
     const char *data_path = cr_onnx_text_of(&e, "%s.data", path), *slash = data_path ? strrchr(data_path, '/') : NULL;
     cr_file_writer *writer = data_path ? cr_file_writer_begin(data_path) : NULL;
     if (!writer) return false;
     for (size_t i = 0; i < model->graph->n_initializer; i++) {
-        Onnx__TensorProto *t = model->graph->initializer[i];
+        CrOnnx__TensorProto *t = model->graph->initializer[i];
         if (t->raw_data.len < EXTERNAL_BYTES) continue;
         const int64_t at = cr_file_writer_position(writer), padding = (EXTERNAL_ALIGNMENT - at % EXTERNAL_ALIGNMENT) % EXTERNAL_ALIGNMENT;
         cr_file_writer_write(writer, zeros, (size_t)padding);
@@ -395,7 +395,7 @@ static bool save_external(Onnx__ModelProto *model, cr_pool *pool, const char *pa
         }
         t->has_raw_data = false;
         t->has_data_location = true;
-        t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+        t->data_location = CR_ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
     }
     return cr_file_writer_commit(writer);
 }
@@ -404,9 +404,9 @@ static bool export_lowered(cr_graph *graph, const char *path, const cr_onnx_expo
     cr_pool pool = {0};
     bool done = false;
     CR_SCOPE {
-        Onnx__ModelProto *model = cr_onnx_build(graph, &pool, o);
+        CrOnnx__ModelProto *model = cr_onnx_build(graph, &pool, o);
         if (!model) break;
-        const bool is_external = o->external_data || onnx__model_proto__get_packed_size(model) > INT_MAX;
+        const bool is_external = o->external_data || cr_onnx__model_proto__get_packed_size(model) > INT_MAX;
         done = (!is_external || save_external(model, &pool, path)) && save_model(model, path);
     }
     cr_pool_free(&pool);

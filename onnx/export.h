@@ -49,8 +49,8 @@ struct cr_onnx_emitter {
     cr_pool *pool;
     cr_graph *graph;
     int opset;
-    Onnx__GraphProto *main, *target;  /* where initialisers go, and where nodes go now */
-    Onnx__NodeProto *last;            /* the node that was added last */
+    CrOnnx__GraphProto *main, *target;  /* where initialisers go, and where nodes go now */
+    CrOnnx__NodeProto *last;            /* the node that was added last */
     const cr_graph_node *node;        /* that is being written */
     const char **symbols;             /* by symbol: its value, int64 [1]; NULL: not used yet */
     unsigned used_bounds;             /* bit i: the row asked for node->bound[i] */
@@ -73,7 +73,7 @@ void cr_onnx_set_int(cr_onnx_emitter *e, const char *name, int64_t value);
 void cr_onnx_set_float(cr_onnx_emitter *e, const char *name, double value);
 void cr_onnx_set_text(cr_onnx_emitter *e, const char *name, const char *value);
 void cr_onnx_set_ints(cr_onnx_emitter *e, const char *name, const int64_t *values, int count);
-void cr_onnx_set_graph(cr_onnx_emitter *e, const char *name, Onnx__GraphProto *graph);
+void cr_onnx_set_graph(cr_onnx_emitter *e, const char *name, CrOnnx__GraphProto *graph);
 
 /* Operand i of the node; NULL where it is absent without an error: test node->inputs[i]. */
 const char *cr_onnx_value(cr_onnx_emitter *e, const cr_graph_node *node, int i);
@@ -117,12 +117,12 @@ bool cr_onnx_cannot(cr_onnx_emitter *e, const cr_graph_node *node, const char *f
 /* All nodes of a block into e->target. */
 bool cr_onnx_write_block(cr_onnx_emitter *e, const cr_block *block);
 /* A new graph with these nodes; inputs are declared by the caller. */
-Onnx__GraphProto *cr_onnx_begin_graph(cr_onnx_emitter *e, const char *name);
-bool cr_onnx_declare(cr_onnx_emitter *e, Onnx__ValueInfoProto ***list, size_t *count, const char *name,
+CrOnnx__GraphProto *cr_onnx_begin_graph(cr_onnx_emitter *e, const char *name);
+bool cr_onnx_declare(cr_onnx_emitter *e, CrOnnx__ValueInfoProto ***list, size_t *count, const char *name,
                      const cr_value *value);
 
 /* ---------------------------------------------------------------- the model */
 /* The model of a graph, all of it in `pool` but the weights, which stay where the graph's states have them. */
-Onnx__ModelProto *cr_onnx_build(cr_graph *graph, cr_pool *pool, const cr_onnx_export_options *options);
+CrOnnx__ModelProto *cr_onnx_build(cr_graph *graph, cr_pool *pool, const cr_onnx_export_options *options);
 
 #endif

@@ -40,8 +40,8 @@ static const char *condition(cr_onnx_emitter *e, const cr_value *value) {
 }
 
 /* ---------------------------------------------------------------- If */
-static Onnx__GraphProto *write_branch(cr_onnx_emitter *e, const cr_graph_node *node, int branch) {
-    Onnx__GraphProto *outer = e->target, *graph = cr_onnx_begin_graph(e, branch ? "otherwise" : "then");
+static CrOnnx__GraphProto *write_branch(cr_onnx_emitter *e, const cr_graph_node *node, int branch) {
+    CrOnnx__GraphProto *outer = e->target, *graph = cr_onnx_begin_graph(e, branch ? "otherwise" : "then");
     const cr_block *block = node->blocks[branch];
     bool done = graph != NULL;
     see_outside(block, 0, node, 1);
@@ -53,7 +53,7 @@ static Onnx__GraphProto *write_branch(cr_onnx_emitter *e, const cr_graph_node *n
 
 static bool write_cond(cr_onnx_emitter *e, const cr_graph_node *node) {
     const char *which = condition(e, node->inputs[0]), *results[CR_MAX_INPUTS];
-    Onnx__GraphProto *then = write_branch(e, node, 0), *otherwise = then ? write_branch(e, node, 1) : NULL;
+    CrOnnx__GraphProto *then = write_branch(e, node, 0), *otherwise = then ? write_branch(e, node, 1) : NULL;
     e->node = node;
     if (!otherwise || !cr_onnx_add_node(e, "If", &which, 1, results, node->output_count)) return false;
     cr_onnx_set_graph(e, "then_branch", then);
@@ -72,8 +72,8 @@ static const char *goes_on(cr_onnx_emitter *e, const cr_graph_node *node, cr_val
     return cr_onnx_write_block(e, block) ? condition(e, block->outputs[0]) : NULL;
 }
 
-static Onnx__GraphProto *write_turn(cr_onnx_emitter *e, const cr_graph_node *node, int carried) {
-    Onnx__GraphProto *outer = e->target, *graph = cr_onnx_begin_graph(e, "turn");
+static CrOnnx__GraphProto *write_turn(cr_onnx_emitter *e, const cr_graph_node *node, int carried) {
+    CrOnnx__GraphProto *outer = e->target, *graph = cr_onnx_begin_graph(e, "turn");
     const cr_block *block = node->blocks[0];
     cr_value number = {.dtype = CR_I64}, before = {.dtype = CR_BOOL};
     if (!graph) return NULL;
@@ -92,7 +92,7 @@ static Onnx__GraphProto *write_turn(cr_onnx_emitter *e, const cr_graph_node *nod
 static bool write_while_loop(cr_onnx_emitter *e, const cr_graph_node *node) {
     const int carried = (int)((const cr_control_options *)node->attributes)->carried;
     const char *operands[CR_MAX_INPUTS + 2] = {"", goes_on(e, node, node->inputs, carried)}, *results[CR_MAX_INPUTS];
-    Onnx__GraphProto *turn = operands[1] ? write_turn(e, node, carried) : NULL;
+    CrOnnx__GraphProto *turn = operands[1] ? write_turn(e, node, carried) : NULL;
     for (int i = 0; i < carried; i++)
         operands[i + 2] = node->inputs[i]->note;
     e->node = node;
@@ -103,8 +103,8 @@ static bool write_while_loop(cr_onnx_emitter *e, const cr_graph_node *node) {
 CR_ONNX_EXPORT(while_loop, 13, NULL)
 
 /* ---------------------------------------------------------------- Scan */
-static Onnx__GraphProto *write_step(cr_onnx_emitter *e, const cr_graph_node *node, int own) {
-    Onnx__GraphProto *outer = e->target, *graph = cr_onnx_begin_graph(e, "step");
+static CrOnnx__GraphProto *write_step(cr_onnx_emitter *e, const cr_graph_node *node, int own) {
+    CrOnnx__GraphProto *outer = e->target, *graph = cr_onnx_begin_graph(e, "step");
     const cr_block *block = node->blocks[0];
     if (!graph) return NULL;
     e->target = graph;
@@ -121,7 +121,7 @@ static bool write_scan(cr_onnx_emitter *e, const cr_graph_node *node) {
     const cr_control_options *o = node->attributes;
     const int own = (int)(o->carried + o->scanned);
     const char *operands[CR_MAX_INPUTS], *results[CR_MAX_INPUTS];
-    Onnx__GraphProto *step = write_step(e, node, own);
+    CrOnnx__GraphProto *step = write_step(e, node, own);
     for (int i = 0; i < own; i++)
         operands[i] = node->inputs[i]->note;
     e->node = node;

@@ -43,13 +43,13 @@ static const char *find_pair(const char *list, const char *name) {
 }
 
 /* ---------------------------------------------------------------- inputs */
-static const Onnx__TypeProto__Tensor *tensor_type(const Onnx__ValueInfoProto *input) {
-    const Onnx__TypeProto *type = input->type;
-    return type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? type->tensor_type : NULL;
+static const CrOnnx__TypeProto__Tensor *tensor_type(const CrOnnx__ValueInfoProto *input) {
+    const CrOnnx__TypeProto *type = input->type;
+    return type && type->value_case == CR_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? type->tensor_type : NULL;
 }
 
-static bool input_dtype(const Onnx__ValueInfoProto *input, cr_dtype *dtype) {
-    const Onnx__TypeProto__Tensor *type = tensor_type(input);
+static bool input_dtype(const CrOnnx__ValueInfoProto *input, cr_dtype *dtype) {
+    const CrOnnx__TypeProto__Tensor *type = tensor_type(input);
     if (!type) return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the input \"%.200s\" is no tensor", input->name);
     return cr_onnx_dtype(type->elem_type, dtype) ||
            cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the input \"%.200s\" is of data type %d (%s), which Cresset does not have",
@@ -57,7 +57,7 @@ static bool input_dtype(const Onnx__ValueInfoProto *input, cr_dtype *dtype) {
 }
 
 /* "2,3,4", or one number for a scalar. */
-static cr_tensor *parse_constant(const Onnx__ValueInfoProto *input, const char *text) {
+static cr_tensor *parse_constant(const CrOnnx__ValueInfoProto *input, const char *text) {
     enum { MOST = 1024 };
     double values[MOST];
     int count = 0;
@@ -70,7 +70,7 @@ static cr_tensor *parse_constant(const Onnx__ValueInfoProto *input, const char *
             return NULL;
         }
     }
-    const Onnx__TensorShapeProto *shape = tensor_type(input)->shape;
+    const CrOnnx__TensorShapeProto *shape = tensor_type(input)->shape;
     const bool is_scalar = shape && shape->n_dim == 0 && count == 1;
     return cr_cast(cr_from_data(CR_F64, is_scalar ? CR_SHAPE_0D : CR_SHAPE(count), values), dtype);
 }
@@ -111,10 +111,10 @@ static int64_t open_size(const importing *im, const char *given, const char *inp
 enum { ATTEMPTS = 5 };
 
 static cr_tensor *make_example(importing *im, int place, int attempt, bool *has_open) {
-    const Onnx__ValueInfoProto *input = im->program->inputs[im->graph_inputs[place]];
+    const CrOnnx__ValueInfoProto *input = im->program->inputs[im->graph_inputs[place]];
     cr_dtype dtype;
     if (!input_dtype(input, &dtype)) return NULL;
-    const Onnx__TensorShapeProto *proto = tensor_type(input)->shape;
+    const CrOnnx__TensorShapeProto *proto = tensor_type(input)->shape;
     if (!proto || proto->n_dim > CR_MAX_DIMS) {
         cr_record_error(CR_ERROR_UNSUPPORTED,
                         proto ? "onnx: the input \"%.200s\" has more than 8 dims"
@@ -124,9 +124,9 @@ static cr_tensor *make_example(importing *im, int place, int attempt, bool *has_
     }
     cr_shape shape = {(int)proto->n_dim, {0}};
     for (size_t d = 0; d < proto->n_dim; d++) {
-        const Onnx__TensorShapeProto__Dimension *dim = proto->dim[d];
-        const bool is_given = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-        const char *name = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? dim->dim_param : NULL;
+        const CrOnnx__TensorShapeProto__Dimension *dim = proto->dim[d];
+        const bool is_given = dim->value_case == CR_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        const char *name = dim->value_case == CR_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? dim->dim_param : NULL;
         char symbol[MOST_NAME + 1];
         shape.at[d] = is_given ? dim->dim_value : open_size(im, name, input->name, d, attempt);
         if (shape.at[d] < 0) {

@@ -51,7 +51,7 @@ const cr_onnx_row *cr_onnx_row_at(int index);
 enum { CR_ONNX_MOST_OPERANDS = 64, CR_ONNX_MOST_BLOCKS = 4 };
 
 struct cr_onnx_node {
-    const Onnx__NodeProto *proto;
+    const CrOnnx__NodeProto *proto;
     const cr_onnx_row *row;     /* NULL: a function, or a pair */
     const cr_onnx_pair *pair;
     cr_onnx_block *body;        /* of a function */
@@ -85,7 +85,7 @@ typedef struct cr_onnx_program {
     cr_onnx_file *file;
     cr_pool pool;
     cr_onnx_block main;
-    Onnx__ValueInfoProto **inputs; /* those without an initialiser */
+    CrOnnx__ValueInfoProto **inputs; /* those without an initialiser */
     int value_count;
     int *last_uses; /* by value: the node of main after which nobody reads it; -1: keep it */
     cr_onnx_initial *initials;
@@ -149,7 +149,7 @@ static inline void cr_onnx_resume_trace(cr_onnx_pause before) {
 }
 
 /* ---------------------------------------------------------------- for rows: attributes */
-const Onnx__AttributeProto *cr_onnx_attribute(const cr_onnx_call *call, const char *name); /* NULL: not given */
+const CrOnnx__AttributeProto *cr_onnx_attribute(const cr_onnx_call *call, const char *name); /* NULL: not given */
 int64_t cr_onnx_int(const cr_onnx_call *call, const char *name, int64_t otherwise);
 double cr_onnx_float(const cr_onnx_call *call, const char *name, double otherwise);
 /* A copy in the process's table of texts, so that texts compare by strcmp and need no end. */

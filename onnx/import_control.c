@@ -207,7 +207,7 @@ CR_ONNX_IMPORT(Loop, 1, CR_ONNX_BLOCKS)
 
 /* ---------------------------------------------------------------- Scan */
 static int64_t list_at(const cr_onnx_call *call, const char *name, int i) {
-    const Onnx__AttributeProto *a = cr_onnx_attribute(call, name);
+    const CrOnnx__AttributeProto *a = cr_onnx_attribute(call, name);
     return a && (size_t)i < a->n_ints ? a->ints[i] : 0;
 }
 

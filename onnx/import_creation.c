@@ -6,13 +6,13 @@
 #include <string.h>
 
 /* ---------------------------------------------------------------- constants */
-static cr_tensor *numbers(const Onnx__AttributeProto *a) {
+static cr_tensor *numbers(const CrOnnx__AttributeProto *a) {
     if (a->n_floats || !strcmp(a->name, "value_floats")) return cr_from_data(CR_F32, CR_SHAPE((int64_t)a->n_floats), a->floats);
     return cr_from_data(CR_I64, CR_SHAPE((int64_t)a->n_ints), a->ints);
 }
 
 static bool run_Constant(cr_onnx_call *call) {
-    const Onnx__AttributeProto *a;
+    const CrOnnx__AttributeProto *a;
     cr_tensor *t = NULL;
     if ((a = cr_onnx_attribute(call, "value")) && a->t)
         t = cr_onnx_tensor(call->run->program->file, a->t);
@@ -29,7 +29,7 @@ static bool run_Constant(cr_onnx_call *call) {
 CR_ONNX_IMPORT(Constant, 1, 0)
 
 static bool run_ConstantOfShape(cr_onnx_call *call) {
-    const Onnx__AttributeProto *value = cr_onnx_attribute(call, "value");
+    const CrOnnx__AttributeProto *value = cr_onnx_attribute(call, "value");
     cr_shape shape;
     if (!cr_onnx_dims_input(call, 0, &shape)) return false;
     if (!value || !value->t) return cr_onnx_give(call, cr_zeros(CR_F32, shape, CR_CPU));

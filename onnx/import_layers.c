@@ -28,7 +28,7 @@ static void pad_same(cr_onnx_window *w, const cr_tensor *x, bool is_lower) {
 }
 
 bool cr_onnx_read_window(cr_onnx_call *call, const cr_tensor *x, const cr_tensor *weight, cr_onnx_window *w) {
-    const Onnx__AttributeProto *pads = cr_onnx_attribute(call, "pads");
+    const CrOnnx__AttributeProto *pads = cr_onnx_attribute(call, "pads");
     const char *mode = cr_onnx_text(call, "auto_pad", "NOTSET");
     w->spatial = cr_ndim(x) - 2;
     if (w->spatial < 1 || w->spatial > MOST_SPATIAL)

@@ -50,7 +50,7 @@ typedef struct layer {
 } layer;
 
 static bool read_activations(cr_onnx_call *call, layer *l, const char *const *defaults, int each) {
-    const Onnx__AttributeProto *names = cr_onnx_attribute(call, "activations"),
+    const CrOnnx__AttributeProto *names = cr_onnx_attribute(call, "activations"),
                                *alphas = cr_onnx_attribute(call, "activation_alpha"),
                                *betas = cr_onnx_attribute(call, "activation_beta");
     size_t alpha_at = 0, beta_at = 0;

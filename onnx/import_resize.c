@@ -191,7 +191,7 @@ static bool run_Resize(cr_onnx_call *call) {
 CR_ONNX_IMPORT(Resize, 10, CR_ONNX_GROWS)
 
 static bool run_Upsample(cr_onnx_call *call) {
-    const Onnx__AttributeProto *scales = cr_onnx_attribute(call, "scales");
+    const CrOnnx__AttributeProto *scales = cr_onnx_attribute(call, "scales");
     const char *mode = cr_onnx_text(call, "mode", "nearest");
     const resizing r = {.mode = !strcmp(mode, "bilinear") ? "linear" : mode, .places = "asymmetric", .nearest = "floor"};
     cr_dims axes = {cr_ndim(call->inputs[0].tensor), {0, 1, 2, 3, 4, 5, 6, 7}};

@@ -329,7 +329,7 @@ static bool run_Col2Im(cr_onnx_call *call) {
     if (!cr_onnx_dims_input(call, 1, &image) || !cr_onnx_dims_input(call, 2, &block)) return false;
     const int spatial = image.count;
     const cr_dims ones = {spatial, {1, 1, 1, 1, 1, 1, 1, 1}};
-    const Onnx__AttributeProto *given = cr_onnx_attribute(call, "pads");
+    const CrOnnx__AttributeProto *given = cr_onnx_attribute(call, "pads");
     if (!cr_onnx_dims_attribute(call, "strides", &strides)) strides = ones;
     if (!cr_onnx_dims_attribute(call, "dilations", &dilations)) dilations = ones;
     if (!cr_ok()) return false;

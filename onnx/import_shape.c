@@ -166,7 +166,7 @@ static bool run_Split(cr_onnx_call *call) {
     int count = 0;
     if (axis < 0) return false;
     if (call->opset < 13) {
-        const Onnx__AttributeProto *split = cr_onnx_attribute(call, "split");
+        const CrOnnx__AttributeProto *split = cr_onnx_attribute(call, "split");
         for (size_t i = 0; split && i < split->n_ints && i < CR_ONNX_MOST_OPERANDS; i++)
             sizes[count++] = split->ints[i];
     }
@@ -264,7 +264,7 @@ static bool run_Pad(cr_onnx_call *call) {
     cr_dims axes = {cr_ndim(x), {0, 1, 2, 3, 4, 5, 6, 7}};
     int count = 0;
     if (call->opset < 11) {
-        const Onnx__AttributeProto *given = cr_onnx_attribute(call, call->opset < 2 ? "paddings" : "pads");
+        const CrOnnx__AttributeProto *given = cr_onnx_attribute(call, call->opset < 2 ? "paddings" : "pads");
         for (size_t i = 0; given && i < given->n_ints && i < 2 * CR_MAX_DIMS; i++)
             pads[count++] = given->ints[i];
     } else if ((count = cr_onnx_ints(call, 1, pads, 2 * CR_MAX_DIMS)) < 0) {

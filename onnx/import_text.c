@@ -51,7 +51,7 @@ static bool is_sound(const vocabulary *v, size_t grams, int64_t *width) {
 }
 
 static bool run_TfIdfVectorizer(cr_onnx_call *call) {
-    const Onnx__AttributeProto *pool = cr_onnx_attribute(call, "pool_int64s"), *counts = cr_onnx_attribute(call, "ngram_counts"),
+    const CrOnnx__AttributeProto *pool = cr_onnx_attribute(call, "pool_int64s"), *counts = cr_onnx_attribute(call, "ngram_counts"),
                                *indexes = cr_onnx_attribute(call, "ngram_indexes"), *weights = cr_onnx_attribute(call, "weights");
     const char *mode = cr_onnx_text(call, "mode", "TF");
     if (!pool || !counts || !indexes) return cr_onnx_refuse(call, "needs pool_int64s, ngram_counts and ngram_indexes");

@@ -76,7 +76,7 @@ static int find_value(const scope *s, const char *name) {
 }
 
 /* ---------------------------------------------------------------- initialisers */
-static cr_tensor *dense_of(cr_onnx_file *file, const Onnx__SparseTensorProto *proto);
+static cr_tensor *dense_of(cr_onnx_file *file, const CrOnnx__SparseTensorProto *proto);
 
 static bool add_initial(linker *l, int value, const char *name, cr_tensor *tensor) {
     cr_onnx_program *p = l->program;
@@ -94,7 +94,7 @@ static bool add_initial(linker *l, int value, const char *name, cr_tensor *tenso
     return true;
 }
 
-static bool link_initialisers(linker *l, scope *s, const Onnx__GraphProto *graph) {
+static bool link_initialisers(linker *l, scope *s, const CrOnnx__GraphProto *graph) {
     for (size_t i = 0; i < graph->n_initializer; i++) {
         const char *name = graph->initializer[i]->name;
         int value;
@@ -104,7 +104,7 @@ static bool link_initialisers(linker *l, scope *s, const Onnx__GraphProto *graph
             return false;
     }
     for (size_t i = 0; i < graph->n_sparse_initializer; i++) {
-        const Onnx__SparseTensorProto *sparse = graph->sparse_initializer[i];
+        const CrOnnx__SparseTensorProto *sparse = graph->sparse_initializer[i];
         int value;
         if (!sparse->values || !sparse->values->name || !sparse->indices)
             return cr_fail(CR_ERROR_FORMAT, "onnx: a sparse initialiser without values, indices or name");
@@ -116,7 +116,7 @@ static bool link_initialisers(linker *l, scope *s, const Onnx__GraphProto *graph
 }
 
 /* Indices are positions in the flattened tensor [n], or in each dim [n, dims]. */
-static cr_tensor *dense_of(cr_onnx_file *file, const Onnx__SparseTensorProto *proto) {
+static cr_tensor *dense_of(cr_onnx_file *file, const CrOnnx__SparseTensorProto *proto) {
     cr_tensor *values = cr_onnx_tensor(file, proto->values), *indices = cr_onnx_tensor(file, proto->indices);
     cr_shape shape = {(int)proto->n_dims, {0}};
     int64_t numel = 0;
@@ -138,7 +138,7 @@ static cr_tensor *dense_of(cr_onnx_file *file, const Onnx__SparseTensorProto *pr
 }
 
 /* ---------------------------------------------------------------- nodes */
-static int opset_of(size_t count, Onnx__OperatorSetIdProto *const *imports, const char *domain) {
+static int opset_of(size_t count, CrOnnx__OperatorSetIdProto *const *imports, const char *domain) {
     const bool is_main = !domain || !*domain || !strcmp(domain, "ai.onnx");
     for (size_t i = 0; i < count; i++) {
         const char *own = imports[i]->domain;
@@ -149,11 +149,11 @@ static int opset_of(size_t count, Onnx__OperatorSetIdProto *const *imports, cons
     return is_main ? 1 : 0;
 }
 
-static const Onnx__FunctionProto *find_function(const linker *l, const Onnx__NodeProto *proto) {
-    const Onnx__ModelProto *model = l->program->file->model;
+static const CrOnnx__FunctionProto *find_function(const linker *l, const CrOnnx__NodeProto *proto) {
+    const CrOnnx__ModelProto *model = l->program->file->model;
     const char *domain = proto->domain ? proto->domain : "";
     for (size_t i = 0; i < model->n_functions; i++) {
-        const Onnx__FunctionProto *f = model->functions[i];
+        const CrOnnx__FunctionProto *f = model->functions[i];
         if (f->name && !strcmp(f->name, proto->op_type) && !strcmp(f->domain ? f->domain : "", domain)) return f;
     }
     return NULL;
@@ -186,15 +186,15 @@ static bool report_missing(const linker *l) {
 typedef struct context { /* what nodes stand in */
     scope *names;
     size_t import_count;
-    Onnx__OperatorSetIdProto *const *imports;
+    CrOnnx__OperatorSetIdProto *const *imports;
     const cr_onnx_node *caller;
 } context;
 
-static bool link_graph(linker *l, const context *around, const Onnx__GraphProto *graph, cr_onnx_block *block);
-static bool link_function(linker *l, const Onnx__FunctionProto *function, cr_onnx_node *node);
+static bool link_graph(linker *l, const context *around, const CrOnnx__GraphProto *graph, cr_onnx_block *block);
+static bool link_function(linker *l, const CrOnnx__FunctionProto *function, cr_onnx_node *node);
 
 static bool link_operands(linker *l, const context *c, cr_onnx_node *node) {
-    const Onnx__NodeProto *proto = node->proto;
+    const CrOnnx__NodeProto *proto = node->proto;
     if (proto->n_input > CR_ONNX_MOST_OPERANDS || proto->n_output > CR_ONNX_MOST_OPERANDS)
         return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: %s has %zu operands and %zu results; at most %d", node->label,
                        proto->n_input, proto->n_output, CR_ONNX_MOST_OPERANDS);
@@ -213,7 +213,7 @@ static bool link_operands(linker *l, const context *c, cr_onnx_node *node) {
 }
 
 static bool link_outputs(linker *l, const context *c, cr_onnx_node *node) {
-    const Onnx__NodeProto *proto = node->proto;
+    const CrOnnx__NodeProto *proto = node->proto;
     node->outputs = node->inputs + node->input_count;
     node->output_count = (int)proto->n_output;
     for (size_t i = 0; i < proto->n_output; i++) {
@@ -225,7 +225,7 @@ static bool link_outputs(linker *l, const context *c, cr_onnx_node *node) {
 
 static bool link_blocks(linker *l, const context *c, cr_onnx_node *node) {
     for (size_t i = 0; i < node->proto->n_attribute; i++) {
-        const Onnx__AttributeProto *attribute = node->proto->attribute[i];
+        const CrOnnx__AttributeProto *attribute = node->proto->attribute[i];
         if (!attribute->g) continue;
         if (node->block_count == CR_ONNX_MOST_BLOCKS)
             return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: %s has more than %d graphs", node->label, CR_ONNX_MOST_BLOCKS);
@@ -238,7 +238,7 @@ static bool link_blocks(linker *l, const context *c, cr_onnx_node *node) {
     return true;
 }
 
-static const char *label_of(linker *l, const Onnx__NodeProto *proto) {
+static const char *label_of(linker *l, const CrOnnx__NodeProto *proto) {
     char text[256];
     if (proto->name && *proto->name)
         snprintf(text, sizeof text, "%.80s \"%.140s\"", proto->op_type, proto->name);
@@ -248,7 +248,7 @@ static const char *label_of(linker *l, const Onnx__NodeProto *proto) {
     return copy ? strcpy(copy, text) : NULL;
 }
 
-static bool link_node(linker *l, const context *c, const Onnx__NodeProto *proto, cr_onnx_node *node) {
+static bool link_node(linker *l, const context *c, const CrOnnx__NodeProto *proto, cr_onnx_node *node) {
     if (!proto->op_type || !*proto->op_type) return cr_fail(CR_ERROR_FORMAT, "onnx: a node without an operator");
     if (++l->nodes > MOST_NODES) return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: more than %d nodes", MOST_NODES);
     const bool is_main = !proto->domain || !*proto->domain || !strcmp(proto->domain, "ai.onnx");
@@ -257,7 +257,7 @@ static bool link_node(linker *l, const context *c, const Onnx__NodeProto *proto,
     node->caller = c->caller;
     node->opset = opset_of(c->import_count, c->imports, proto->domain);
     if (!(node->label = label_of(l, proto)) || !link_operands(l, c, node) || !link_blocks(l, c, node)) return false;
-    const Onnx__FunctionProto *function = find_function(l, proto);
+    const CrOnnx__FunctionProto *function = find_function(l, proto);
     node->row = function ? NULL : cr_onnx_row_named(domain, proto->op_type);
     node->pair = function || node->row || !is_main ? NULL : cr_onnx_pair_named(proto->op_type);
     if (function ? !link_function(l, function, node)
@@ -266,7 +266,7 @@ static bool link_node(linker *l, const context *c, const Onnx__NodeProto *proto,
     return link_outputs(l, c, node);
 }
 
-static bool link_nodes(linker *l, const context *c, size_t count, Onnx__NodeProto *const *protos, cr_onnx_block *block) {
+static bool link_nodes(linker *l, const context *c, size_t count, CrOnnx__NodeProto *const *protos, cr_onnx_block *block) {
     block->nodes = cr_pool_allocate(&l->program->pool, (count + 1) * sizeof *block->nodes);
     for (size_t i = 0; block->nodes && i < count; i++, block->node_count++)
         if (!link_node(l, c, protos[i], &block->nodes[i])) return false;
@@ -277,7 +277,7 @@ static bool link_nodes(linker *l, const context *c, size_t count, Onnx__NodeProt
 static bool is_given(const scope *s, const char *name) { return s->capacity && find_entry(s, name)->name; }
 
 /* Inputs that also have an initialiser are constants. */
-static bool link_inputs(linker *l, scope *s, const Onnx__GraphProto *graph, cr_onnx_block *block, bool is_main) {
+static bool link_inputs(linker *l, scope *s, const CrOnnx__GraphProto *graph, cr_onnx_block *block, bool is_main) {
     cr_pool *pool = &l->program->pool;
     block->inputs = cr_pool_allocate(pool, (graph->n_input + 1) * sizeof *block->inputs);
     if (is_main) l->program->inputs = cr_pool_allocate(pool, (graph->n_input + 1) * sizeof *l->program->inputs);
@@ -305,10 +305,10 @@ static bool link_results(linker *l, const scope *s, size_t count, const char *(*
     return true;
 }
 
-static const char *graph_output(const void *graph, size_t i) { return ((const Onnx__GraphProto *)graph)->output[i]->name; }
-static const char *function_output(const void *f, size_t i) { return ((const Onnx__FunctionProto *)f)->output[i]; }
+static const char *graph_output(const void *graph, size_t i) { return ((const CrOnnx__GraphProto *)graph)->output[i]->name; }
+static const char *function_output(const void *f, size_t i) { return ((const CrOnnx__FunctionProto *)f)->output[i]; }
 
-static bool link_graph(linker *l, const context *around, const Onnx__GraphProto *graph, cr_onnx_block *block) {
+static bool link_graph(linker *l, const context *around, const CrOnnx__GraphProto *graph, cr_onnx_block *block) {
     const bool is_main = block == &l->program->main;
     scope names = {.outer = around->names};
     context inner = *around;
@@ -321,7 +321,7 @@ static bool link_graph(linker *l, const context *around, const Onnx__GraphProto 
     return linked;
 }
 
-static bool link_function(linker *l, const Onnx__FunctionProto *function, cr_onnx_node *node) {
+static bool link_function(linker *l, const CrOnnx__FunctionProto *function, cr_onnx_node *node) {
     scope names = {0};
     const context inner = {&names, function->n_opset_import, function->opset_import, node};
     cr_onnx_block *body = node->body = cr_pool_allocate(&l->program->pool, sizeof *body);
@@ -397,30 +397,30 @@ static void find_statistics(cr_onnx_program *p, const cr_onnx_block *block) {
     }
 }
 
-static bool check_model(const Onnx__ModelProto *model, const char *path) {
+static bool check_model(const CrOnnx__ModelProto *model, const char *path) {
     if (!model->graph) return cr_fail(CR_ERROR_FORMAT, "%.600s is no ONNX model: it has no graph", path);
     if (!model->n_opset_import && (!model->has_ir_version || model->ir_version >= 3))
         return cr_fail(CR_ERROR_FORMAT, "%.600s is no ONNX model: it does not say its opset", path);
     return true;
 }
 
-static bool check_type(const Onnx__ValueInfoProto *value, const char *what) {
-    static const char *const names[] = {[ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE] = "a sequence",
-                                        [ONNX__TYPE_PROTO__VALUE_MAP_TYPE] = "a map",
-                                        [ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE] = "optional",
-                                        [ONNX__TYPE_PROTO__VALUE_SPARSE_TENSOR_TYPE] = "sparse"};
+static bool check_type(const CrOnnx__ValueInfoProto *value, const char *what) {
+    static const char *const names[] = {[CR_ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE] = "a sequence",
+                                        [CR_ONNX__TYPE_PROTO__VALUE_MAP_TYPE] = "a map",
+                                        [CR_ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE] = "optional",
+                                        [CR_ONNX__TYPE_PROTO__VALUE_SPARSE_TENSOR_TYPE] = "sparse"};
     const unsigned kind = value->type ? value->type->value_case : 0;
     cr_dtype dtype;
     if (kind < sizeof names / sizeof names[0] && names[kind])
         return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the %s \"%.200s\" is %s; Cresset has tensors only", what, value->name,
                        names[kind]);
-    const int number = kind == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? value->type->tensor_type->elem_type : 0;
+    const int number = kind == CR_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? value->type->tensor_type->elem_type : 0;
     return !number || cr_onnx_dtype(number, &dtype) ||
            cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the %s \"%.200s\" is of data type %d (%s), which Cresset does not have", what,
                    value->name, number, cr_onnx_dtype_text(number));
 }
 
-static bool check_types(const Onnx__GraphProto *graph) {
+static bool check_types(const CrOnnx__GraphProto *graph) {
     for (size_t i = 0; i < graph->n_input; i++)
         if (!check_type(graph->input[i], "input")) return false;
     for (size_t i = 0; i < graph->n_output; i++)
@@ -434,7 +434,7 @@ cr_onnx_program *cr_onnx_program_open(const char *path) {
     bool done = program && (program->file = cr_onnx_file_open(path, CR_ONNX_MODEL)) &&
                 check_model(program->file->model, path);
     if (done) {
-        const Onnx__ModelProto *model = program->file->model;
+        const CrOnnx__ModelProto *model = program->file->model;
         const context outside = {NULL, model->n_opset_import, model->opset_import, NULL};
         const cr_outside before = cr_outside_enter(cr_thread_self());
         CR_SCOPE { done = link_graph(&l, &outside, model->graph, &program->main); }

@@ -32,9 +32,9 @@ static bool parse(cr_onnx_file *file, cr_onnx_message message) {
     int64_t left = MOST_PARSED_BYTES;
     ProtobufCAllocator limited = {allocate, give_back, &left};
     if (message == CR_ONNX_MODEL)
-        file->model = onnx__model_proto__unpack(&limited, file->wire.length, file->wire.text);
+        file->model = cr_onnx__model_proto__unpack(&limited, file->wire.length, file->wire.text);
     else
-        file->tensor = onnx__tensor_proto__unpack(&limited, file->wire.length, file->wire.text);
+        file->tensor = cr_onnx__tensor_proto__unpack(&limited, file->wire.length, file->wire.text);
     if (file->model || file->tensor) return true;
     return cr_ok() && cr_fail(CR_ERROR_FORMAT, "%.600s is no ONNX %s, or parsing it takes more than %d MiB", file->path,
                               message == CR_ONNX_MODEL ? "model" : "tensor", MOST_PARSED_BYTES >> 20);
@@ -58,8 +58,8 @@ cr_onnx_file *cr_onnx_file_open(const char *path, cr_onnx_message message) {
 
 void cr_onnx_file_close(cr_onnx_file *file) {
     if (!file) return;
-    if (file->model) onnx__model_proto__free_unpacked(file->model, &freeing);
-    if (file->tensor) onnx__tensor_proto__free_unpacked(file->tensor, &freeing);
+    if (file->model) cr_onnx__model_proto__free_unpacked(file->model, &freeing);
+    if (file->tensor) cr_onnx__tensor_proto__free_unpacked(file->tensor, &freeing);
     for (int i = 0; i < file->external_count; i++) {
         cr_mapping_release(file->external[i]);
         cr_free(file->external_names[i]);
@@ -124,7 +124,7 @@ static bool parse_number(const char *text, int64_t *number) {
     return end != text && !*end && !errno && *number >= 0;
 }
 
-static bool find_external(cr_onnx_file *file, const Onnx__TensorProto *proto, cr_onnx_bytes *bytes, cr_mapping **map) {
+static bool find_external(cr_onnx_file *file, const CrOnnx__TensorProto *proto, cr_onnx_bytes *bytes, cr_mapping **map) {
     const char *location = NULL;
     int64_t offset = 0, length = -1;
     bool good = true;
@@ -148,12 +148,12 @@ static bool find_external(cr_onnx_file *file, const Onnx__TensorProto *proto, cr
 }
 
 /* ---------------------------------------------------------------- tensors */
-static bool wrong_count(const Onnx__TensorProto *proto, size_t have, int64_t numel) {
+static bool wrong_count(const CrOnnx__TensorProto *proto, size_t have, int64_t numel) {
     return cr_fail(CR_ERROR_FORMAT, "onnx: \"%.200s\" has %zu bytes or numbers for %lld elements",
                    proto->name ? proto->name : "", have, (long long)numel);
 }
 
-static bool shape_of(const Onnx__TensorProto *proto, cr_shape *shape, int64_t *numel) {
+static bool shape_of(const CrOnnx__TensorProto *proto, cr_shape *shape, int64_t *numel) {
     if (proto->n_dims > CR_MAX_DIMS)
         return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: \"%.200s\" has %zu dims; at most %d", proto->name, proto->n_dims,
                        CR_MAX_DIMS);
@@ -168,7 +168,7 @@ static bool shape_of(const Onnx__TensorProto *proto, cr_shape *shape, int64_t *n
 }
 
 /* Numbers that are not raw: each dtype has its field; small ones stand in int32_data, f16 and bf16 by their bits. */
-static cr_tensor *from_numbers(const Onnx__TensorProto *proto, cr_dtype dtype, cr_shape shape, int64_t numel) {
+static cr_tensor *from_numbers(const CrOnnx__TensorProto *proto, cr_dtype dtype, cr_shape shape, int64_t numel) {
     const size_t have = dtype == CR_F32   ? proto->n_float_data
                         : dtype == CR_F64 ? proto->n_double_data
                         : dtype == CR_I64 ? proto->n_int64_data
@@ -185,7 +185,7 @@ static cr_tensor *from_numbers(const Onnx__TensorProto *proto, cr_dtype dtype, c
     return t;
 }
 
-static cr_tensor *from_bytes(const Onnx__TensorProto *proto, cr_dtype dtype, cr_shape shape, int64_t numel,
+static cr_tensor *from_bytes(const CrOnnx__TensorProto *proto, cr_dtype dtype, cr_shape shape, int64_t numel,
                              cr_onnx_bytes bytes, cr_mapping *map) {
     const size_t size = cr_dtype_size(dtype);
     if (bytes.count / size != (uint64_t)numel || bytes.count % size) return wrong_count(proto, bytes.count, numel), NULL;
@@ -202,7 +202,7 @@ static void make_booleans(cr_tensor *t) {
         at[i] = at[i] != 0;
 }
 
-cr_tensor *cr_onnx_tensor(cr_onnx_file *file, const Onnx__TensorProto *proto) {
+cr_tensor *cr_onnx_tensor(cr_onnx_file *file, const CrOnnx__TensorProto *proto) {
     cr_dtype dtype;
     cr_shape shape;
     int64_t numel;
@@ -214,7 +214,7 @@ cr_tensor *cr_onnx_tensor(cr_onnx_file *file, const Onnx__TensorProto *proto) {
         return NULL;
     }
     if (!shape_of(proto, &shape, &numel)) return NULL;
-    const bool is_external = proto->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    const bool is_external = proto->data_location == CR_ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
     if (is_external && !find_external(file, proto, &bytes, &map)) return NULL;
     if (!is_external && !proto->has_raw_data) {
         cr_tensor *t = from_numbers(proto, dtype, shape, numel);

@@ -11,8 +11,8 @@ typedef struct cr_onnx_file {
     char *path;
     cr_mapping *map;
     cr_onnx_wire wire;           /* its raw_data stays in the mapping */
-    Onnx__ModelProto *model;     /* of a model */
-    Onnx__TensorProto *tensor;   /* of a tensor's file */
+    CrOnnx__ModelProto *model;     /* of a model */
+    CrOnnx__TensorProto *tensor;   /* of a tensor's file */
     cr_mapping **external;       /* files with weights that were opened, by name */
     char **external_names;
     int external_count;
@@ -23,6 +23,6 @@ cr_onnx_file *cr_onnx_file_open(const char *path, cr_onnx_message message);
 void cr_onnx_file_close(cr_onnx_file *file);
 /* A tensor of the file as one of ours, on the CPU; external data is mapped and stays so where it is aligned. NULL and an
  * error where its dtype is none of ours, or its elements are not as many as its sizes say. */
-cr_tensor *cr_onnx_tensor(cr_onnx_file *file, const Onnx__TensorProto *proto);
+cr_tensor *cr_onnx_tensor(cr_onnx_file *file, const CrOnnx__TensorProto *proto);
 
 #endif

@@ -24,24 +24,24 @@ static cr_graph *small_graph(void) {
 enum { MOST = 8 };
 
 typedef struct made {
-    Onnx__ModelProto model;
-    Onnx__OperatorSetIdProto opset, *opsets[1];
-    Onnx__GraphProto graph;
-    Onnx__NodeProto nodes[MOST], *node_list[MOST];
+    CrOnnx__ModelProto model;
+    CrOnnx__OperatorSetIdProto opset, *opsets[1];
+    CrOnnx__GraphProto graph;
+    CrOnnx__NodeProto nodes[MOST], *node_list[MOST];
     char *inputs[MOST][3], *outputs[MOST][1];
-    Onnx__ValueInfoProto input, output, *input_list[1], *output_list[1];
-    Onnx__TensorProto weight, *weights[1];
-    Onnx__StringStringEntryProto entry, *entries[1];
+    CrOnnx__ValueInfoProto input, output, *input_list[1], *output_list[1];
+    CrOnnx__TensorProto weight, *weights[1];
+    CrOnnx__StringStringEntryProto entry, *entries[1];
 } made;
 
 /* x -> nodes -> y, opset 18; nodes are added by add_node. */
 static void begin_model(made *m) {
-    onnx__model_proto__init(&m->model);
-    onnx__operator_set_id_proto__init(&m->opset);
-    onnx__graph_proto__init(&m->graph);
-    onnx__value_info_proto__init(&m->input);
-    onnx__value_info_proto__init(&m->output);
-    onnx__tensor_proto__init(&m->weight);
+    cr_onnx__model_proto__init(&m->model);
+    cr_onnx__operator_set_id_proto__init(&m->opset);
+    cr_onnx__graph_proto__init(&m->graph);
+    cr_onnx__value_info_proto__init(&m->input);
+    cr_onnx__value_info_proto__init(&m->output);
+    cr_onnx__tensor_proto__init(&m->weight);
     m->opset.has_version = true, m->opset.version = 18, m->opset.domain = "";
     m->opsets[0] = &m->opset, m->model.opset_import = m->opsets, m->model.n_opset_import = 1;
     m->model.has_ir_version = true, m->model.ir_version = 8, m->model.graph = &m->graph;
@@ -53,8 +53,8 @@ static void begin_model(made *m) {
 
 static void add_node(made *m, const char *operator, const char *a, const char *b, const char *y) {
     const size_t i = m->graph.n_node++;
-    Onnx__NodeProto *node = &m->nodes[i];
-    onnx__node_proto__init(node);
+    CrOnnx__NodeProto *node = &m->nodes[i];
+    cr_onnx__node_proto__init(node);
     m->node_list[i] = node;
     m->inputs[i][0] = (char *)(uintptr_t)a, m->inputs[i][1] = (char *)(uintptr_t)b, m->outputs[i][0] = (char *)(uintptr_t)y;
     node->op_type = (char *)(uintptr_t)operator;
@@ -71,9 +71,9 @@ static void add_weight(made *m, int64_t *dims, size_t count, const void *data, s
 }
 
 static const char *save_model(const made *m) {
-    const size_t bytes = onnx__model_proto__get_packed_size(&m->model);
+    const size_t bytes = cr_onnx__model_proto__get_packed_size(&m->model);
     uint8_t *data = malloc(bytes);
-    onnx__model_proto__pack(&m->model, data);
+    cr_onnx__model_proto__pack(&m->model, data);
     write_file("made.onnx", data, bytes);
     free(data);
     return in_folder("made.onnx");
@@ -177,8 +177,8 @@ static void external_data_stays_in_its_folder(void **state) {
             add_weight(&m, dims, 1, "", 0);
             m.weight.has_raw_data = false;
             m.weight.has_data_location = true;
-            m.weight.data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
-            onnx__string_string_entry_proto__init(&m.entry);
+            m.weight.data_location = CR_ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+            cr_onnx__string_string_entry_proto__init(&m.entry);
             m.entry.key = "location", m.entry.value = (char *)(uintptr_t)cases[i].location;
             m.entries[0] = &m.entry, m.weight.external_data = m.entries, m.weight.n_external_data = 1;
             char inner[1100];
@@ -374,14 +374,22 @@ static void names_and_metadata_are_written(void **state) {
         assert_string_equal(cr_jit_input_name(again, 0), "image");
         assert_string_equal(cr_jit_output_name(again, 0), "logits");
         assert_string_equal(cr_jit_symbol_name(again, 0), "batch");
+        cr_nn_module *module = cr_onnx_import_module(in_folder("named.onnx"));
+        assert_int_equal(cr_onnx_module_input_count(module), 1);
+        assert_int_equal(cr_onnx_module_output_count(module), 1);
+        assert_string_equal(cr_onnx_module_input_name(module, 0), "image");
+        assert_string_equal(cr_onnx_module_output_name(module, 0), "logits");
+        assert_null(cr_onnx_module_output_name(module, 1));
+        assert_cr_error(CR_ERROR_INDEX, "index 1 of 1");
+        cr_nn_free(module);
         size_t bytes;
         uint8_t *data = cr_file_load(in_folder("named.onnx"), 0, &bytes);
-        Onnx__ModelProto *model = onnx__model_proto__unpack(NULL, bytes, data);
+        CrOnnx__ModelProto *model = cr_onnx__model_proto__unpack(NULL, bytes, data);
         assert_non_null(model);
         assert_string_equal(model->graph->name, "digits");
         assert_int_equal(model->n_metadata_props, 2);
         assert_string_equal(model->metadata_props[1]->value, "MIT");
-        onnx__model_proto__free_unpacked(model, NULL);
+        cr_onnx__model_proto__free_unpacked(model, NULL);
         cr_free(data);
         cr_jit_free(graph);
         cr_jit_free(again);
