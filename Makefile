@@ -21,6 +21,7 @@ demo: ## Install what is missing, build, and teach a DCGAN to draw emoji (about 
 	@scripts/setup build
 	@$(MAKE) --no-print-directory all
 	$(BUILD)/examples/dcgan/dcgan
+	@scripts/check-onnx runs/dcgan/generator.onnx runs/dcgan/generator-program.safetensors $(BUILD)
 
 test: ## Install what is missing, build, and run every test
 	@scripts/setup test

@@ -24,7 +24,8 @@ static bool differs(const cr_graph_node *node) {
  * A size that an op rounds (a strided convolution) follows from its operand's by a small divisor, which a few trials settle; from
  * the symbols, after many such ops, by one that they would not. */
 /* floor((from + term) / divisor) of a size whose own formula is known. */
-static bool compose(const comparison *c, const cr_extent *from, const int64_t *from_sizes, const int64_t *sizes, cr_extent *to) {
+static bool compose(const comparison *c, const cr_extent *from, const int64_t *from_sizes, const int64_t *sizes,
+                    cr_extent *to) {
     enum { MOST_DIVISOR = 8 };
     int64_t samples[TRIALS][CR_GRAPH_SYMBOLS] = {{0}};
     cr_extent step;
@@ -40,7 +41,8 @@ static bool compose(const comparison *c, const cr_extent *from, const int64_t *f
 }
 
 /* From one of the operands' sizes, where that is simpler than from the symbols. */
-static bool fit_from_operands(const comparison *c, cr_graph_node *const *nodes, const int64_t *sizes, cr_extent *extent) {
+static bool fit_from_operands(const comparison *c, cr_graph_node *const *nodes, const int64_t *sizes,
+                              cr_extent *extent) {
     for (int i = 0; nodes && nodes[0] && i < nodes[0]->input_count; i++) {
         const cr_value *input = nodes[0]->inputs[i];
         for (int d = 0; input && input->extents && d < input->shape.count; d++) {

@@ -109,8 +109,8 @@ struct cr_graph {
     int warning_count;
     /* Nodes that need no lowering, also in blocks; NULL: those with a kernel. */
     bool (*supports)(const cr_graph_node *node, const void *target);
-    const void *target; /* for it */
-    bool is_frozen;                              /* states without an update never change: they may be folded */
+    const void *target;         /* for it */
+    bool is_frozen;             /* states without an update never change: they may be folded */
     bool is_for_reading;        /* it was read from the text of an optimised graph: to be looked at, not run */
     struct cr_jit_cache *cache; /* plans by the symbols' values */
     cr_safetensors *file;       /* that the states are mapped from, or NULL */

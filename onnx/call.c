@@ -10,9 +10,11 @@ bool cr_onnx_refuse(const cr_onnx_call *call, const char *format, ...) {
     char text[768];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
+    vsnprintf(text, sizeof text, format,
+              arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
     va_end(arguments);
-    return cr_fail(CR_ERROR_UNSUPPORTED, "%s: %s", call->node ? call->node->label : "the model", text); /* "onnx: " stands before it */
+    return cr_fail(CR_ERROR_UNSUPPORTED, "%s: %s", call->node ? call->node->label : "the model",
+                   text); /* "onnx: " stands before it */
 }
 
 /* ---------------------------------------------------------------- attributes */
@@ -109,14 +111,16 @@ static int read_values(cr_onnx_call *call, int i, cr_dtype dtype, void *values, 
     }
     const cr_onnx_operand *operand = &call->inputs[i];
     if (call->run->is_traced && !operand->is_known) {
-        cr_onnx_refuse(call,
-                       "operand %d, which its result's sizes or meaning follow from, is computed from the model's inputs; "
-                       "give it as a constant (.constants), or run the model as a module",
-                       i);
+        cr_onnx_refuse(
+            call,
+            "operand %d, which its result's sizes or meaning follow from, is computed from the model's inputs; "
+            "give it as a constant (.constants), or run the model as a module",
+            i);
         return -1;
     }
     if (cr_numel(operand->tensor) > capacity) {
-        cr_onnx_refuse(call, "operand %d has %lld numbers; at most %d", i, (long long)cr_numel(operand->tensor), capacity);
+        cr_onnx_refuse(call, "operand %d has %lld numbers; at most %d", i, (long long)cr_numel(operand->tensor),
+                       capacity);
         return -1;
     }
     const int count = (int)cr_numel(operand->tensor);
@@ -153,7 +157,8 @@ int cr_onnx_axis(cr_onnx_call *call, int64_t axis, int ndim) {
 }
 
 bool cr_onnx_axes(cr_onnx_call *call, const char *name, int i, int since, int ndim, cr_dims *axes) {
-    if (call->opset >= since ? !cr_onnx_dims_input(call, i, axes) : !cr_onnx_dims_attribute(call, name, axes) && !cr_ok())
+    if (call->opset >= since ? !cr_onnx_dims_input(call, i, axes)
+                             : !cr_onnx_dims_attribute(call, name, axes) && !cr_ok())
         return false;
     for (int k = 0; k < axes->count; k++)
         if ((axes->at[k] = cr_onnx_axis(call, axes->at[k], ndim)) < 0) return false;

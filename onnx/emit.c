@@ -46,7 +46,8 @@ const char *cr_onnx_text_of(cr_onnx_emitter *e, const char *format, ...) {
     char text[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
+    vsnprintf(text, sizeof text, format,
+              arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
     va_end(arguments);
     char *copy = cr_pool_allocate(e->pool, strlen(text) + 1);
     return copy ? strcpy(copy, text) : NULL;
@@ -96,7 +97,7 @@ const char *cr_onnx_add_result(cr_onnx_emitter *e) {
     return name && PUSH(e, &last->output, &last->n_output, name) ? name : NULL;
 }
 
-bool cr_onnx_add_node(cr_onnx_emitter *e, const char *operator, const char *const *operands, int operand_count,
+bool cr_onnx_add_node(cr_onnx_emitter *e, const char *operator, const char * const * operands, int operand_count,
                       const char **results, int result_count) {
     CrOnnx__NodeProto *node = cr_onnx_message(e, &cr_onnx__node_proto__descriptor);
     e->last = NULL;
@@ -105,7 +106,7 @@ bool cr_onnx_add_node(cr_onnx_emitter *e, const char *operator, const char *cons
     while (node && node->n_input && !*node->input[node->n_input - 1]) /* absent ones at the end are not named */
         node->n_input--;
     if (!node || !PUSH(e, &e->target->node, &e->target->n_node, node)) return false;
-    node->op_type = (char *)(uintptr_t)operator;
+    node->op_type = (char *)(uintptr_t) operator;
     if (!(node->name = (char *)(uintptr_t)node_name(e, operator))) return false;
     e->last = node;
     for (int i = 0; i < result_count; i++)
@@ -122,7 +123,8 @@ const char *cr_onnx_add_list(cr_onnx_emitter *e, const char *const *list) {
 }
 
 /* ---------------------------------------------------------------- attributes: failures show when the node is done */
-static CrOnnx__AttributeProto *add_attribute(cr_onnx_emitter *e, const char *name, CrOnnx__AttributeProto__AttributeType type) {
+static CrOnnx__AttributeProto *add_attribute(cr_onnx_emitter *e, const char *name,
+                                             CrOnnx__AttributeProto__AttributeType type) {
     CrOnnx__AttributeProto *attribute = cr_onnx_message(e, &cr_onnx__attribute_proto__descriptor);
     if (!attribute || !e->last || !PUSH(e, &e->last->attribute, &e->last->n_attribute, attribute)) {
         e->failed = true;
@@ -187,20 +189,22 @@ bool cr_onnx_cannot(cr_onnx_emitter *e, const cr_graph_node *node, const char *f
     char text[512];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
+    vsnprintf(text, sizeof text, format,
+              arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
     va_end(arguments);
     return cr_fail(CR_ERROR_UNSUPPORTED, "onnx_export: %s (%s) at opset %d: %s", node->op->name,
                    node->source ? node->source : "no source", e->opset, text);
 }
 
 /* ---------------------------------------------------------------- constants */
-static bool same_constant(const CrOnnx__TensorProto *t, int type, const cr_shape *shape, const void *data, size_t bytes) {
+static bool same_constant(const CrOnnx__TensorProto *t, int type, const cr_shape *shape, const void *data,
+                          size_t bytes) {
     return t->data_type == type && t->n_dims == (size_t)shape->count && t->raw_data.len == bytes &&
            !memcmp(t->dims, shape->at, t->n_dims * sizeof *t->dims) && !memcmp(t->raw_data.data, data, bytes);
 }
 
 CrOnnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, cr_dtype dtype, const cr_shape *shape,
-                                          const void *data, size_t bytes) {
+                                            const void *data, size_t bytes) {
     CrOnnx__TensorProto *t = cr_onnx_message(e, &cr_onnx__tensor_proto__descriptor);
     int64_t *dims = cr_pool_allocate(e->pool, sizeof shape->at);
     if (!t || !dims) return NULL;
@@ -215,7 +219,8 @@ CrOnnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name
 }
 
 /* Small ones are looked for among those that are there; a table by hash would be faster, and is not worth it. */
-const char *cr_onnx_constant(cr_onnx_emitter *e, cr_dtype dtype, const cr_shape *shape, const void *data, size_t bytes) {
+const char *cr_onnx_constant(cr_onnx_emitter *e, cr_dtype dtype, const cr_shape *shape, const void *data,
+                             size_t bytes) {
     struct cr_onnx_names *n = e->names;
     const uint32_t place = hash_bytes(data, bytes) % CR_ONNX_CONSTANTS;
     CrOnnx__TensorProto *known = n->constants[place];

@@ -18,6 +18,6 @@ struct cr_onnx_names {
 void *cr_onnx_message(cr_onnx_emitter *e, const ProtobufCMessageDescriptor *type);
 bool cr_onnx_push(cr_onnx_emitter *e, void ***list, size_t *count, void *item);
 CrOnnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, cr_dtype dtype, const cr_shape *shape,
-                                          const void *data, size_t bytes);
+                                            const void *data, size_t bytes);
 
 #endif

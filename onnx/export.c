@@ -85,10 +85,11 @@ static bool check_nodes(cr_graph *graph, int opset) {
     if (!r.count) return true;
     char *list = cr_text_end(&r.text);
     if (list)
-        cr_record_error(CR_ERROR_UNSUPPORTED,
-                        "onnx_export: opset %d cannot say %d node%s: %s. Write them with other ops, or leave them out of what "
-                        "is traced",
-                        opset, r.count, r.count == 1 ? "" : "s", list);
+        cr_record_error(
+            CR_ERROR_UNSUPPORTED,
+            "onnx_export: opset %d cannot say %d node%s: %s. Write them with other ops, or leave them out of what "
+            "is traced",
+            opset, r.count, r.count == 1 ? "" : "s", list);
     cr_free(list);
     return false;
 }
@@ -96,11 +97,13 @@ static bool check_nodes(cr_graph *graph, int opset) {
 static bool check_states(const cr_graph *graph) {
     for (int i = 0; i < graph->state_count; i++) {
         if (graph->states[i].update || graph->gradient_count)
-            return cr_fail(CR_ERROR_STATE,
-                           "onnx_export: a run of this graph updates its state, which ONNX has no word for; trace the module "
-                           "after cr_nn_eval, and without its backward");
+            return cr_fail(
+                CR_ERROR_STATE,
+                "onnx_export: a run of this graph updates its state, which ONNX has no word for; trace the module "
+                "after cr_nn_eval, and without its backward");
         if (!graph->states[i].tensor)
-            return cr_fail(CR_ERROR_STATE, "onnx_export: the state \"%s\" has no values: the graph was read from text alone",
+            return cr_fail(CR_ERROR_STATE,
+                           "onnx_export: the state \"%s\" has no values: the graph was read from text alone",
                            graph->states[i].name);
     }
     return true;
@@ -140,7 +143,8 @@ bool cr_onnx_write_block(cr_onnx_emitter *e, const cr_block *block) {
 }
 
 /* ---------------------------------------------------------------- types */
-bool cr_onnx_declare(cr_onnx_emitter *e, CrOnnx__ValueInfoProto ***list, size_t *count, const char *name, const cr_value *value) {
+bool cr_onnx_declare(cr_onnx_emitter *e, CrOnnx__ValueInfoProto ***list, size_t *count, const char *name,
+                     const cr_value *value) {
     CrOnnx__ValueInfoProto *info = cr_onnx_message(e, &cr_onnx__value_info_proto__descriptor);
     CrOnnx__TypeProto *type = cr_onnx_message(e, &cr_onnx__type_proto__descriptor);
     CrOnnx__TypeProto__Tensor *tensor = cr_onnx_message(e, &cr_onnx__type_proto__tensor__descriptor);
@@ -154,7 +158,8 @@ bool cr_onnx_declare(cr_onnx_emitter *e, CrOnnx__ValueInfoProto ***list, size_t 
     tensor->elem_type = cr_onnx_dtype_number(value->dtype);
     tensor->shape = shape;
     for (int d = 0; d < value->shape.count; d++) {
-        CrOnnx__TensorShapeProto__Dimension *dim = cr_onnx_message(e, &cr_onnx__tensor_shape_proto__dimension__descriptor);
+        CrOnnx__TensorShapeProto__Dimension *dim =
+            cr_onnx_message(e, &cr_onnx__tensor_shape_proto__dimension__descriptor);
         char text[256];
         if (!dim || !cr_onnx_push(e, (void ***)&shape->dim, &shape->n_dim, dim)) return false;
         if (!value->extents || !value->extents[d].symbol_count) {
@@ -202,7 +207,8 @@ static bool write_state(cr_onnx_emitter *e, cr_state *state) {
     const void *data = cr_data(dense);
     const bool is_constant = state->kind == CR_STATE_CONSTANT;
     if (is_constant && bytes < EXTERNAL_BYTES) { /* equal ones are one */
-        state->value->note = (void *)(uintptr_t)cr_onnx_constant(e, cr_dtype_of(dense), &shape, data ? data : "", bytes);
+        state->value->note =
+            (void *)(uintptr_t)cr_onnx_constant(e, cr_dtype_of(dense), &shape, data ? data : "", bytes);
         return state->value->note != NULL;
     }
     const char *name = cr_onnx_unique(e, is_constant ? "constant" : state->name);
@@ -258,7 +264,8 @@ static bool write_outputs(cr_onnx_emitter *e, const char *const *names) {
         if (!made) return false;
         if (!is_output && output->producer && rename_value(e->main, made, names[i])) {
             for (int k = 0; k < e->graph->body.output_count; k++)
-                if (e->graph->body.outputs[k]->note == made) e->graph->body.outputs[k]->note = (void *)(uintptr_t)names[i];
+                if (e->graph->body.outputs[k]->note == made)
+                    e->graph->body.outputs[k]->note = (void *)(uintptr_t)names[i];
         } else {
             if (!cr_onnx_add(e, "Identity", made)) return false;
             e->last->output[0] = (char *)(uintptr_t)names[i];
@@ -294,7 +301,8 @@ static void drop_unread(cr_onnx_emitter *e) {
             for (int i = 0; i < e->graph->body.output_count; i++)
                 is_needed |= e->graph->body.outputs[i]->note && !strcmp(e->graph->body.outputs[i]->note, name);
         }
-        if (!is_needed) memmove(graph->node + end, graph->node + end + 1, (--graph->n_node - end) * sizeof *graph->node);
+        if (!is_needed)
+            memmove(graph->node + end, graph->node + end + 1, (--graph->n_node - end) * sizeof *graph->node);
     }
 }
 
@@ -311,7 +319,9 @@ static bool write_graph(cr_onnx_emitter *e, const cr_onnx_export_options *o) {
 }
 
 /* ---------------------------------------------------------------- the model */
-static int64_t ir_version(int opset) { return opset <= 14 ? 7 : opset <= 18 ? 8 : opset <= 20 ? 9 : opset <= 22 ? 10 : 11; }
+static int64_t ir_version(int opset) {
+    return opset <= 14 ? 7 : opset <= 18 ? 8 : opset <= 20 ? 9 : opset <= 22 ? 10 : 11;
+}
 
 /* "key=value" lines. */
 static bool add_metadata(cr_onnx_emitter *e, CrOnnx__ModelProto *model, const char *text) {
@@ -319,7 +329,8 @@ static bool add_metadata(cr_onnx_emitter *e, CrOnnx__ModelProto *model, const ch
         const int line = (int)strcspn(at, "\n"), key = (int)strcspn(at, "=\n");
         if (key < line) {
             CrOnnx__StringStringEntryProto *entry = cr_onnx_message(e, &cr_onnx__string_string_entry_proto__descriptor);
-            if (!entry || !cr_onnx_push(e, (void ***)&model->metadata_props, &model->n_metadata_props, entry)) return false;
+            if (!entry || !cr_onnx_push(e, (void ***)&model->metadata_props, &model->n_metadata_props, entry))
+                return false;
             entry->key = (char *)(uintptr_t)cr_onnx_text_of(e, "%.*s", key, at);
             entry->value = (char *)(uintptr_t)cr_onnx_text_of(e, "%.*s", line - key - 1, at + key + 1);
             if (!entry->key || !entry->value) return false;
@@ -384,7 +395,8 @@ static bool save_external(CrOnnx__ModelProto *model, cr_pool *pool, const char *
     for (size_t i = 0; i < model->graph->n_initializer; i++) {
         CrOnnx__TensorProto *t = model->graph->initializer[i];
         if (t->raw_data.len < EXTERNAL_BYTES) continue;
-        const int64_t at = cr_file_writer_position(writer), padding = (EXTERNAL_ALIGNMENT - at % EXTERNAL_ALIGNMENT) % EXTERNAL_ALIGNMENT;
+        const int64_t at = cr_file_writer_position(writer),
+                      padding = (EXTERNAL_ALIGNMENT - at % EXTERNAL_ALIGNMENT) % EXTERNAL_ALIGNMENT;
         cr_file_writer_write(writer, zeros, (size_t)padding);
         cr_file_writer_write(writer, t->raw_data.data, t->raw_data.len);
         if (!add_entry(&e, t, "location", slash ? slash + 1 : data_path) ||
@@ -418,8 +430,10 @@ bool cr_onnx_export_with(const cr_graph *graph, const char *path, const cr_onnx_
     if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
     if (!graph || !path) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "onnx_export: NULL graph or path");
     if (o.opset < LEAST_OPSET || o.opset > MOST_OPSET)
-        return cr_fail(CR_ERROR_ARGUMENT, "onnx_export: opset %lld; %d to %d are written", (long long)o.opset, LEAST_OPSET, MOST_OPSET);
-    if (graph->is_for_reading) return cr_fail(CR_ERROR_STATE, "onnx_export: the graph was read from the text of an optimised one");
+        return cr_fail(CR_ERROR_ARGUMENT, "onnx_export: opset %lld; %d to %d are written", (long long)o.opset,
+                       LEAST_OPSET, MOST_OPSET);
+    if (graph->is_for_reading)
+        return cr_fail(CR_ERROR_STATE, "onnx_export: the graph was read from the text of an optimised one");
     const int opset = (int)o.opset;
     if (!check_states(graph)) return false;
     cr_graph *copy = NULL;

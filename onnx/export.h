@@ -21,8 +21,8 @@ typedef struct cr_onnx_emitter cr_onnx_emitter;
 /* ---------------------------------------------------------------- the table */
 typedef struct cr_onnx_export_row {
     const char *op;
-    int since;                                                /* the first opset that has what it writes */
-    bool (*takes)(const cr_graph_node *node, int opset);      /* NULL: every node; else the others are lowered */
+    int since;                                           /* the first opset that has what it writes */
+    bool (*takes)(const cr_graph_node *node, int opset); /* NULL: every node; else the others are lowered */
     bool (*write)(cr_onnx_emitter *e, const cr_graph_node *node);
 } cr_onnx_export_row;
 
@@ -49,23 +49,23 @@ struct cr_onnx_emitter {
     cr_pool *pool;
     cr_graph *graph;
     int opset;
-    CrOnnx__GraphProto *main, *target;  /* where initialisers go, and where nodes go now */
-    CrOnnx__NodeProto *last;            /* the node that was added last */
-    const cr_graph_node *node;        /* that is being written */
-    const char **symbols;             /* by symbol: its value, int64 [1]; NULL: not used yet */
-    unsigned used_bounds;             /* bit i: the row asked for node->bound[i] */
+    CrOnnx__GraphProto *main, *target; /* where initialisers go, and where nodes go now */
+    CrOnnx__NodeProto *last;           /* the node that was added last */
+    const cr_graph_node *node;         /* that is being written */
+    const char **symbols;              /* by symbol: its value, int64 [1]; NULL: not used yet */
+    unsigned used_bounds;              /* bit i: the row asked for node->bound[i] */
     struct cr_onnx_names *names;
-    bool failed;                      /* an attribute could not be added */
-    bool may_drop_unread;             /* a row took the place of a node before it */
+    bool failed;          /* an attribute could not be added */
+    bool may_drop_unread; /* a row took the place of a node before it */
 };
 
 /* A node of an operator and its only (first) result. Operands end with CR_ONNX_END; "" is an absent one. */
-#define CR_ONNX_END ((const char *)-1)
+#define CR_ONNX_END         ((const char *)-1)
 #define cr_onnx_add(e, ...) cr_onnx_add_list(e, (const char *const[]){__VA_ARGS__, CR_ONNX_END})
 /* operator and operands in one list. */
 const char *cr_onnx_add_list(cr_onnx_emitter *e, const char *const *list);
 /* A node of any number of operands and results; results[0] … are filled. */
-bool cr_onnx_add_node(cr_onnx_emitter *e, const char *operator, const char *const *operands, int operand_count,
+bool cr_onnx_add_node(cr_onnx_emitter *e, const char *operator, const char * const * operands, int operand_count,
                       const char **results, int result_count);
 /* A further result of the last node. */
 const char *cr_onnx_add_result(cr_onnx_emitter *e);

@@ -84,7 +84,8 @@ static CrOnnx__GraphProto *write_turn(cr_onnx_emitter *e, const cr_graph_node *n
     see_outside(block, carried, node, carried);
     done = done && cr_onnx_write_block(e, block);
     const char *next = done ? goes_on(e, node, block->outputs, carried) : NULL;
-    done = next && cr_onnx_declare(e, &graph->output, &graph->n_output, next, &before) && give_results(e, block, 0, carried);
+    done = next && cr_onnx_declare(e, &graph->output, &graph->n_output, next, &before) &&
+           give_results(e, block, 0, carried);
     e->target = outer;
     return done ? graph : NULL;
 }

@@ -62,7 +62,8 @@ static term unary(parser *p, const char *operator, term a) {
 }
 
 static term binary(parser *p, const char *operator, term a, term b) {
-    return p->e ? made(p, cr_onnx_add(p->e, operator, value_of(p, a), value_of(p, b)), false) : (term){"", false, false, 0};
+    return p->e ? made(p, cr_onnx_add(p->e, operator, value_of(p, a), value_of(p, b)), false)
+                : (term){"", false, false, 0};
 }
 
 static term compare(parser *p, const char *operator, term a, term b) {
@@ -101,14 +102,20 @@ static term write_trunc(parser *p, term *a) {
     if (p->compute == CR_I64) return a[0];
     return choose(p, compare(p, "Less", a[0], number(0)), unary(p, "Ceil", a[0]), unary(p, "Floor", a[0]));
 }
-static term write_exp2(parser *p, term *a) { return unary(p, "Exp", binary(p, "Mul", a[0], number(0.693147180559945309417))); }
+static term write_exp2(parser *p, term *a) {
+    return unary(p, "Exp", binary(p, "Mul", a[0], number(0.693147180559945309417)));
+}
 /* tanh(x / 2) (e^x + 1): exact near 0; past 80 e^x - 1 is e^x. */
 static term write_expm1(parser *p, term *a) {
     const term e = unary(p, "Exp", a[0]), half = binary(p, "Mul", a[0], number(0.5));
     return binary(p, "Mul", unary(p, "Tanh", half), binary(p, "Add", e, number(1)));
 }
-static term write_log2(parser *p, term *a) { return binary(p, "Mul", unary(p, "Log", a[0]), number(1.44269504088896340736)); }
-static term write_log10(parser *p, term *a) { return binary(p, "Mul", unary(p, "Log", a[0]), number(0.434294481903251827651)); }
+static term write_log2(parser *p, term *a) {
+    return binary(p, "Mul", unary(p, "Log", a[0]), number(1.44269504088896340736));
+}
+static term write_log10(parser *p, term *a) {
+    return binary(p, "Mul", unary(p, "Log", a[0]), number(0.434294481903251827651));
+}
 /* log(u) x / (u - 1) with u = 1 + x, or x where u is 1 (Kahan): exact near 0. */
 static term write_log1p(parser *p, term *a) {
     const term u = binary(p, "Add", a[0], number(1)), one = number(1), less = binary(p, "Sub", u, one);
@@ -251,10 +258,12 @@ static term parse_name(parser *p) {
     const size_t length = (size_t)(p->at - name);
     if (take(p, "(")) return length == 6 && !strncmp(name, "NUMBER", 6) ? parse_number(p) : parse_word(p, name, length);
     if (length == 1 && *name >= 'a' && *name <= 'c')
-        return p->e ? (term){p->operands[*name - 'a'], p->are_bool[*name - 'a'], false, 0} : (term){"", false, false, 0};
+        return p->e ? (term){p->operands[*name - 'a'], p->are_bool[*name - 'a'], false, 0}
+                    : (term){"", false, false, 0};
     if (!p->node) return number(0);
     for (int i = 0; i < p->node->op->attribute_count; i++)
-        if (strlen(p->node->op->attributes[i].name) == length && !strncmp(p->node->op->attributes[i].name, name, length))
+        if (strlen(p->node->op->attributes[i].name) == length &&
+            !strncmp(p->node->op->attributes[i].name, name, length))
             return number(((const cr_pointwise_attributes *)p->node->attributes)->value[i]);
     return fail(p);
 }
@@ -302,7 +311,8 @@ static term parse_sum(parser *p) {
 static term parse_comparison(parser *p) {
     static const struct {
         const char *sign, *operator;
-    } signs[] = {{"<=", "LessOrEqual"}, {">=", "GreaterOrEqual"}, {"<", "Less"}, {">", "Greater"}, {"==", "Equal"}, {"!=", NULL}};
+    } signs[] = {{"<=", "LessOrEqual"}, {">=", "GreaterOrEqual"}, {"<", "Less"},
+                 {">", "Greater"},      {"==", "Equal"},          {"!=", NULL}};
     const term t = parse_sum(p);
     for (size_t i = 0; !p->failed && i < sizeof signs / sizeof signs[0]; i++) {
         if (!take(p, signs[i].sign)) continue;
@@ -310,7 +320,8 @@ static term parse_comparison(parser *p) {
         const bool is_tested = t.is_bool && other.is_number && other.number == 0; /* a condition beside 0 */
         if (is_tested && !signs[i].operator) return t;
         if (is_tested && !strcmp(signs[i].sign, "==")) return logical_not(p, t);
-        return signs[i].operator ? compare(p, signs[i].operator, t, other) : logical_not(p, compare(p, "Equal", t, other));
+        return signs[i].operator? compare(p, signs[i].operator, t, other)
+                                : logical_not(p, compare(p, "Equal", t, other));
     }
     return t;
 }
@@ -357,7 +368,8 @@ static cr_dtype computes(const cr_graph_node *node, cr_dtype *result) {
         tensors[i].ndim = (int8_t)node->inputs[i]->shape.count;
         inputs[i] = &tensors[i];
     }
-    const cr_call call = {.op = node->op, .inputs = inputs, .input_count = node->input_count, .attributes = node->attributes};
+    const cr_call call = {
+        .op = node->op, .inputs = inputs, .input_count = node->input_count, .attributes = node->attributes};
     return cr_pointwise_computes(&call, result);
 }
 
@@ -398,7 +410,8 @@ bool cr_onnx_can_write_pointwise(const cr_graph_node *node, int opset) {
 }
 
 /* A number as a bool: whether it is other than 0. ONNX's Cast does the same. */
-static bool write_pair(cr_onnx_emitter *e, const cr_graph_node *node, const cr_onnx_pair *pair, cr_dtype type, cr_dtype result) {
+static bool write_pair(cr_onnx_emitter *e, const cr_graph_node *node, const cr_onnx_pair *pair, cr_dtype type,
+                       cr_dtype result) {
     const char *operands[3], *y;
     for (int i = 0; i < node->input_count; i++)
         operands[i] = cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, type);
@@ -410,7 +423,8 @@ static bool write_pair(cr_onnx_emitter *e, const cr_graph_node *node, const cr_o
         if (sscanf(at, "%31[^=]=%31[^:]:%lf%n", name, own, &otherwise, &length) != 3) break;
         for (int i = 0; i < node->op->attribute_count; i++)
             if (!strcmp(node->op->attributes[i].name, own))
-                cr_onnx_set_float(e, cr_onnx_text_of(e, "%s", name), ((const cr_pointwise_attributes *)node->attributes)->value[i]);
+                cr_onnx_set_float(e, cr_onnx_text_of(e, "%s", name),
+                                  ((const cr_pointwise_attributes *)node->attributes)->value[i]);
         at += length + strspn(at + length, " ");
     }
     const bool gives_bool = node->op->pointwise->class == CR_CLASS_COMPARE;
@@ -427,11 +441,13 @@ bool cr_onnx_write_pointwise(cr_onnx_emitter *e, const cr_graph_node *node) {
     bool are_bool[3] = {false};
     for (int i = 0; i < node->input_count; i++) { /* a condition may be any number */
         are_bool[i] = is_condition(node, i) || node->inputs[i]->dtype == CR_BOOL;
-        operands[i] = cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, are_bool[i] ? CR_BOOL : compute);
+        operands[i] =
+            cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, are_bool[i] ? CR_BOOL : compute);
     }
     parser p = {e, node, node->op->pointwise->expression, compute, operands, are_bool, e->opset, false};
     const term t = parse_or(&p);
     if (p.failed) return cr_ok() && cr_onnx_cannot(e, node, "its expression has no ONNX");
-    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, t.is_bool ? t.name : value_of(&p, t), t.is_bool ? CR_BOOL : compute, result));
+    return cr_onnx_name(e, node, 0,
+                        cr_onnx_cast(e, t.is_bool ? t.name : value_of(&p, t), t.is_bool ? CR_BOOL : compute, result));
 }
 #endif

@@ -73,8 +73,10 @@ static const char *without_batch(cr_onnx_emitter *e, const char *x, bool lacked)
 static bool write_convolution(cr_onnx_emitter *e, const cr_graph_node *node) {
     const cr_shape weight = node->inputs[1]->shape;
     const int spatial = weight.count - 2;
-    const bool is_transposed = CR_ONNX_ATTRIBUTE(node, bool, transposed), lacks = node->inputs[0]->shape.count == spatial + 1;
-    const cr_dtype dtype = node->outputs[0]->dtype, compute = dtype == CR_BF16 ? CR_F32 : dtype; /* bf16 only from opset 22 */
+    const bool is_transposed = CR_ONNX_ATTRIBUTE(node, bool, transposed),
+               lacks = node->inputs[0]->shape.count == spatial + 1;
+    const cr_dtype dtype = node->outputs[0]->dtype,
+                   compute = dtype == CR_BF16 ? CR_F32 : dtype; /* bf16 only from opset 22 */
     const bool has_bias = node->input_count > 2 && node->inputs[2];
     const char *operands[3] = {NULL, NULL, ""};
     for (int i = 0; i < 2 + has_bias; i++)
@@ -153,7 +155,8 @@ static bool takes_avg_pool(const cr_graph_node *node, int opset) {
 }
 static bool write_avg_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
     const int spatial = spatial_of(node);
-    const bool lacks = node->inputs[0]->shape.count == spatial + 1, counts = CR_ONNX_ATTRIBUTE(node, bool, count_include_pad);
+    const bool lacks = node->inputs[0]->shape.count == spatial + 1,
+               counts = CR_ONNX_ATTRIBUTE(node, bool, count_include_pad);
     const int64_t divisor = CR_ONNX_ATTRIBUTE(node, int64_t, divisor_override);
     const cr_dims *kernel = cr_onnx_attribute_of(node, "kernel_sizes");
     const cr_dtype dtype = node->inputs[0]->dtype, compute = dtype == CR_BF16 ? CR_F32 : dtype;
@@ -186,14 +189,16 @@ static bool takes_adaptive(const cr_graph_node *node, int opset) {
 }
 
 /* Dim `dim` of x, `in` long, in `out` windows that may overlap. */
-static const char *pool_dim(cr_onnx_emitter *e, const char *x, const char *reduction, int dim, int64_t in, int64_t out) {
+static const char *pool_dim(cr_onnx_emitter *e, const char *x, const char *reduction, int dim, int64_t in,
+                            int64_t out) {
     const char **parts = cr_pool_allocate(e->pool, (size_t)(out + 1) * sizeof *parts), *all;
     const int64_t axis = dim;
     if (in == out) return x;
     for (int64_t o = 0; parts && o < out; o++) {
         const int64_t begin = o * in / out, end = ((o + 1) * in + out - 1) / out;
         const char *part = cr_onnx_add(e, "Slice", x, cr_onnx_i64(e, begin), cr_onnx_i64(e, end), cr_onnx_i64(e, axis));
-        parts[o] = e->opset >= 18 ? cr_onnx_add(e, reduction, part, cr_onnx_i64(e, axis)) : cr_onnx_add(e, reduction, part);
+        parts[o] =
+            e->opset >= 18 ? cr_onnx_add(e, reduction, part, cr_onnx_i64(e, axis)) : cr_onnx_add(e, reduction, part);
         if (e->opset < 18) cr_onnx_set_ints(e, "axes", &axis, 1);
     }
     if (!parts || !cr_onnx_add_node(e, "Concat", parts, (int)out, &all, 1)) return NULL;
@@ -201,7 +206,8 @@ static const char *pool_dim(cr_onnx_emitter *e, const char *x, const char *reduc
     return all;
 }
 
-static bool write_adaptive(cr_onnx_emitter *e, const cr_graph_node *node, const char *global, const char *pool, const char *reduction) {
+static bool write_adaptive(cr_onnx_emitter *e, const cr_graph_node *node, const char *global, const char *pool,
+                           const char *reduction) {
     const cr_value *x = node->inputs[0], *y = node->outputs[0];
     const int spatial = ((const cr_dims *)cr_onnx_attribute_of(node, "sizes"))->count, first = x->shape.count - spatial;
     const bool lacks = first == 1;
@@ -247,8 +253,8 @@ static bool takes_batch_norm(const cr_graph_node *node, int opset) {
     return !CR_ONNX_ATTRIBUTE(node, bool, training) && node->input_count > 4 && node->inputs[3] && node->inputs[4];
 }
 static bool write_batch_norm(cr_onnx_emitter *e, const cr_graph_node *node) {
-    const char *y = cr_onnx_add(e, "BatchNormalization", cr_onnx_value(e, node, 0), by_channel(e, node, 1, 1), by_channel(e, node, 2, 0),
-                                cr_onnx_value(e, node, 3), cr_onnx_value(e, node, 4));
+    const char *y = cr_onnx_add(e, "BatchNormalization", cr_onnx_value(e, node, 0), by_channel(e, node, 1, 1),
+                                by_channel(e, node, 2, 0), cr_onnx_value(e, node, 3), cr_onnx_value(e, node, 4));
     cr_onnx_set_float(e, "epsilon", CR_ONNX_ATTRIBUTE(node, double, eps));
     cr_onnx_set_float(e, "momentum", 1 - CR_ONNX_ATTRIBUTE(node, double, momentum));
     return cr_onnx_name(e, node, 0, y);
@@ -261,8 +267,10 @@ static bool write_layer_norm(cr_onnx_emitter *e, const cr_graph_node *node) {
     const int64_t dims = CR_ONNX_ATTRIBUTE(node, int64_t, dims);
     const char *weight = cr_onnx_optional(e, node, 1);
     if (weight && !*weight)
-        weight = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, x->dtype, 1), cr_onnx_sizes(e, x, x->shape.count - (int)dims, x->shape.count));
-    const char *y = cr_onnx_add(e, "LayerNormalization", cr_onnx_value(e, node, 0), weight, cr_onnx_optional(e, node, 2));
+        weight = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, x->dtype, 1),
+                             cr_onnx_sizes(e, x, x->shape.count - (int)dims, x->shape.count));
+    const char *y =
+        cr_onnx_add(e, "LayerNormalization", cr_onnx_value(e, node, 0), weight, cr_onnx_optional(e, node, 2));
     cr_onnx_set_int(e, "axis", -dims);
     cr_onnx_set_float(e, "epsilon", CR_ONNX_ATTRIBUTE(node, double, eps));
     return cr_onnx_name(e, node, 0, y);
@@ -276,7 +284,8 @@ static bool gives_one(const cr_graph_node *node, int opset) {
 CR_ONNX_EXPORT(layer_norm, 17, gives_one)
 
 static bool write_group_norm(cr_onnx_emitter *e, const cr_graph_node *node) {
-    const char *y = cr_onnx_add(e, "GroupNormalization", cr_onnx_value(e, node, 0), by_channel(e, node, 1, 1), by_channel(e, node, 2, 0));
+    const char *y = cr_onnx_add(e, "GroupNormalization", cr_onnx_value(e, node, 0), by_channel(e, node, 1, 1),
+                                by_channel(e, node, 2, 0));
     cr_onnx_set_int(e, "num_groups", CR_ONNX_ATTRIBUTE(node, int64_t, groups));
     cr_onnx_set_float(e, "epsilon", CR_ONNX_ATTRIBUTE(node, double, eps));
     return cr_onnx_name(e, node, 0, y);
@@ -293,7 +302,8 @@ CR_ONNX_EXPORT(group_norm, 21, takes_group_norm)
 static bool write_along(cr_onnx_emitter *e, const cr_graph_node *node, const char *operator) {
     const int64_t dim = CR_ONNX_ATTRIBUTE(node, int64_t, dim);
     const cr_value *x = node->inputs[0];
-    const char *y = cr_onnx_add(e, operator, cr_onnx_cast(e, cr_onnx_value(e, node, 0), x->dtype, node->outputs[0]->dtype));
+    const char *y =
+        cr_onnx_add(e, operator, cr_onnx_cast(e, cr_onnx_value(e, node, 0), x->dtype, node->outputs[0]->dtype));
     cr_onnx_set_int(e, "axis", x->shape.count ? dim : 0);
     return cr_onnx_name(e, node, 0, y);
 }
@@ -303,7 +313,9 @@ static bool has_dims(const cr_graph_node *node, int opset) {
 }
 static bool write_softmax(cr_onnx_emitter *e, const cr_graph_node *node) { return write_along(e, node, "Softmax"); }
 CR_ONNX_EXPORT(softmax, 13, has_dims)
-static bool write_log_softmax(cr_onnx_emitter *e, const cr_graph_node *node) { return write_along(e, node, "LogSoftmax"); }
+static bool write_log_softmax(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_along(e, node, "LogSoftmax");
+}
 CR_ONNX_EXPORT(log_softmax, 13, has_dims)
 
 /* ---------------------------------------------------------------- recurrent */
@@ -312,7 +324,8 @@ static const char *onnx_gates(cr_onnx_emitter *e, const char *t, int64_t hidden)
     static const int order[] = {0, 3, 1, 2};
     const char *parts[4], *all;
     for (int k = 0; k < 4; k++)
-        parts[k] = cr_onnx_add(e, "Slice", t, cr_onnx_i64(e, order[k] * hidden), cr_onnx_i64(e, (order[k] + 1) * hidden), cr_onnx_i64(e, 0));
+        parts[k] = cr_onnx_add(e, "Slice", t, cr_onnx_i64(e, order[k] * hidden),
+                               cr_onnx_i64(e, (order[k] + 1) * hidden), cr_onnx_i64(e, 0));
     if (!cr_onnx_add_node(e, "Concat", parts, 4, &all, 1)) return NULL;
     cr_onnx_set_int(e, "axis", 0);
     return cr_onnx_add(e, "Unsqueeze", all, cr_onnx_i64(e, 0));
@@ -322,7 +335,8 @@ static const char *onnx_gates(cr_onnx_emitter *e, const char *t, int64_t hidden)
 static const char *lstm_bias(cr_onnx_emitter *e, const char *bias, cr_dtype dtype, int64_t hidden) {
     const char *parts[2], *all;
     parts[0] = onnx_gates(e, bias, hidden);
-    parts[1] = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, dtype, 0), cr_onnx_i64s(e, (const int64_t[]){1, 4 * hidden}, 2));
+    parts[1] =
+        cr_onnx_add(e, "Expand", cr_onnx_scalar(e, dtype, 0), cr_onnx_i64s(e, (const int64_t[]){1, 4 * hidden}, 2));
     if (!cr_onnx_add_node(e, "Concat", parts, 2, &all, 1)) return NULL;
     cr_onnx_set_int(e, "axis", 1);
     return all;
@@ -348,7 +362,8 @@ static bool write_lstm_sequence(cr_onnx_emitter *e, const cr_graph_node *node) {
     if (linear && !strcmp(linear->op->name, "linear")) {
         operands[0] = cr_onnx_value(e, linear, 0);
         operands[1] = onnx_gates(e, cr_onnx_value(e, linear, 1), hidden);
-        if (linear->input_count > 2 && linear->inputs[2]) operands[3] = lstm_bias(e, cr_onnx_value(e, linear, 2), dtype, hidden);
+        if (linear->input_count > 2 && linear->inputs[2])
+            operands[3] = lstm_bias(e, cr_onnx_value(e, linear, 2), dtype, hidden);
         if (node->inputs[0]->uses == 1) e->may_drop_unread = true;
     } else {
         const char *identity = identity_matrix(e, dtype, 4 * hidden);

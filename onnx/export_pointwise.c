@@ -6,7 +6,9 @@
 
 #include <math.h>
 
-static double number(const cr_graph_node *node, int i) { return ((const cr_pointwise_attributes *)node->attributes)->value[i]; }
+static double number(const cr_graph_node *node, int i) {
+    return ((const cr_pointwise_attributes *)node->attributes)->value[i];
+}
 
 /* The op computes in what it gives, and ONNX's operator takes that. */
 static bool is_real(const cr_graph_node *node, int opset) {
@@ -27,16 +29,21 @@ static const char *operand(cr_onnx_emitter *e, const cr_graph_node *node) {
 /* ---------------------------------------------------------------- limits */
 static bool write_clip(cr_onnx_emitter *e, const cr_graph_node *node, double least, double most) {
     const cr_dtype dtype = node->outputs[0]->dtype;
-    const char *low = least == -INFINITY ? "" : cr_onnx_scalar(e, dtype, least), *high = most == INFINITY ? "" : cr_onnx_scalar(e, dtype, most);
+    const char *low = least == -INFINITY ? "" : cr_onnx_scalar(e, dtype, least),
+               *high = most == INFINITY ? "" : cr_onnx_scalar(e, dtype, most);
     return cr_onnx_name(e, node, 0, cr_onnx_add(e, "Clip", operand(e, node), low, high));
 }
 /* ONNX asks for min <= max, and ours gives max where it is not so. */
 static bool takes_limits(const cr_graph_node *node, int opset) {
     return is_real(node, opset) && number(node, 0) <= number(node, 1) && node->bound_count == 0;
 }
-static bool write_clamp(cr_onnx_emitter *e, const cr_graph_node *node) { return write_clip(e, node, number(node, 0), number(node, 1)); }
+static bool write_clamp(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_clip(e, node, number(node, 0), number(node, 1));
+}
 CR_ONNX_EXPORT(clamp, 12, takes_limits)
-static bool write_hardtanh(cr_onnx_emitter *e, const cr_graph_node *node) { return write_clip(e, node, number(node, 0), number(node, 1)); }
+static bool write_hardtanh(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_clip(e, node, number(node, 0), number(node, 1));
+}
 CR_ONNX_EXPORT(hardtanh, 12, takes_limits)
 static bool write_relu6(cr_onnx_emitter *e, const cr_graph_node *node) { return write_clip(e, node, 0, 6); }
 CR_ONNX_EXPORT(relu6, 12, is_real)

@@ -6,7 +6,8 @@
 
 /* ---------------------------------------------------------------- reductions */
 /* Axes are an attribute until 18 (of ReduceSum until 13, which is before our lowest). */
-static const char *reduce(cr_onnx_emitter *e, const char *operator, const char *x, const cr_dims *dims, bool keepdim, int since) {
+static const char *reduce(cr_onnx_emitter *e, const char *operator, const char * x, const cr_dims *dims, bool keepdim,
+                          int since) {
     const bool by_operand = e->opset >= since;
     const char *y = dims->count && by_operand ? cr_onnx_add(e, operator, x, cr_onnx_i64s(e, dims->at, dims->count))
                                               : cr_onnx_add(e, operator, x);
@@ -22,12 +23,17 @@ static bool write_reduction(cr_onnx_emitter *e, const cr_graph_node *node, const
     const char *x = cr_onnx_cast(e, cr_onnx_value(e, node, 0), from, compute);
     if (node->inputs[0]->shape.count == 0) /* of a number there is nothing to reduce */
         return cr_onnx_name(e, node, 0, cr_onnx_cast(e, x, compute, to));
-    const char *y = reduce(e, operator, x, cr_onnx_attribute_of(node, "dims"), CR_ONNX_ATTRIBUTE(node, bool, keepdim), since);
+    const char *y =
+        reduce(e, operator, x, cr_onnx_attribute_of(node, "dims"), CR_ONNX_ATTRIBUTE(node, bool, keepdim), since);
     return cr_onnx_name(e, node, 0, cr_onnx_cast(e, y, compute, to));
 }
-static bool write_sum(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceSum", 13); }
+static bool write_sum(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_reduction(e, node, "ReduceSum", 13);
+}
 CR_ONNX_EXPORT(sum, 13, NULL)
-static bool write_mean(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceMean", 18); }
+static bool write_mean(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_reduction(e, node, "ReduceMean", 18);
+}
 /* Of nothing ONNX Runtime's mean is 0, ours is NaN. */
 static bool has_elements(const cr_graph_node *node, int opset) {
     (void)opset;
@@ -36,11 +42,17 @@ static bool has_elements(const cr_graph_node *node, int opset) {
     return true;
 }
 CR_ONNX_EXPORT(mean, 13, has_elements)
-static bool write_prod(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceProd", 18); }
+static bool write_prod(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_reduction(e, node, "ReduceProd", 18);
+}
 CR_ONNX_EXPORT(prod, 13, NULL)
-static bool write_amax(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceMax", 18); }
+static bool write_amax(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_reduction(e, node, "ReduceMax", 18);
+}
 CR_ONNX_EXPORT(amax, 13, NULL)
-static bool write_amin(cr_onnx_emitter *e, const cr_graph_node *node) { return write_reduction(e, node, "ReduceMin", 18); }
+static bool write_amin(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_reduction(e, node, "ReduceMin", 18);
+}
 CR_ONNX_EXPORT(amin, 13, NULL)
 static bool write_logsumexp(cr_onnx_emitter *e, const cr_graph_node *node) {
     return write_reduction(e, node, "ReduceLogSumExp", 18);
@@ -100,7 +112,8 @@ static bool has_dims(const cr_graph_node *node, int opset) {
 }
 
 /* The k first of a dim: values and places; either may be unwanted. */
-static bool write_first(cr_onnx_emitter *e, const cr_graph_node *node, const char *k, bool largest, int values, int places) {
+static bool write_first(cr_onnx_emitter *e, const cr_graph_node *node, const char *k, bool largest, int values,
+                        int places) {
     const cr_dtype dtype = node->inputs[0]->dtype;
     const char *operands[] = {cr_onnx_cast(e, cr_onnx_value(e, node, 0), dtype, ordered(dtype)), k}, *results[2];
     if (!cr_onnx_add_node(e, "TopK", operands, 2, results, 2)) return false;
@@ -148,7 +161,9 @@ static bool write_index_select(cr_onnx_emitter *e, const cr_graph_node *node) {
     return write_chosen(e, node, "Gather", CR_ONNX_ATTRIBUTE(node, int64_t, dim));
 }
 CR_ONNX_EXPORT(index_select, 11, has_dims)
-static bool write_embedding(cr_onnx_emitter *e, const cr_graph_node *node) { return write_chosen(e, node, "Gather", 0); }
+static bool write_embedding(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return write_chosen(e, node, "Gather", 0);
+}
 CR_ONNX_EXPORT(embedding, 11, NULL)
 
 static bool write_scattered(cr_onnx_emitter *e, const cr_graph_node *node, bool adds) {
@@ -159,7 +174,8 @@ static bool write_scattered(cr_onnx_emitter *e, const cr_graph_node *node, bool 
     if (!cr_shape_equal(node->inputs[1]->shape, node->inputs[2]->shape)) { /* ours may be larger than the index */
         const cr_value *at = node->inputs[1];
         const int64_t zeros[CR_MAX_DIMS] = {0};
-        source = cr_onnx_add(e, "Slice", source, cr_onnx_i64s(e, zeros, at->shape.count), cr_onnx_sizes(e, at, 0, at->shape.count));
+        source = cr_onnx_add(e, "Slice", source, cr_onnx_i64s(e, zeros, at->shape.count),
+                             cr_onnx_sizes(e, at, 0, at->shape.count));
     }
     const char *y = cr_onnx_add(e, "ScatterElements", x, index, source);
     cr_onnx_set_int(e, "axis", dim);
@@ -210,8 +226,8 @@ CR_ONNX_EXPORT(nonzero, 13, has_dims)
 
 /* ---------------------------------------------------------------- drawn numbers: another generator's */
 /* As many as the result has, in f32, or in its dtype where that is f64. */
-static const char *drawn(cr_onnx_emitter *e, const cr_graph_node *node, const char *operator, const char *low, double a,
-                         const char *high, double b) {
+static const char *drawn(cr_onnx_emitter *e, const cr_graph_node *node, const char *operator, const char * low,
+                         double a, const char *high, double b) {
     const cr_value *y = node->outputs[0];
     const char *like = cr_onnx_add(e, "Expand", cr_onnx_scalar(e, CR_F32, 0), cr_onnx_sizes(e, y, 0, y->shape.count));
     const char *name = cr_onnx_add(e, operator, like);
@@ -227,13 +243,15 @@ static bool give_drawn(cr_onnx_emitter *e, const cr_graph_node *node, const char
     return cr_onnx_name(e, node, 0, cr_onnx_cast(e, name, drawn_in(node), node->outputs[0]->dtype));
 }
 static bool write_uniform(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return give_drawn(e, node, drawn(e, node, "RandomUniformLike", "low", CR_ONNX_ATTRIBUTE(node, double, low), "high",
-                                     CR_ONNX_ATTRIBUTE(node, double, high)));
+    return give_drawn(e, node,
+                      drawn(e, node, "RandomUniformLike", "low", CR_ONNX_ATTRIBUTE(node, double, low), "high",
+                            CR_ONNX_ATTRIBUTE(node, double, high)));
 }
 CR_ONNX_EXPORT(uniform, 1, NULL)
 static bool write_normal(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return give_drawn(e, node, drawn(e, node, "RandomNormalLike", "mean", CR_ONNX_ATTRIBUTE(node, double, mean), "scale",
-                                     CR_ONNX_ATTRIBUTE(node, double, std)));
+    return give_drawn(e, node,
+                      drawn(e, node, "RandomNormalLike", "mean", CR_ONNX_ATTRIBUTE(node, double, mean), "scale",
+                            CR_ONNX_ATTRIBUTE(node, double, std)));
 }
 CR_ONNX_EXPORT(normal, 1, NULL)
 
@@ -252,7 +270,8 @@ static bool write_bernoulli(cr_onnx_emitter *e, const cr_graph_node *node) {
         p = cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, dtype);
     else
         p = cr_onnx_scalar(e, dtype, CR_ONNX_ATTRIBUTE(node, double, p));
-    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, cr_onnx_add(e, "Less", draws, p), CR_BOOL, node->outputs[0]->dtype));
+    return cr_onnx_name(e, node, 0,
+                        cr_onnx_cast(e, cr_onnx_add(e, "Less", draws, p), CR_BOOL, node->outputs[0]->dtype));
 }
 CR_ONNX_EXPORT(bernoulli, 9, NULL)
 
@@ -277,7 +296,8 @@ static bool write_dropout(cr_onnx_emitter *e, const cr_graph_node *node) {
                *results[2];
     if (!cr_onnx_add_node(e, "Dropout", operands, 3, results, 2)) return false;
     const cr_value *kept = node->output_count > 1 ? node->outputs[1] : NULL;
-    return cr_onnx_name(e, node, 0, results[0]) && (!kept || !kept->uses || cr_onnx_name(e, node, 1, cr_onnx_cast(e, results[1], CR_BOOL, kept->dtype)));
+    return cr_onnx_name(e, node, 0, results[0]) &&
+           (!kept || !kept->uses || cr_onnx_name(e, node, 1, cr_onnx_cast(e, results[1], CR_BOOL, kept->dtype)));
 }
 CR_ONNX_EXPORT(dropout, 13, NULL)
 
@@ -292,7 +312,8 @@ static bool write_einsum(cr_onnx_emitter *e, const cr_graph_node *node) {
 static bool takes_einsum(const cr_graph_node *node, int opset) {
     (void)opset;
     for (int i = 0; i < node->input_count; i++)
-        if (node->inputs[i]->dtype != node->outputs[0]->dtype || !cr_dtype_is_floating(node->inputs[i]->dtype)) return false;
+        if (node->inputs[i]->dtype != node->outputs[0]->dtype || !cr_dtype_is_floating(node->inputs[i]->dtype))
+            return false;
     return true;
 }
 CR_ONNX_EXPORT(einsum, 12, takes_einsum)

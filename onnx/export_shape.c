@@ -35,17 +35,21 @@ CR_ONNX_EXPORT(permute, 1, NULL)
 static bool write_expand(cr_onnx_emitter *e, const cr_graph_node *node) {
     const cr_value *y = node->outputs[0];
     e->used_bounds = ~0u;
-    return cr_onnx_name(e, node, 0, cr_onnx_add(e, "Expand", cr_onnx_value(e, node, 0), cr_onnx_sizes(e, y, 0, y->shape.count)));
+    return cr_onnx_name(e, node, 0,
+                        cr_onnx_add(e, "Expand", cr_onnx_value(e, node, 0), cr_onnx_sizes(e, y, 0, y->shape.count)));
 }
 CR_ONNX_EXPORT(expand, 8, NULL)
 
-static const char *slice(cr_onnx_emitter *e, const char *x, const char *start, const char *end, int axis, const char *step) {
+static const char *slice(cr_onnx_emitter *e, const char *x, const char *start, const char *end, int axis,
+                         const char *step) {
     return cr_onnx_add(e, "Slice", x, start, end, cr_onnx_i64(e, axis), step);
 }
 
 static bool write_slice(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return cr_onnx_name(e, node, 0, slice(e, cr_onnx_value(e, node, 0), cr_onnx_number_of(e, node, "start"), cr_onnx_number_of(e, node, "end"),
-                                          axis_of(node, "dim"), cr_onnx_number_of(e, node, "step")));
+    return cr_onnx_name(e, node, 0,
+                        slice(e, cr_onnx_value(e, node, 0), cr_onnx_number_of(e, node, "start"),
+                              cr_onnx_number_of(e, node, "end"), axis_of(node, "dim"),
+                              cr_onnx_number_of(e, node, "step")));
 }
 CR_ONNX_EXPORT(slice, 10, NULL)
 
@@ -71,7 +75,8 @@ static bool write_unfold(cr_onnx_emitter *e, const cr_graph_node *node) {
     const char *windows = cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, 0), count, cr_onnx_scalar(e, CR_I64, 1));
     windows = cr_onnx_add(e, "Mul", windows, cr_onnx_scalar(e, CR_I64, (double)CR_ONNX_ATTRIBUTE(node, int64_t, step)));
     windows = cr_onnx_add(e, "Unsqueeze", windows, cr_onnx_i64(e, one));
-    const char *inside = cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, (double)zero), cr_onnx_scalar(e, CR_I64, (double)size), cr_onnx_scalar(e, CR_I64, 1));
+    const char *inside = cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, (double)zero),
+                                     cr_onnx_scalar(e, CR_I64, (double)size), cr_onnx_scalar(e, CR_I64, 1));
     const char *t = cr_onnx_add(e, "Gather", cr_onnx_value(e, node, 0), cr_onnx_add(e, "Add", windows, inside));
     int64_t perm[CR_MAX_DIMS + 1];
     cr_onnx_set_int(e, "axis", dim);
@@ -94,7 +99,8 @@ static const char *places(cr_onnx_emitter *e, const cr_graph_node *node, const c
     const char *name = NULL;
     if (!cr_shape_numel(*shape, &numel)) return NULL;
     if (numel > MOST_PLACES || cr_onnx_has_open_size(node->inputs[0]) || cr_onnx_has_open_size(node->outputs[0])) {
-        cr_onnx_cannot(e, node, "a window onto memory is written as a list of places, which needs sizes that are fixed%s",
+        cr_onnx_cannot(e, node,
+                       "a window onto memory is written as a list of places, which needs sizes that are fixed%s",
                        numel > MOST_PLACES ? ", and fewer elements" : "; use slices and permutations in its place");
         return NULL;
     }
@@ -114,7 +120,9 @@ static const char *places(cr_onnx_emitter *e, const cr_graph_node *node, const c
     return name;
 }
 
-static const char *flatten(cr_onnx_emitter *e, const char *x) { return cr_onnx_add(e, "Reshape", x, cr_onnx_i64(e, -1)); }
+static const char *flatten(cr_onnx_emitter *e, const char *x) {
+    return cr_onnx_add(e, "Reshape", x, cr_onnx_i64(e, -1));
+}
 
 static bool write_window(cr_onnx_emitter *e, const cr_graph_node *node, const int64_t *strides, int64_t offset) {
     const char *index = places(e, node, &node->outputs[0]->shape, strides, offset, false);
@@ -146,7 +154,8 @@ static bool write_as_strided_scatter(cr_onnx_emitter *e, const cr_graph_node *no
     const cr_dims *shape = cr_onnx_attribute_of(node, "shape"), *strides = cr_onnx_attribute_of(node, "strides");
     const char *x = flatten(e, cr_onnx_value(e, node, 0)), *source = flatten(e, cr_onnx_value(e, node, 1));
     const char *index = places(e, node, shape, strides->at, CR_ONNX_ATTRIBUTE(node, int64_t, offset), true);
-    return cr_onnx_name(e, node, 0, cr_onnx_reshape(e, cr_onnx_add(e, "ScatterElements", x, index, source), node->outputs[0]));
+    return cr_onnx_name(e, node, 0,
+                        cr_onnx_reshape(e, cr_onnx_add(e, "ScatterElements", x, index, source), node->outputs[0]));
 }
 CR_ONNX_EXPORT(as_strided_scatter, 11, NULL)
 
@@ -223,7 +232,8 @@ static bool write_pad_around(cr_onnx_emitter *e, const cr_graph_node *node) {
 CR_ONNX_EXPORT(pad_around, 11, takes_pad_around)
 
 static bool write_triangle(cr_onnx_emitter *e, const cr_graph_node *node, bool is_upper) {
-    const char *y = cr_onnx_add(e, "Trilu", cr_onnx_value(e, node, 0), cr_onnx_scalar(e, CR_I64, (double)CR_ONNX_ATTRIBUTE(node, int64_t, diagonal)));
+    const char *y = cr_onnx_add(e, "Trilu", cr_onnx_value(e, node, 0),
+                                cr_onnx_scalar(e, CR_I64, (double)CR_ONNX_ATTRIBUTE(node, int64_t, diagonal)));
     cr_onnx_set_int(e, "upper", is_upper);
     return cr_onnx_name(e, node, 0, y);
 }
@@ -238,12 +248,15 @@ CR_ONNX_EXPORT(triu, 14, takes_triangle)
 
 /* ---------------------------------------------------------------- the same values */
 static bool write_cast(cr_onnx_emitter *e, const cr_graph_node *node) {
-    return cr_onnx_name(e, node, 0, cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, node->outputs[0]->dtype));
+    return cr_onnx_name(e, node, 0,
+                        cr_onnx_cast(e, cr_onnx_value(e, node, 0), node->inputs[0]->dtype, node->outputs[0]->dtype));
 }
 CR_ONNX_EXPORT(cast, 13, NULL)
 
 /* Another name for the same. */
-static bool write_identity(cr_onnx_emitter *e, const cr_graph_node *node) { return cr_onnx_name(e, node, 0, cr_onnx_value(e, node, 0)); }
+static bool write_identity(cr_onnx_emitter *e, const cr_graph_node *node) {
+    return cr_onnx_name(e, node, 0, cr_onnx_value(e, node, 0));
+}
 CR_ONNX_EXPORT(identity, 1, NULL)
 static bool write_to_device(cr_onnx_emitter *e, const cr_graph_node *node) { return write_identity(e, node); }
 CR_ONNX_EXPORT(to_device, 1, NULL)
@@ -266,8 +279,8 @@ static bool write_full(cr_onnx_emitter *e, const cr_graph_node *node) {
         value = cr_onnx_scalar(e, y->dtype, CR_ONNX_ATTRIBUTE(node, double, value));
     }
     e->used_bounds = ~0u;
-    return cr_onnx_name(e, node, 0, y->shape.count ? cr_onnx_add(e, "Expand", value, cr_onnx_sizes(e, y, 0, y->shape.count))
-                                                   : value);
+    return cr_onnx_name(
+        e, node, 0, y->shape.count ? cr_onnx_add(e, "Expand", value, cr_onnx_sizes(e, y, 0, y->shape.count)) : value);
 }
 CR_ONNX_EXPORT(full, 8, NULL)
 
@@ -280,11 +293,13 @@ static bool write_sequence(cr_onnx_emitter *e, const cr_graph_node *node) {
     const char *y = cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, 0), count, cr_onnx_scalar(e, CR_I64, 1));
     y = cr_onnx_cast(e, y, CR_I64, compute);
     if (has_step || o->step != 1)
-        y = cr_onnx_add(e, "Mul", y, has_step ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "step"), CR_I64, compute)
-                                              : cr_onnx_scalar(e, compute, o->step));
+        y = cr_onnx_add(e, "Mul", y,
+                        has_step ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "step"), CR_I64, compute)
+                                 : cr_onnx_scalar(e, compute, o->step));
     if (has_start || o->start != 0)
-        y = cr_onnx_add(e, "Add", y, has_start ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "start"), CR_I64, compute)
-                                               : cr_onnx_scalar(e, compute, o->start));
+        y = cr_onnx_add(e, "Add", y,
+                        has_start ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "start"), CR_I64, compute)
+                                  : cr_onnx_scalar(e, compute, o->start));
     return cr_onnx_name(e, node, 0, cr_onnx_cast(e, y, compute, o->dtype));
 }
 CR_ONNX_EXPORT(sequence, 11, NULL)
@@ -295,7 +310,9 @@ static bool write_result(cr_onnx_emitter *e, const cr_graph_node *node) {
     CR_SCOPE {
         cr_tensor *t = cr_contiguous(cr_run((cr_op *)(uintptr_t)node->op, NULL, 0, node->attributes));
         const cr_shape shape = cr_shape_of(t);
-        if (t) name = cr_onnx_constant(e, cr_dtype_of(t), &shape, cr_data(t), (size_t)cr_numel(t) * cr_dtype_size(cr_dtype_of(t)));
+        if (t)
+            name = cr_onnx_constant(e, cr_dtype_of(t), &shape, cr_data(t),
+                                    (size_t)cr_numel(t) * cr_dtype_size(cr_dtype_of(t)));
     }
     return cr_onnx_name(e, node, 0, name);
 }

@@ -13,7 +13,8 @@ static const char *symbol(cr_onnx_emitter *e, int index) {
         const cr_value *input = body->inputs[i];
         for (int d = 0; input->extents && d < input->shape.count; d++) {
             const cr_extent *x = &input->extents[d];
-            if (x->symbol_count != 1 || x->symbols[0] != index || x->factor != 1 || x->term != 0 || x->divisor != 1) continue;
+            if (x->symbol_count != 1 || x->symbols[0] != index || x->factor != 1 || x->term != 0 || x->divisor != 1)
+                continue;
             const char *shape = cr_onnx_add(e, "Shape", (const char *)input->note);
             return e->symbols[index] = cr_onnx_add(e, "Gather", shape, cr_onnx_i64(e, d));
         }
@@ -94,8 +95,8 @@ const char *cr_onnx_reshape(cr_onnx_emitter *e, const char *x, const cr_value *v
         const char *empty = cr_onnx_add(e, "ConstantOfShape", cr_onnx_sizes(e, value, 0, value->shape.count));
         return cr_onnx_cast(e, empty, CR_F32, value->dtype);
     }
-    const char *shape = open > 1 ? cr_onnx_sizes(e, value, 0, value->shape.count)
-                                                       : cr_onnx_i64s(e, sizes, value->shape.count);
+    const char *shape =
+        open > 1 ? cr_onnx_sizes(e, value, 0, value->shape.count) : cr_onnx_i64s(e, sizes, value->shape.count);
     return cr_onnx_add(e, "Reshape", x, shape);
 }
 
@@ -144,6 +145,6 @@ const char *cr_onnx_number_of(cr_onnx_emitter *e, const cr_graph_node *node, con
     const bool is_float = node->op->attributes[attribute].kind == CR_ATTRIBUTE_FLOAT;
     const cr_bound_attribute *bound = bound_of(e, node, attribute, 0);
     if (bound) return cr_onnx_extent(e, &bound->extent);
-    return cr_onnx_i64(e, is_float ? (int64_t)*(const double *)field : *(const int64_t *)field);
+    return cr_onnx_i64(e, is_float ? (int64_t) * (const double *)field : *(const int64_t *)field);
 }
 #endif

@@ -25,7 +25,8 @@ typedef struct importing {
     cr_text dynamic;
 } importing;
 
-static bool run_program(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs, int output_count) {
+static bool run_program(void *context, cr_tensor *const *inputs, int input_count, cr_tensor **outputs,
+                        int output_count) {
     importing *im = context;
     for (int i = 0; i < input_count; i++)
         im->inputs[im->graph_inputs[i]] = inputs[i];
@@ -52,8 +53,9 @@ static bool input_dtype(const CrOnnx__ValueInfoProto *input, cr_dtype *dtype) {
     const CrOnnx__TypeProto__Tensor *type = tensor_type(input);
     if (!type) return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the input \"%.200s\" is no tensor", input->name);
     return cr_onnx_dtype(type->elem_type, dtype) ||
-           cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the input \"%.200s\" is of data type %d (%s), which Cresset does not have",
-                   input->name, type->elem_type, cr_onnx_dtype_text(type->elem_type));
+           cr_fail(CR_ERROR_UNSUPPORTED,
+                   "onnx: the input \"%.200s\" is of data type %d (%s), which Cresset does not have", input->name,
+                   type->elem_type, cr_onnx_dtype_text(type->elem_type));
 }
 
 /* "2,3,4", or one number for a scalar. */
@@ -66,7 +68,8 @@ static cr_tensor *parse_constant(const CrOnnx__ValueInfoProto *input, const char
     for (char *end; count < MOST && *text && *text != ' '; text = *end == ',' ? end + 1 : end) {
         values[count++] = strtod(text, &end);
         if (end == text || (*end && *end != ',' && *end != ' ')) {
-            cr_record_error(CR_ERROR_ARGUMENT, "onnx_import: cannot read \"%.40s\" in .constants; it is NAME=1,2,3", text);
+            cr_record_error(CR_ERROR_ARGUMENT, "onnx_import: cannot read \"%.40s\" in .constants; it is NAME=1,2,3",
+                            text);
             return NULL;
         }
     }
@@ -93,7 +96,8 @@ static void symbol_name(char name[MOST_NAME + 1], const char *given, const char 
     if (given && *given)
         snprintf(name, MOST_NAME + 1, "%s%.*s", isdigit((unsigned char)*given) ? "_" : "", MOST_NAME - 1, given);
     else
-        snprintf(name, MOST_NAME + 1, "%s%.*s_%zu", isdigit((unsigned char)*input) ? "_" : "", MOST_NAME - 6, input, dim);
+        snprintf(name, MOST_NAME + 1, "%s%.*s_%zu", isdigit((unsigned char)*input) ? "_" : "", MOST_NAME - 6, input,
+                 dim);
     for (char *c = name; *c; c++)
         if (!isalnum((unsigned char)*c)) *c = '_';
 }
@@ -117,8 +121,9 @@ static cr_tensor *make_example(importing *im, int place, int attempt, bool *has_
     const CrOnnx__TensorShapeProto *proto = tensor_type(input)->shape;
     if (!proto || proto->n_dim > CR_MAX_DIMS) {
         cr_record_error(CR_ERROR_UNSUPPORTED,
-                        proto ? "onnx: the input \"%.200s\" has more than 8 dims"
-                              : "onnx: the file does not say how many dims the input \"%.200s\" has; run it as a module",
+                        proto
+                            ? "onnx: the input \"%.200s\" has more than 8 dims"
+                            : "onnx: the file does not say how many dims the input \"%.200s\" has; run it as a module",
                         input->name);
         return NULL;
     }
@@ -126,7 +131,8 @@ static cr_tensor *make_example(importing *im, int place, int attempt, bool *has_
     for (size_t d = 0; d < proto->n_dim; d++) {
         const CrOnnx__TensorShapeProto__Dimension *dim = proto->dim[d];
         const bool is_given = dim->value_case == CR_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-        const char *name = dim->value_case == CR_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? dim->dim_param : NULL;
+        const char *name =
+            dim->value_case == CR_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? dim->dim_param : NULL;
         char symbol[MOST_NAME + 1];
         shape.at[d] = is_given ? dim->dim_value : open_size(im, name, input->name, d, attempt);
         if (shape.at[d] < 0) {
@@ -148,8 +154,7 @@ static bool name_graph(const importing *im, cr_graph *graph) {
         if (!(graph->input_names[i] = cr_graph_text_copy(graph, im->program->inputs[im->graph_inputs[i]]->name)))
             return false;
     for (int i = 0; i < im->program->main.output_count; i++)
-        if (!(graph->output_names[i] =
-                  cr_graph_text_copy(graph, im->program->file->model->graph->output[i]->name)))
+        if (!(graph->output_names[i] = cr_graph_text_copy(graph, im->program->file->model->graph->output[i]->name)))
             return false;
     return true;
 }
@@ -157,15 +162,19 @@ static bool name_graph(const importing *im, cr_graph *graph) {
 static cr_graph *trace(importing *im, cr_nn_module *module, int attempt, bool *has_open) {
     cr_tensor *examples[CR_MAX_INPUTS];
     cr_graph *graph = NULL;
-    const cr_jit_subject subject = {run_program, im, im->graph_input_count, im->program->main.output_count, &module, 1, true};
+    const cr_jit_subject subject = {run_program, im,  im->graph_input_count, im->program->main.output_count, &module,
+                                    1,           true};
     im->dynamic = (cr_text){0};
     CR_SCOPE {
         bool made = true;
         for (int i = 0; made && i < im->graph_input_count; i++)
             made = (examples[i] = make_example(im, i, attempt, has_open)) != NULL;
         char *dynamic = *has_open && made ? cr_text_end(&im->dynamic) : NULL;
-        const cr_jit_trace_options options = {.size = sizeof options, .dynamic = dynamic, .freeze = im->options->freeze};
-        if (made && (dynamic || !*has_open)) CR_NO_GRAD { graph = cr_jit_trace_subject(&subject, examples, NULL, &options); }
+        const cr_jit_trace_options options = {
+            .size = sizeof options, .dynamic = dynamic, .freeze = im->options->freeze};
+        if (made && (dynamic || !*has_open)) CR_NO_GRAD {
+                graph = cr_jit_trace_subject(&subject, examples, NULL, &options);
+            }
         cr_free(dynamic ? dynamic : im->dynamic.at);
     }
     if (graph && name_graph(im, graph)) return graph;
@@ -176,8 +185,8 @@ static cr_graph *trace(importing *im, cr_nn_module *module, int attempt, bool *h
 static cr_graph *trace_module(cr_nn_module *module, const cr_onnx_import_options *options) {
     importing im = {.program = cr_onnx_module_program(module), .options = options};
     if (im.program->main.input_count > CR_MAX_INPUTS || im.program->main.output_count > CR_MAX_INPUTS) {
-        cr_record_error(CR_ERROR_UNSUPPORTED, "onnx: %d inputs and %d outputs; at most %d", im.program->main.input_count,
-                        im.program->main.output_count, CR_MAX_INPUTS);
+        cr_record_error(CR_ERROR_UNSUPPORTED, "onnx: %d inputs and %d outputs; at most %d",
+                        im.program->main.input_count, im.program->main.output_count, CR_MAX_INPUTS);
         return NULL;
     }
     cr_graph *graph = NULL;

@@ -19,7 +19,7 @@ typedef struct cr_onnx_block cr_onnx_block;
 
 /* ---------------------------------------------------------------- the table */
 enum {
-    CR_ONNX_GROWS = 1,  /* the result's sizes follow from operands' values: under a tracer it is not computed ahead where
+    CR_ONNX_GROWS = 1, /* the result's sizes follow from operands' values: under a tracer it is not computed ahead where
                          * those follow from sizes that may differ */
     CR_ONNX_RANDOM = 2, /* never computed ahead */
     CR_ONNX_BLOCKS = 4, /* runs graphs of its own: likewise */
@@ -36,7 +36,7 @@ typedef struct cr_onnx_row {
 } cr_onnx_row;
 
 /* A row of the main domain, or of another; the build collects lines that begin so. Its function is run_NAME. */
-#define CR_ONNX_IMPORT(operator, since_, flags_) CR_ONNX_ROW_(operator, "", since_, flags_)
+#define CR_ONNX_IMPORT(operator, since_, flags_)             CR_ONNX_ROW_(operator, "", since_, flags_)
 #define CR_ONNX_IMPORT_OF(operator, domain_, since_, flags_) CR_ONNX_ROW_(operator, domain_, since_, flags_)
 #define CR_ONNX_ROW_(operator, domain_, since_, flags_)                                                                \
     const cr_onnx_row cr_onnx_import_##operator= {#operator, domain_, since_, flags_, run_##operator};
@@ -52,7 +52,7 @@ enum { CR_ONNX_MOST_OPERANDS = 64, CR_ONNX_MOST_BLOCKS = 4 };
 
 struct cr_onnx_node {
     const CrOnnx__NodeProto *proto;
-    const cr_onnx_row *row;     /* NULL: a function, or a pair */
+    const cr_onnx_row *row; /* NULL: a function, or a pair */
     const cr_onnx_pair *pair;
     cr_onnx_block *body;        /* of a function */
     const cr_onnx_node *caller; /* the node whose function this one stands in: for attributes that refer to its */
@@ -90,7 +90,7 @@ typedef struct cr_onnx_program {
     int *last_uses; /* by value: the node of main after which nobody reads it; -1: keep it */
     cr_onnx_initial *initials;
     int initial_count;
-    int *initial_of; /* by value: which of them, or -1 */
+    int *initial_of;                /* by value: which of them, or -1 */
     const cr_onnx_node **producers; /* by value: the node of main that gives it, or NULL */
 } cr_onnx_program;
 

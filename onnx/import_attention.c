@@ -22,7 +22,8 @@ typedef struct masking {
 
 /* 0 where `allowed`, else -inf. */
 static cr_tensor *bias_where(const masking *m, cr_tensor *allowed) {
-    return cr_where(allowed, cr_zeros(m->dtype, CR_SHAPE_0D, CR_CPU), cr_full(m->dtype, CR_SHAPE_0D, -INFINITY, CR_CPU));
+    return cr_where(allowed, cr_zeros(m->dtype, CR_SHAPE_0D, CR_CPU),
+                    cr_full(m->dtype, CR_SHAPE_0D, -INFINITY, CR_CPU));
 }
 
 static void add_bias(masking *m, cr_tensor *bias) { m->bias = m->bias ? cr_add(m->bias, bias) : bias; }
@@ -63,8 +64,8 @@ static cr_tensor *silence(const masking *m, cr_tensor *y) {
 
 /* Step by step, for what flash attention does not give: a soft cap, or the products themselves, as they are (mode 0), under
  * the cap (1), with the bias (2), or their softmax (3). */
-static cr_tensor *attend_in_steps(cr_onnx_call *call, const masking *m, cr_tensor *q, cr_tensor *k, cr_tensor *v, double scale,
-                                  cr_tensor **products) {
+static cr_tensor *attend_in_steps(cr_onnx_call *call, const masking *m, cr_tensor *q, cr_tensor *k, cr_tensor *v,
+                                  double scale, cr_tensor **products) {
     const double cap = cr_onnx_float(call, "softcap", 0);
     const int64_t mode = cr_onnx_int(call, "qk_matmul_output_mode", 0);
     cr_tensor *steps[4];
@@ -84,8 +85,11 @@ static bool run_Attention(cr_onnx_call *call) {
     const bool is_flat = cr_ndim(call->inputs[0].tensor) == 3;
     if (!q || !k || !v || cr_ndim(q) != 4 || cr_ndim(k) != 4 || cr_ndim(v) != 4)
         return cr_ok() && cr_onnx_refuse(call, "needs operands of 4 dims, or of 3 with q_num_heads and kv_num_heads");
-    masking m = {.past = past_k ? cr_size(past_k, 2) : 0, .dtype = cr_dtype_of(q), .queries = cr_size(q, 2),
-                 .left = cr_onnx_int(call, "left_window_size", -1), .right = cr_onnx_int(call, "right_window_size", -1),
+    masking m = {.past = past_k ? cr_size(past_k, 2) : 0,
+                 .dtype = cr_dtype_of(q),
+                 .queries = cr_size(q, 2),
+                 .left = cr_onnx_int(call, "left_window_size", -1),
+                 .right = cr_onnx_int(call, "right_window_size", -1),
                  .is_causal = cr_onnx_int(call, "is_causal", 0)};
     if (past_k) k = cr_cat((cr_tensor *const[]){past_k, k}, 2, 2);
     if (past_v) v = cr_cat((cr_tensor *const[]){past_v, v}, 2, 2);
@@ -108,8 +112,8 @@ static bool run_Attention(cr_onnx_call *call) {
     y = in_steps ? attend_in_steps(call, &m, q, k, v, scale, &products)
                  : silence(&m, cr_scaled_dot_product_attention_with(q, k, v, m.bias, &o));
     if (is_flat) y = cr_flatten(cr_transpose(y, 1, 2), 2, 3);
-    return cr_onnx_give(call, cr_contiguous(y)) && cr_onnx_give_at(call, 1, present_k) && cr_onnx_give_at(call, 2, present_v) &&
-           (call->output_count < 4 || cr_onnx_give_at(call, 3, products));
+    return cr_onnx_give(call, cr_contiguous(y)) && cr_onnx_give_at(call, 1, present_k) &&
+           cr_onnx_give_at(call, 2, present_v) && (call->output_count < 4 || cr_onnx_give_at(call, 3, products));
 }
 CR_ONNX_IMPORT(Attention, 23, 0)
 
@@ -119,9 +123,12 @@ static bool run_RotaryEmbedding(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *cosines = cr_onnx_input(call, 1), *sines = cr_onnx_input(call, 2),
               *places = cr_onnx_input(call, 3);
     const bool is_flat = cr_ndim(x) == 3, interleaves = cr_onnx_int(call, "interleaved", 0);
-    x = is_flat ? cr_unflatten(x, 2, CR_SHAPE(cr_onnx_int(call, "num_heads", 1), -1)) : cr_transpose(x, 1, 2); /* [B, S, H, E] */
-    const int64_t given = cr_onnx_int(call, "rotary_embedding_dim", 0), size = cr_size(x, 3), turned = given ? given : size;
-    if (size < 1 || turned > size || turned % 2) return cr_ok() && cr_onnx_refuse(call, "turns %lld of %lld", (long long)turned, (long long)size);
+    x = is_flat ? cr_unflatten(x, 2, CR_SHAPE(cr_onnx_int(call, "num_heads", 1), -1))
+                : cr_transpose(x, 1, 2); /* [B, S, H, E] */
+    const int64_t given = cr_onnx_int(call, "rotary_embedding_dim", 0), size = cr_size(x, 3),
+                  turned = given ? given : size;
+    if (size < 1 || turned > size || turned % 2)
+        return cr_ok() && cr_onnx_refuse(call, "turns %lld of %lld", (long long)turned, (long long)size);
     cr_tensor *part = cr_narrow(x, 3, 0, turned), *rest = turned < size ? cr_narrow(x, 3, turned, size - turned) : NULL;
     if (places) {
         cosines = cr_embedding(cosines, places, -1);

@@ -38,15 +38,20 @@ typedef struct branches {
     body ways[2];
 } branches;
 
-static bool run_then(void *c, cr_tensor *const *in, int n, cr_tensor **out, int m) { return run_body(&((branches *)c)->ways[0], in, n, out, m); }
-static bool run_else(void *c, cr_tensor *const *in, int n, cr_tensor **out, int m) { return run_body(&((branches *)c)->ways[1], in, n, out, m); }
+static bool run_then(void *c, cr_tensor *const *in, int n, cr_tensor **out, int m) {
+    return run_body(&((branches *)c)->ways[0], in, n, out, m);
+}
+static bool run_else(void *c, cr_tensor *const *in, int n, cr_tensor **out, int m) {
+    return run_body(&((branches *)c)->ways[1], in, n, out, m);
+}
 
 static bool run_If(cr_onnx_call *call) {
     branches b = {{{call, cr_onnx_block_named(call, "then_branch")}, {call, cr_onnx_block_named(call, "else_branch")}}};
     int64_t condition;
     if (!b.ways[0].block || !b.ways[1].block) return false;
     if (is_known(call, 0)) {
-        if (cr_onnx_ints(call, 0, &condition, 1) != 1) return cr_ok() && cr_onnx_refuse(call, "a condition that is not one number");
+        if (cr_onnx_ints(call, 0, &condition, 1) != 1)
+            return cr_ok() && cr_onnx_refuse(call, "a condition that is not one number");
         return cr_onnx_block_run(call->run, b.ways[condition == 0].block, NULL, 0, call->outputs, call->output_count);
     }
     cr_tensor *results[MOST] = {NULL};
@@ -133,7 +138,7 @@ static bool scan_turn(void *context, cr_tensor *const *in, int count, cr_tensor 
 static bool while_condition(void *context, cr_tensor *const *in, int count, cr_tensor **out, int out_count) {
     const loop *l = context;
     (void)count, (void)out_count;
-    out[0] = l->limit             ? cr_logical_and(in[1], cr_lt(in[0], (cr_tensor *)(uintptr_t)l->limit))
+    out[0] = l->limit               ? cr_logical_and(in[1], cr_lt(in[0], (cr_tensor *)(uintptr_t)l->limit))
              : l->most == INT64_MAX ? in[1]
                                     : cr_logical_and(in[1], cr_lt_scalar(in[0], (double)l->most));
     return out[0] != NULL;
@@ -178,8 +183,14 @@ static bool keeps_condition(const cr_onnx_block *block) {
 }
 
 static bool run_Loop(cr_onnx_call *call) {
-    loop l = {{call, cr_onnx_block_named(call, "body")}, call->input_count > 2 ? call->input_count - 2 : 0, 0, INT64_MAX, NULL, NULL};
-    const bool has_limit = call->input_count > 0 && call->inputs[0].tensor, has_first = call->input_count > 1 && call->inputs[1].tensor;
+    loop l = {{call, cr_onnx_block_named(call, "body")},
+              call->input_count > 2 ? call->input_count - 2 : 0,
+              0,
+              INT64_MAX,
+              NULL,
+              NULL};
+    const bool has_limit = call->input_count > 0 && call->inputs[0].tensor,
+               has_first = call->input_count > 1 && call->inputs[1].tensor;
     if (!l.body.block) return false;
     l.scanned = l.body.block->output_count - 1 - l.carried;
     if (l.body.block->input_count != l.carried + 2 || l.scanned < 0 || l.carried + l.scanned > MOST - 2)
@@ -229,7 +240,8 @@ static bool run_scan(cr_onnx_call *call, loop *l, cr_tensor **operands, cr_tenso
     if (!cr_scan(scan_step, l, operands, l->carried, l->scanned, results, outputs)) return false;
     for (int i = l->carried; i < outputs; i++) {
         const int64_t axis = call->opset < 9 ? 0 : list_at(call, "scan_output_axes", i - l->carried);
-        if (call->opset >= 9 && list_at(call, "scan_output_directions", i - l->carried)) results[i] = cr_flip(results[i], CR_DIMS(0));
+        if (call->opset >= 9 && list_at(call, "scan_output_directions", i - l->carried))
+            results[i] = cr_flip(results[i], CR_DIMS(0));
         if (axis) results[i] = cr_movedim(results[i], 0, (int)axis);
         if (!results[i]) return false;
     }
@@ -255,14 +267,16 @@ static bool run_batch_scan(cr_onnx_call *call, loop *l) {
 }
 
 static bool run_Scan(cr_onnx_call *call) {
-    loop l = {.body = {call, cr_onnx_block_named(call, "body")}, .scanned = (int)cr_onnx_int(call, "num_scan_inputs", 0)};
+    loop l = {.body = {call, cr_onnx_block_named(call, "body")},
+              .scanned = (int)cr_onnx_int(call, "num_scan_inputs", 0)};
     cr_tensor *operands[MOST], *results[MOST];
     const int skipped = call->opset < 9;
     l.carried = call->input_count - skipped - l.scanned;
     if (!l.body.block) return false;
     if (l.scanned < 1 || l.carried < 0 || l.body.block->input_count != l.carried + l.scanned ||
         l.body.block->output_count < l.carried || l.body.block->output_count > MOST)
-        return cr_onnx_refuse(call, "its body takes %d for %d carried and %d scanned", l.body.block->input_count, l.carried, l.scanned);
+        return cr_onnx_refuse(call, "its body takes %d for %d carried and %d scanned", l.body.block->input_count,
+                              l.carried, l.scanned);
     if (skipped) return run_batch_scan(call, &l);
     for (int i = 0; i < call->input_count; i++)
         operands[i] = cr_onnx_input(call, i);

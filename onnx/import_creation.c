@@ -7,7 +7,8 @@
 
 /* ---------------------------------------------------------------- constants */
 static cr_tensor *numbers(const CrOnnx__AttributeProto *a) {
-    if (a->n_floats || !strcmp(a->name, "value_floats")) return cr_from_data(CR_F32, CR_SHAPE((int64_t)a->n_floats), a->floats);
+    if (a->n_floats || !strcmp(a->name, "value_floats"))
+        return cr_from_data(CR_F32, CR_SHAPE((int64_t)a->n_floats), a->floats);
     return cr_from_data(CR_I64, CR_SHAPE((int64_t)a->n_ints), a->ints);
 }
 

@@ -55,7 +55,8 @@ static bool run_Gather(cr_onnx_call *call) {
         shape.at[shape.count++] = own.at[d];
     for (int d = axis + 1; d < from.count; d++)
         shape.at[shape.count++] = from.at[d];
-    return cr_onnx_give(call, cr_reshape(cr_index_select(x, axis, cr_reshape(index, CR_SHAPE(cr_numel(index)))), shape));
+    return cr_onnx_give(call,
+                        cr_reshape(cr_index_select(x, axis, cr_reshape(index, CR_SHAPE(cr_numel(index)))), shape));
 }
 CR_ONNX_IMPORT(Gather, 1, 0)
 
@@ -73,10 +74,7 @@ typedef cr_tensor *(*reducing)(cr_tensor *, cr_tensor *);
 static bool reduction_of(const cr_onnx_call *call, bool *adds, reducing *op, double *neutral) {
     const char *name = cr_onnx_text(call, "reduction", "none");
     *adds = !strcmp(name, "add");
-    *op = !strcmp(name, "mul")   ? cr_mul
-          : !strcmp(name, "max") ? cr_maximum
-          : !strcmp(name, "min") ? cr_minimum
-                                 : NULL;
+    *op = !strcmp(name, "mul") ? cr_mul : !strcmp(name, "max") ? cr_maximum : !strcmp(name, "min") ? cr_minimum : NULL;
     *neutral = !strcmp(name, "mul") ? 1 : 0;
     return *adds || *op || !strcmp(name, "none") || cr_onnx_refuse(call, "reduction \"%s\"", name);
 }
@@ -100,7 +98,8 @@ static bool run_ScatterElements(cr_onnx_call *call) {
     double neutral;
     if (axis < 0 || !reduction_of(call, &adds, &op, &neutral)) return false;
     cr_tensor *index = from_start(call, 1, cr_size(x, axis));
-    if (!op) return cr_onnx_give(call, adds ? cr_scatter_add(x, axis, index, updates) : cr_scatter(x, axis, index, updates));
+    if (!op)
+        return cr_onnx_give(call, adds ? cr_scatter_add(x, axis, index, updates) : cr_scatter(x, axis, index, updates));
     if (call->run->is_traced && cr_numel(index) > 4096)
         return cr_onnx_refuse(call, "a reduction of %lld elements one after the other", (long long)cr_numel(index));
     /* One slice of the index after the other along the axis: within one no place comes twice. */
@@ -135,17 +134,20 @@ static int64_t product_of(cr_shape shape, int first, int end) {
 }
 
 static bool run_ScatterND(cr_onnx_call *call) {
-    cr_tensor *x = cr_onnx_input(call, 0), *index = cr_cast(cr_onnx_input(call, 1), CR_I64), *updates = cr_onnx_input(call, 2);
+    cr_tensor *x = cr_onnx_input(call, 0), *index = cr_cast(cr_onnx_input(call, 1), CR_I64),
+              *updates = cr_onnx_input(call, 2);
     const cr_shape shape = cr_shape_of(x);
     const int depth = (int)cr_size(index, -1);
     bool adds;
     reducing op;
     double neutral;
     if (!reduction_of(call, &adds, &op, &neutral)) return false;
-    if (depth < 1 || depth > shape.count) return cr_onnx_refuse(call, "tuples of %d indices for %d dims", depth, shape.count);
+    if (depth < 1 || depth > shape.count)
+        return cr_onnx_refuse(call, "tuples of %d indices for %d dims", depth, shape.count);
     cr_tensor *places = flat_places(x, index, 0, depth);
     const int64_t rows = product_of(shape, depth, shape.count), n = cr_numel(places);
-    cr_tensor *flat = cr_reshape(x, CR_SHAPE(product_of(shape, 0, depth), rows)), *new_rows = cr_reshape(updates, CR_SHAPE(n, rows));
+    cr_tensor *flat = cr_reshape(x, CR_SHAPE(product_of(shape, 0, depth), rows)),
+              *new_rows = cr_reshape(updates, CR_SHAPE(n, rows));
     if (adds)
         flat = cr_index_add(flat, 0, places, new_rows);
     else if (op)
@@ -168,14 +170,16 @@ static bool run_GatherND(cr_onnx_call *call) {
     if (batch) { /* each batch looks into its own part */
         const int64_t each = batches ? cr_numel(at) / batches : 0;
         cr_tensor *begin = cr_mul_scalar(cr_arange(CR_I64, 0, (double)batches, 1, CR_CPU), (double)places);
-        at = cr_reshape(cr_add(cr_reshape(at, CR_SHAPE(batches, each)), cr_unsqueeze(begin, 1)), CR_SHAPE(cr_numel(at)));
+        at =
+            cr_reshape(cr_add(cr_reshape(at, CR_SHAPE(batches, each)), cr_unsqueeze(begin, 1)), CR_SHAPE(cr_numel(at)));
     }
     cr_shape result = {0, {0}};
     for (int d = 0; d < own.count - 1; d++)
         result.at[result.count++] = own.at[d];
     for (int d = batch + depth; d < shape.count && result.count < CR_MAX_DIMS; d++)
         result.at[result.count++] = shape.at[d];
-    return cr_onnx_give(call, cr_reshape(cr_index_select(cr_reshape(x, CR_SHAPE(batches * places, rows)), 0, at), result));
+    return cr_onnx_give(call,
+                        cr_reshape(cr_index_select(cr_reshape(x, CR_SHAPE(batches * places, rows)), 0, at), result));
 }
 CR_ONNX_IMPORT(GatherND, 11, 0)
 
@@ -245,8 +249,8 @@ static int compare_numbers(const void *a, const void *b, void *context) {
 }
 
 /* Which of the distinct rows each is, where each distinct one comes first, and how often; returns how many there are. */
-static int64_t find_distinct(const double *values, int64_t count, int64_t width, bool sorted, int64_t *inverse, int64_t *first,
-                             int64_t *counts, int64_t *order) {
+static int64_t find_distinct(const double *values, int64_t count, int64_t width, bool sorted, int64_t *inverse,
+                             int64_t *first, int64_t *counts, int64_t *order) {
     unique_work w = {values, width};
     int64_t distinct = 0;
     for (int64_t i = 0; i < count; i++)
@@ -292,8 +296,8 @@ static bool run_Unique(cr_onnx_call *call) {
     int64_t *work = rows ? cr_malloc((size_t)(6 * count + 1) * sizeof *work) : NULL;
     if (!work) return false;
     int64_t *inverse = work, *first = work + count, *counts = work + 2 * count;
-    const int64_t distinct = find_distinct(cr_data(rows), count, cr_size(rows, 1), cr_onnx_int(call, "sorted", 1) != 0, inverse,
-                                           first, counts, work + 3 * count);
+    const int64_t distinct = find_distinct(cr_data(rows), count, cr_size(rows, 1), cr_onnx_int(call, "sorted", 1) != 0,
+                                           inverse, first, counts, work + 3 * count);
     cr_tensor *places = cr_from_data(CR_I64, CR_SHAPE(distinct), first);
     const bool done = cr_onnx_give(call, cr_index_select(x, axis, places)) && cr_onnx_give_at(call, 1, places) &&
                       cr_onnx_give_at(call, 2, cr_from_data(CR_I64, CR_SHAPE(count), inverse)) &&

@@ -71,13 +71,18 @@ cr_tensor *cr_onnx_convolve(cr_onnx_call *call, cr_tensor *x, cr_tensor *weight,
     cr_onnx_window w;
     if (!x || !weight || !cr_onnx_read_window(call, x, weight, &w)) return NULL;
     if (!is_even(&w)) x = pad_outside(x, &w, 0);
-    cr_convolution_options o = {.size = sizeof o, .strides = w.strides, .paddings = w.begins, .dilations = w.dilations,
-                                .output_paddings = CR_ALL_DIMS, .groups = cr_onnx_int(call, "group", 1)};
+    cr_convolution_options o = {.size = sizeof o,
+                                .strides = w.strides,
+                                .paddings = w.begins,
+                                .dilations = w.dilations,
+                                .output_paddings = CR_ALL_DIMS,
+                                .groups = cr_onnx_int(call, "group", 1)};
     return cr_convolution_with(x, weight, bias, &o);
 }
 
 static bool run_Conv(cr_onnx_call *call) {
-    return cr_onnx_give(call, cr_onnx_convolve(call, cr_onnx_input(call, 0), cr_onnx_input(call, 1), cr_onnx_input(call, 2)));
+    return cr_onnx_give(call,
+                        cr_onnx_convolve(call, cr_onnx_input(call, 0), cr_onnx_input(call, 1), cr_onnx_input(call, 2)));
 }
 CR_ONNX_IMPORT(Conv, 1, 0)
 
@@ -101,8 +106,13 @@ static bool run_ConvTranspose(cr_onnx_call *call) {
         w.ends.at[d] = total - w.begins.at[d];
         if (total < 0) w.begins.at[d] = 0, w.ends.at[d] = total;
     }
-    cr_convolution_options o = {.size = sizeof o, .strides = w.strides, .dilations = w.dilations, .transposed = true,
-                                .paddings = w.begins, .output_paddings = more, .groups = cr_onnx_int(call, "group", 1)};
+    cr_convolution_options o = {.size = sizeof o,
+                                .strides = w.strides,
+                                .dilations = w.dilations,
+                                .transposed = true,
+                                .paddings = w.begins,
+                                .output_paddings = more,
+                                .groups = cr_onnx_int(call, "group", 1)};
     if (is_even(&w)) return cr_onnx_give(call, cr_convolution_with(x, weight, bias, &o));
     o.paddings = o.output_paddings = (cr_dims){w.spatial, {0}};
     cr_dims begins = w.begins, ends = w.ends;
@@ -179,8 +189,12 @@ static bool run_MaxPool(cr_onnx_call *call) {
     cr_tensor *padded = cr_dtype_is_floating(dtype) ? x : cr_cast(x, CR_F64);
     const cr_dims none = {w.spatial, {0}};
     if (!fits) padded = lowest_pad(padded, &w);
-    const cr_pool_options o = {.size = sizeof o, .kernel_sizes = w.kernel, .strides = w.strides, .paddings = w.begins,
-                               .dilations = w.dilations, .dilation = 1};
+    const cr_pool_options o = {.size = sizeof o,
+                               .kernel_sizes = w.kernel,
+                               .strides = w.strides,
+                               .paddings = w.begins,
+                               .dilations = w.dilations,
+                               .dilation = 1};
     if (!cr_max_pool_with_indices(padded, w.spatial, 1, &o, &values, &indices)) return false;
     if (call->output_count > 1) indices = place_indices(call, indices, x, padded, fits ? &none : &begins);
     return cr_onnx_give(call, cr_cast(values, dtype)) && (call->output_count < 2 || cr_onnx_give_at(call, 1, indices));
@@ -199,7 +213,8 @@ static cr_tensor *window_sums(cr_tensor *x, const cr_onnx_window *w) {
 }
 
 /* How many elements each window's mean is of. What ceil_mode adds never counts; the file's padding does if told so. */
-static cr_tensor *window_counts(const cr_tensor *x, const cr_onnx_window *w, const cr_onnx_window *with_ceil, bool counts_padding) {
+static cr_tensor *window_counts(const cr_tensor *x, const cr_onnx_window *w, const cr_onnx_window *with_ceil,
+                                bool counts_padding) {
     cr_shape shape = cr_shape_of(x);
     cr_dims begins = w->begins, ends = w->ends;
     shape.at[0] = shape.at[1] = 1;
@@ -222,8 +237,12 @@ static bool run_AveragePool(cr_onnx_call *call) {
     for (int d = 0; d < w.spatial; d++)
         is_plain &= w.begins.at[d] <= w.kernel.at[d] / 2 && w.dilations.at[d] == 1;
     if (is_plain) {
-        const cr_pool_options o = {.size = sizeof o, .kernel_sizes = w.kernel, .strides = w.strides, .paddings = w.begins,
-                                   .dilation = 1, .count_include_pad = counts_padding};
+        const cr_pool_options o = {.size = sizeof o,
+                                   .kernel_sizes = w.kernel,
+                                   .strides = w.strides,
+                                   .paddings = w.begins,
+                                   .dilation = 1,
+                                   .count_include_pad = counts_padding};
         return cr_onnx_give(call, w.spatial == 1   ? cr_avg_pool1d_with(x, 1, &o)
                                   : w.spatial == 2 ? cr_avg_pool2d_with(x, 1, &o)
                                                    : cr_avg_pool3d_with(x, 1, &o));
@@ -233,7 +252,8 @@ static bool run_AveragePool(cr_onnx_call *call) {
 }
 CR_ONNX_IMPORT(AveragePool, 1, 0)
 
-static cr_tensor *power_mean(cr_tensor *x, double p, cr_tensor *(*sum)(cr_tensor *, const cr_onnx_window *), const cr_onnx_window *w) {
+static cr_tensor *power_mean(cr_tensor *x, double p, cr_tensor *(*sum)(cr_tensor *, const cr_onnx_window *),
+                             const cr_onnx_window *w) {
     cr_tensor *powers = p == 2 ? cr_square(x) : p == 1 ? cr_abs(x) : cr_pow_scalar(cr_abs(x), p);
     cr_tensor *total = sum(powers, w);
     return p == 2 ? cr_sqrt(total) : p == 1 ? total : cr_pow_scalar(total, 1 / p);
@@ -294,7 +314,8 @@ static bool run_MaxUnpool(cr_onnx_call *call) {
         shape.at[d + 2] = (cr_size(x, d + 2) - 1) * w.strides.at[d] + w.kernel.at[d] - w.begins.at[d] - w.ends.at[d];
     int64_t numel;
     if (!cr_onnx_dims_input(call, 2, &given) || !cr_shape_numel(shape, &numel)) return false;
-    if (given.count && given.count != shape.count) return cr_onnx_refuse(call, "output_shape of %d numbers", given.count);
+    if (given.count && given.count != shape.count)
+        return cr_onnx_refuse(call, "output_shape of %d numbers", given.count);
     cr_tensor *empty = cr_zeros(cr_dtype_of(x), CR_SHAPE(numel), CR_CPU);
     cr_tensor *index = cr_reshape(places, CR_SHAPE(cr_numel(places))), *values = cr_reshape(x, CR_SHAPE(cr_numel(x)));
     cr_tensor *y = cr_reshape(cr_scatter(empty, 0, index, values), shape);
@@ -314,8 +335,8 @@ static bool run_BatchNormalization(cr_onnx_call *call) {
     const double eps = cr_onnx_float(call, "epsilon", 1e-5f), momentum = cr_onnx_float(call, "momentum", 0.9f);
     const bool by_file = cr_onnx_int(call, "training_mode", 0);
     if (!by_file || call->output_count < 2)
-        return cr_onnx_give(call, cr_batch_norm(x, weight, bias, mean, variance, by_file || call->run->is_training,
-                                                1 - momentum, eps));
+        return cr_onnx_give(
+            call, cr_batch_norm(x, weight, bias, mean, variance, by_file || call->run->is_training, 1 - momentum, eps));
     cr_dims dims = spatial_dims(x);
     dims.at[dims.count++] = 0;
     cr_tensor *own_mean = cr_mean(x, .dims = dims), *own_variance = cr_var(x, .dims = dims, .correction = 0);
@@ -423,7 +444,9 @@ static bool negative_log_likelihood(cr_onnx_call *call, cr_tensor *x, bool is_lo
     cr_tensor *target = cr_cast(cr_onnx_input(call, 1), CR_I64), *weight = cr_onnx_input(call, 2);
     const char *name = cr_onnx_text(call, "reduction", "mean");
     const bool ignores = cr_onnx_attribute(call, "ignore_index") != NULL;
-    cr_loss_options o = {.size = sizeof o, .weight = weight, .ignore_index = ignores ? cr_onnx_int(call, "ignore_index", 0) : -100,
+    cr_loss_options o = {.size = sizeof o,
+                         .weight = weight,
+                         .ignore_index = ignores ? cr_onnx_int(call, "ignore_index", 0) : -100,
                          .beta = 1,
                          .reduction = !strcmp(name, "mean")  ? CR_REDUCTION_MEAN
                                       : !strcmp(name, "sum") ? CR_REDUCTION_SUM

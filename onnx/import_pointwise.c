@@ -84,7 +84,8 @@ static bool is_number(const cr_onnx_call *call, int i) {
 
 static bool run_Clip(cr_onnx_call *call) {
     double least, most;
-    if (call->opset >= 11 && is_number(call, 1) && is_number(call, 2) && cr_dtype_is_floating(cr_dtype_of(call->inputs[0].tensor)))
+    if (call->opset >= 11 && is_number(call, 1) && is_number(call, 2) &&
+        cr_dtype_is_floating(cr_dtype_of(call->inputs[0].tensor)))
         return cr_onnx_floats(call, 1, &least, 1) == 1 && cr_onnx_floats(call, 2, &most, 1) == 1 &&
                cr_onnx_give(call, cr_clamp(cr_onnx_input(call, 0), least < most ? least : most, most));
     cr_tensor *x = limit(call, cr_onnx_input(call, 0), 1, "min", false); /* of a min above max, max holds */
@@ -143,7 +144,8 @@ static bool run_Shrink(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
     const double bias = cr_onnx_float(call, "bias", 0), lambda = cr_onnx_float(call, "lambd", 0.5);
     cr_tensor *zero = cr_zeros_like(x), *above = cr_where(cr_gt_scalar(x, lambda), cr_sub_scalar(x, bias), zero);
-    return cr_onnx_give(call, cr_cast(cr_where(cr_lt_scalar(x, -lambda), cr_add_scalar(x, bias), above), cr_dtype_of(x)));
+    return cr_onnx_give(call,
+                        cr_cast(cr_where(cr_lt_scalar(x, -lambda), cr_add_scalar(x, bias), above), cr_dtype_of(x)));
 }
 CR_ONNX_IMPORT(Shrink, 9, 0)
 
@@ -167,10 +169,13 @@ static bool run_IsInf(cr_onnx_call *call) {
 }
 CR_ONNX_IMPORT(IsInf, 10, 0)
 
-static bool cast(cr_onnx_call *call, cr_dtype dtype) { return cr_onnx_give(call, cr_cast(cr_onnx_input(call, 0), dtype)); }
+static bool cast(cr_onnx_call *call, cr_dtype dtype) {
+    return cr_onnx_give(call, cr_cast(cr_onnx_input(call, 0), dtype));
+}
 
 static bool run_Cast(cr_onnx_call *call) {
-    static const char *const names[] = {"FLOAT", "UINT8", "INT8", "INT16", "INT32", "INT64", "BOOL", "FLOAT16", "DOUBLE"};
+    static const char *const names[] = {"FLOAT", "UINT8", "INT8",    "INT16", "INT32",
+                                        "INT64", "BOOL",  "FLOAT16", "DOUBLE"};
     static const cr_dtype dtypes[] = {CR_F32, CR_U8, CR_I8, CR_I16, CR_I32, CR_I64, CR_BOOL, CR_F16, CR_F64};
     const int64_t to = cr_onnx_int(call, "to", 0);
     const char *name = cr_onnx_text(call, "to", NULL); /* before opset 6 */

@@ -33,8 +33,12 @@ static cr_tensor *dequantize(cr_onnx_call *call, cr_tensor *x, cr_tensor *scale,
 
 /* Rounded to even, and held inside of the dtype. */
 static cr_tensor *saturate(cr_tensor *x, cr_dtype dtype) {
-    const double least = dtype == CR_U8 ? 0 : dtype == CR_I8 ? -128 : -32768,
-                 most = dtype == CR_U8 ? 255 : dtype == CR_I8 ? 127 : 32767;
+    const double least = dtype == CR_U8   ? 0
+                         : dtype == CR_I8 ? -128
+                                          : -32768,
+                 most = dtype == CR_U8   ? 255
+                        : dtype == CR_I8 ? 127
+                                         : 32767;
     return cr_cast(cr_clamp(x, least, most), dtype);
 }
 
@@ -120,7 +124,9 @@ static cr_tensor *convolve(cr_onnx_call *call, int x, int weight, int x_zero, in
     return cr_onnx_convolve(call, centre(cr_onnx_input(call, x), cr_onnx_input(call, x_zero), false), w, NULL);
 }
 
-static bool run_ConvInteger(cr_onnx_call *call) { return cr_onnx_give(call, cr_cast(convolve(call, 0, 1, 2, 3), CR_I32)); }
+static bool run_ConvInteger(cr_onnx_call *call) {
+    return cr_onnx_give(call, cr_cast(convolve(call, 0, 1, 2, 3), CR_I32));
+}
 CR_ONNX_IMPORT(ConvInteger, 10, 0)
 
 static bool run_QLinearConv(cr_onnx_call *call) {

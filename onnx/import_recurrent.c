@@ -13,8 +13,11 @@ typedef struct activation {
 
 /* The parts that ONNX names, and their default alpha and beta. */
 static const activation known[] = {
-    {"Sigmoid", 0, 0},      {"Tanh", 0, 0},    {"Relu", 0, 0},     {"Affine", 1, 0},   {"LeakyRelu", 0.01, 0},
-    {"ThresholdedRelu", 1, 0}, {"ScaledTanh", 1, 1}, {"HardSigmoid", 0.2, 0.5}, {"Elu", 1, 0}, {"Softsign", 0, 0},
+    {"Sigmoid", 0, 0},      {"Tanh", 0, 0},
+    {"Relu", 0, 0},         {"Affine", 1, 0},
+    {"LeakyRelu", 0.01, 0}, {"ThresholdedRelu", 1, 0},
+    {"ScaledTanh", 1, 1},   {"HardSigmoid", 0.2, 0.5},
+    {"Elu", 1, 0},          {"Softsign", 0, 0},
     {"Softplus", 0, 0},
 };
 
@@ -26,8 +29,7 @@ static cr_tensor *activate(const activation *f, cr_tensor *x) {
     if (!strcmp(f->name, "LeakyRelu")) return cr_leaky_relu(x, f->alpha);
     if (!strcmp(f->name, "ThresholdedRelu")) return cr_threshold(x, f->alpha, 0);
     if (!strcmp(f->name, "ScaledTanh")) return cr_mul_scalar(cr_tanh(cr_mul_scalar(x, f->beta)), f->alpha);
-    if (!strcmp(f->name, "HardSigmoid"))
-        return cr_clamp(cr_add_scalar(cr_mul_scalar(x, f->alpha), f->beta), 0, 1);
+    if (!strcmp(f->name, "HardSigmoid")) return cr_clamp(cr_add_scalar(cr_mul_scalar(x, f->alpha), f->beta), 0, 1);
     if (!strcmp(f->name, "Elu")) return cr_elu(x, f->alpha);
     if (!strcmp(f->name, "Softsign")) return cr_softsign(x);
     return cr_softplus(x, 1, 20);
@@ -51,8 +53,8 @@ typedef struct layer {
 
 static bool read_activations(cr_onnx_call *call, layer *l, const char *const *defaults, int each) {
     const CrOnnx__AttributeProto *names = cr_onnx_attribute(call, "activations"),
-                               *alphas = cr_onnx_attribute(call, "activation_alpha"),
-                               *betas = cr_onnx_attribute(call, "activation_beta");
+                                 *alphas = cr_onnx_attribute(call, "activation_alpha"),
+                                 *betas = cr_onnx_attribute(call, "activation_beta");
     size_t alpha_at = 0, beta_at = 0;
     if (names && names->n_strings != (size_t)(l->directions * each))
         return cr_onnx_refuse(call, "%zu activations; %d", names->n_strings, l->directions * each);
@@ -63,7 +65,8 @@ static bool read_activations(cr_onnx_call *call, layer *l, const char *const *de
             if (own ? strlen(known[k].name) == own->len && !strncasecmp((char *)own->data, known[k].name, own->len)
                     : !strcmp(known[k].name, defaults[i % each]))
                 *a = known[k];
-        if (!a->name) return cr_onnx_refuse(call, "the activation %.*s", own ? (int)own->len : 0, own ? (char *)own->data : "");
+        if (!a->name)
+            return cr_onnx_refuse(call, "the activation %.*s", own ? (int)own->len : 0, own ? (char *)own->data : "");
         if (a->alpha != 0 && alphas && alpha_at < alphas->n_floats) a->alpha = (double)alphas->floats[alpha_at++];
         if (a->beta != 0 && betas && beta_at < betas->n_floats) a->beta = (double)betas->floats[beta_at++];
     }
@@ -102,7 +105,8 @@ static bool step_gru(void *context, cr_tensor *const *in, int count, cr_tensor *
         n = cr_mul(r, gate(l, all, 2));
     } else {
         cr_tensor *own = cr_narrow(l->recurrent, 0, 2 * l->hidden, l->hidden);
-        n = cr_linear(cr_mul(r, h), own, l->recurrent_bias ? cr_narrow(l->recurrent_bias, 0, 2 * l->hidden, l->hidden) : NULL);
+        n = cr_linear(cr_mul(r, h), own,
+                      l->recurrent_bias ? cr_narrow(l->recurrent_bias, 0, 2 * l->hidden, l->hidden) : NULL);
     }
     n = activate(&l->f[1], limit(l, cr_add(gate(l, x, 2), n)));
     cr_tensor *next = cr_add(n, cr_mul(z, cr_sub(h, n)));
@@ -122,8 +126,9 @@ static bool step_lstm(void *context, cr_tensor *const *in, int count, cr_tensor 
     for (int k = 0; l->peepholes && k < 3; k++)
         p[k] = cr_narrow(l->peepholes, 0, k * l->hidden, l->hidden);
     cr_tensor *i = activate(&l->f[0], limit(l, p[0] ? cr_add(parts[0], cr_mul(p[0], c)) : parts[0]));
-    cr_tensor *f = l->couples_forget ? cr_add_scalar(cr_neg(i), 1)
-                                     : activate(&l->f[0], limit(l, p[2] ? cr_add(parts[2], cr_mul(p[2], c)) : parts[2]));
+    cr_tensor *f = l->couples_forget
+                       ? cr_add_scalar(cr_neg(i), 1)
+                       : activate(&l->f[0], limit(l, p[2] ? cr_add(parts[2], cr_mul(p[2], c)) : parts[2]));
     cr_tensor *g = activate(&l->f[1], limit(l, parts[3]));
     cr_tensor *cell = cr_add(cr_mul(f, c), cr_mul(i, g));
     cr_tensor *o = activate(&l->f[0], limit(l, p[1] ? cr_add(parts[1], cr_mul(p[1], cell)) : parts[1]));
@@ -169,8 +174,8 @@ static bool run_direction(layer *l, direction *d, cr_jit_function step) {
     const int carried = d->c ? 2 : 1;
     int count = 0;
     if (is_plain_lstm(l, d)) {
-        d->y = cr_lstm_layer(d->x, d->h, d->c, our_gates(l, d->weight), our_gates(l, l->recurrent), our_gates(l, d->bias),
-                             our_gates(l, l->recurrent_bias), d->is_reverse, &d->h_n, &d->c_n);
+        d->y = cr_lstm_layer(d->x, d->h, d->c, our_gates(l, d->weight), our_gates(l, l->recurrent),
+                             our_gates(l, d->bias), our_gates(l, l->recurrent_bias), d->is_reverse, &d->h_n, &d->c_n);
         return d->y != NULL;
     }
     cr_tensor *x = cr_linear(d->is_reverse ? turn(d->x, d->lengths) : d->x, d->weight, d->bias);
@@ -226,12 +231,17 @@ static bool give_results(cr_onnx_call *call, const layer *l, direction *d, bool 
 static bool recurrent(cr_onnx_call *call, int gates, const char *const *defaults, int each, cr_jit_function step) {
     cr_tensor *x = cr_onnx_input(call, 0), *lengths = cr_onnx_input(call, 4);
     const char *way = cr_onnx_text(call, "direction", "forward");
-    layer l = {.gates = gates, .directions = strcmp(way, "bidirectional") ? 1 : 2, .clip = cr_onnx_float(call, "clip", 0),
-               .is_batch_first = cr_onnx_int(call, "layout", 0) == 1, .couples_forget = cr_onnx_int(call, "input_forget", 0),
-               .resets_after = cr_onnx_int(call, "linear_before_reset", 0), .has_lengths = lengths != NULL};
+    layer l = {.gates = gates,
+               .directions = strcmp(way, "bidirectional") ? 1 : 2,
+               .clip = cr_onnx_float(call, "clip", 0),
+               .is_batch_first = cr_onnx_int(call, "layout", 0) == 1,
+               .couples_forget = cr_onnx_int(call, "input_forget", 0),
+               .resets_after = cr_onnx_int(call, "linear_before_reset", 0),
+               .has_lengths = lengths != NULL};
     direction d[2] = {{0}};
     const bool is_lstm = gates == 4;
-    if (cr_ndim(x) != 3 || cr_ndim(cr_onnx_input(call, 2)) != 3) return cr_onnx_refuse(call, "needs X, W and R of 3 dims");
+    if (cr_ndim(x) != 3 || cr_ndim(cr_onnx_input(call, 2)) != 3)
+        return cr_onnx_refuse(call, "needs X, W and R of 3 dims");
     l.hidden = cr_size(cr_onnx_input(call, 2), 2);
     if (l.is_batch_first) x = cr_transpose(x, 0, 1);
     l.batch = cr_size(x, 1);
@@ -239,7 +249,9 @@ static bool recurrent(cr_onnx_call *call, int gates, const char *const *defaults
     if (lengths) lengths = cr_cast(lengths, CR_I64);
     for (int i = 0; i < l.directions; i++) {
         cr_tensor *bias = part(call, 3, i);
-        d[i] = (direction){.x = x, .weight = part(call, 1, i), .lengths = lengths,
+        d[i] = (direction){.x = x,
+                           .weight = part(call, 1, i),
+                           .lengths = lengths,
                            .is_reverse = i == 1 || !strcmp(way, "reverse"),
                            .bias = bias ? cr_narrow(bias, 0, 0, gates * l.hidden) : NULL,
                            .h = state(call, &l, 5, i, cr_dtype_of(x)),

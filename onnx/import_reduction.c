@@ -17,7 +17,8 @@ static bool is_empty(const cr_tensor *x, cr_dims axes) {
 
 /* Axes were an attribute until 18 (of ReduceSum until 13); none are all, or with noop_with_empty_axes none. of_nothing is the
  * result where there is nothing to reduce. */
-static bool reduce_from(cr_onnx_call *call, reduction op, int axes_since, cr_tensor *(*before)(cr_tensor *), double of_nothing) {
+static bool reduce_from(cr_onnx_call *call, reduction op, int axes_since, cr_tensor *(*before)(cr_tensor *),
+                        double of_nothing) {
     cr_tensor *x = cr_onnx_input(call, 0);
     const cr_dtype dtype = cr_dtype_of(x);
     const bool keepdim = cr_onnx_int(call, "keepdims", 1);
@@ -155,7 +156,8 @@ static bool run_Gemm(cr_onnx_call *call) {
         if (c) y = cr_add(y, cr_mul_scalar(cr_cast(c, CR_F64), beta));
         return cr_onnx_give(call, cr_cast(y, cr_dtype_of(b)));
     }
-    const bool is_bias = c && beta == 1 && alpha == 1 && cr_ndim(c) == 1 && cr_size(c, 0) == cr_size(b, transposes_b ? 0 : 1);
+    const bool is_bias =
+        c && beta == 1 && alpha == 1 && cr_ndim(c) == 1 && cr_size(c, 0) == cr_size(b, transposes_b ? 0 : 1);
     if (transposes_b && alpha == 1 && (!c || is_bias)) return cr_onnx_give(call, cr_linear(a, b, c));
     cr_tensor *y = cr_matmul(a, transposes_b ? cr_transpose(b, 0, 1) : b);
     if (alpha != 1) y = cr_mul_scalar(y, alpha);
@@ -196,12 +198,14 @@ static bool run_Det(cr_onnx_call *call) {
     cr_tensor *a = cr_reshape(x, CR_SHAPE(-1, n, n)), *det = cr_ones(cr_dtype_of(x), CR_SHAPE(1), CR_CPU);
     for (int64_t k = 0; a && k < n; k++) { /* a [batch, m, m], m = n - k */
         const int64_t m = n - k;
-        cr_tensor *place = cr_argmax(cr_abs(cr_select(a, 2, 0)), 1, true), *rows = cr_arange(CR_I64, 0, (double)m, 1, CR_CPU);
+        cr_tensor *place = cr_argmax(cr_abs(cr_select(a, 2, 0)), 1, true),
+                  *rows = cr_arange(CR_I64, 0, (double)m, 1, CR_CPU);
         cr_tensor *wide = cr_expand(cr_unsqueeze(place, 2), CR_SHAPE(cr_size(a, 0), 1, m));
         cr_tensor *pivot_row = cr_gather(a, 1, wide), *first_row = cr_narrow(a, 1, 0, 1);
         cr_tensor *is_pivot = cr_unsqueeze(cr_eq(rows, place), 2), *swapped = cr_where(is_pivot, first_row, a);
         cr_tensor *pivot = cr_select(cr_select(pivot_row, 1, 0), 1, 0);
-        cr_tensor *sign = cr_sub_scalar(cr_mul_scalar(cr_cast(cr_eq_scalar(cr_select(place, 1, 0), 0), cr_dtype_of(x)), 2), 1);
+        cr_tensor *sign =
+            cr_sub_scalar(cr_mul_scalar(cr_cast(cr_eq_scalar(cr_select(place, 1, 0), 0), cr_dtype_of(x)), 2), 1);
         det = cr_mul(det, cr_mul(pivot, sign));
         if (m == 1) break;
         cr_tensor *rest = cr_narrow(swapped, 1, 1, m - 1);

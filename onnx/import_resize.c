@@ -15,7 +15,7 @@ typedef struct axis_plan {
     int axis;
     int64_t in, out;
     double scale, begin, end; /* begin and end: of the region of interest */
-    double exact; /* in · scale, which need not be whole */
+    double exact;             /* in · scale, which need not be whole */
 } axis_plan;
 
 /* ---------------------------------------------------------------- places */
@@ -62,8 +62,7 @@ cr_tensor *cr_onnx_filter(cr_tensor *distance, bool is_cubic, double a) {
     cr_tensor *zero = cr_zeros_like(distance), *s = cr_abs(distance);
     if (!is_cubic) return cr_maximum(zero, cr_add_scalar(cr_neg(s), 1));
     cr_tensor *near = cr_add_scalar(cr_mul(cr_square(s), cr_sub_scalar(cr_mul_scalar(s, a + 2), a + 3)), 1);
-    cr_tensor *far =
-        cr_mul_scalar(cr_sub_scalar(cr_mul(cr_add_scalar(cr_mul(cr_sub_scalar(s, 5), s), 8), s), 4), a);
+    cr_tensor *far = cr_mul_scalar(cr_sub_scalar(cr_mul(cr_add_scalar(cr_mul(cr_sub_scalar(s, 5), s), 8), s), 4), a);
     return cr_where(cr_le_scalar(s, 1), near, cr_where(cr_lt_scalar(s, 2), far, zero));
 }
 
@@ -106,7 +105,8 @@ static cr_tensor *resize_axis(const resizing *r, const axis_plan *p, cr_tensor *
         y = r->antialias && p->scale < 1 ? filtered(r, p, x, place) : from_neighbours(r, p, x, place);
     if (strcmp(r->places, "tf_crop_and_resize") != 0) return y;
     cr_tensor *is_inside = cr_logical_and(cr_ge_scalar(place, 0), cr_le_scalar(place, (double)(p->in - 1)));
-    return cr_where(cr_cast(along(is_inside, y, p->axis), CR_BOOL), y, cr_full(cr_dtype_of(x), CR_SHAPE_0D, r->outside, CR_CPU));
+    return cr_where(cr_cast(along(is_inside, y, p->axis), CR_BOOL), y,
+                    cr_full(cr_dtype_of(x), CR_SHAPE_0D, r->outside, CR_CPU));
 }
 
 static bool resize(cr_onnx_call *call, const resizing *r, axis_plan *plans, int count) {
@@ -144,7 +144,8 @@ static bool plan_axes(cr_onnx_call *call, const cr_dims *axes, int scales, int s
     double numbers[CR_MAX_DIMS], roi[2 * CR_MAX_DIMS];
     const cr_tensor *x = call->inputs[0].tensor;
     const bool by_scale = is_given(call, scales);
-    const int count = by_scale || is_given(call, sizes) ? cr_onnx_floats(call, by_scale ? scales : sizes, numbers, CR_MAX_DIMS) : 0;
+    const int count =
+        by_scale || is_given(call, sizes) ? cr_onnx_floats(call, by_scale ? scales : sizes, numbers, CR_MAX_DIMS) : 0;
     if (count < 0) return false;
     if (count != axes->count) return cr_onnx_refuse(call, "%d scales or sizes for %d axes", count, axes->count);
     const bool has_roi = scales == SCALES && is_given(call, ROI) &&
@@ -193,16 +194,18 @@ CR_ONNX_IMPORT(Resize, 10, CR_ONNX_GROWS)
 static bool run_Upsample(cr_onnx_call *call) {
     const CrOnnx__AttributeProto *scales = cr_onnx_attribute(call, "scales");
     const char *mode = cr_onnx_text(call, "mode", "nearest");
-    const resizing r = {.mode = !strcmp(mode, "bilinear") ? "linear" : mode, .places = "asymmetric", .nearest = "floor"};
+    const resizing r = {
+        .mode = !strcmp(mode, "bilinear") ? "linear" : mode, .places = "asymmetric", .nearest = "floor"};
     cr_dims axes = {cr_ndim(call->inputs[0].tensor), {0, 1, 2, 3, 4, 5, 6, 7}};
     axis_plan plans[CR_MAX_DIMS];
-    if (call->opset >= 9) return plan_axes(call, &axes, 1, CR_ONNX_MOST_OPERANDS, plans) && resize(call, &r, plans, axes.count);
+    if (call->opset >= 9)
+        return plan_axes(call, &axes, 1, CR_ONNX_MOST_OPERANDS, plans) && resize(call, &r, plans, axes.count);
     for (int i = 0; i < axes.count; i++) {
         const int64_t in = cr_size(call->inputs[0].tensor, i);
         const double scale = scales && scales->n_floats == (size_t)axes.count ? (double)scales->floats[i]
-                             : i == axes.count - 2                             ? cr_onnx_float(call, "height_scale", 1)
-                             : i == axes.count - 1                             ? cr_onnx_float(call, "width_scale", 1)
-                                                                               : 1;
+                             : i == axes.count - 2                            ? cr_onnx_float(call, "height_scale", 1)
+                             : i == axes.count - 1                            ? cr_onnx_float(call, "width_scale", 1)
+                                                                              : 1;
         plans[i] = (axis_plan){i, in, (int64_t)floor((double)in * scale), scale, 0, 1, (double)in * scale};
     }
     return resize(call, &r, plans, axes.count);

@@ -39,7 +39,8 @@ static cr_tensor *share(const sampling *s, cr_tensor *x, cr_tensor *const *place
         const double last = (double)(cr_size(x, d + 2) - 1);
         const bool is_nearest = !strcmp(s->mode, "nearest");
         cr_tensor *whole = is_nearest ? cr_round(place[d]) : cr_add_scalar(cr_floor(place[d]), k[d]);
-        cr_tensor *own = is_nearest ? cr_ones_like(whole) : cr_onnx_filter(cr_sub(whole, place[d]), !strcmp(s->mode, "cubic"), -0.75);
+        cr_tensor *own = is_nearest ? cr_ones_like(whole)
+                                    : cr_onnx_filter(cr_sub(whole, place[d]), !strcmp(s->mode, "cubic"), -0.75);
         if (!strcmp(s->padding, "zeros"))
             own = cr_where(cr_logical_and(cr_ge_scalar(whole, 0), cr_le_scalar(whole, last)), own, cr_zeros_like(own));
         if (!strcmp(s->padding, "reflection")) whole = cr_round(reflect(s, whole, cr_size(x, d + 2)));
@@ -72,7 +73,9 @@ static bool run_GridSample(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *grid = cr_cast(cr_onnx_input(call, 1), CR_F64), *places[MOST_SPATIAL];
     const int spatial = cr_ndim(x) - 2;
     const char *mode = cr_onnx_text(call, "mode", "bilinear");
-    sampling s = {!strcmp(mode, "bilinear") ? "linear" : !strcmp(mode, "bicubic") ? "cubic" : mode,
+    sampling s = {!strcmp(mode, "bilinear")  ? "linear"
+                  : !strcmp(mode, "bicubic") ? "cubic"
+                                             : mode,
                   cr_onnx_text(call, "padding_mode", "zeros"), cr_onnx_int(call, "align_corners", 0) != 0};
     if (spatial < 1 || spatial > MOST_SPATIAL || cr_ndim(grid) != cr_ndim(x) || cr_size(grid, -1) != spatial)
         return cr_onnx_refuse(call, "needs x [N, C, …] and a grid [N, …, %d]", spatial);
@@ -95,7 +98,8 @@ CR_ONNX_IMPORT(GridSample, 16, 0)
 
 /* ---------------------------------------------------------------- deformable convolution (Dai et al. 2017) */
 /* Where element `k` of the kernel reads for each result: [N, out area], with the offsets of one group, [N, 2, area]. */
-static void deformed_places(const cr_onnx_window *w, const cr_shape *out, cr_tensor *offset, const int64_t *k, cr_tensor **places) {
+static void deformed_places(const cr_onnx_window *w, const cr_shape *out, cr_tensor *offset, const int64_t *k,
+                            cr_tensor **places) {
     for (int d = 0; d < 2; d++) {
         cr_tensor *base = cr_mul_scalar(cr_arange(CR_F64, 0, (double)out->at[d], 1, CR_CPU), (double)w->strides.at[d]);
         base = cr_add_scalar(base, (double)(k[d] * w->dilations.at[d] - w->begins.at[d]));
@@ -111,12 +115,14 @@ static bool run_DeformConv(cr_onnx_call *call) {
     const int64_t groups = cr_onnx_int(call, "group", 1), offset_groups = cr_onnx_int(call, "offset_group", 1);
     cr_onnx_window w;
     if (!cr_onnx_read_window(call, x, weight, &w)) return false;
-    if (w.spatial != 2 || groups < 1 || offset_groups < 1 || cr_ndim(offset) != 4) return cr_onnx_refuse(call, "needs images");
+    if (w.spatial != 2 || groups < 1 || offset_groups < 1 || cr_ndim(offset) != 4)
+        return cr_onnx_refuse(call, "needs images");
     const int64_t n = cr_size(x, 0), c = cr_size(x, 1) / offset_groups, kernel = w.kernel.at[0] * w.kernel.at[1];
     const cr_shape out = CR_SHAPE(cr_size(offset, 2), cr_size(offset, 3));
     const int64_t area = out.at[0] * out.at[1], outputs = cr_size(weight, 0);
     cr_tensor *parts[CR_ONNX_MOST_OPERANDS];
-    if (kernel * offset_groups > CR_ONNX_MOST_OPERANDS) return cr_onnx_refuse(call, "a kernel of %lld", (long long)kernel);
+    if (kernel * offset_groups > CR_ONNX_MOST_OPERANDS)
+        return cr_onnx_refuse(call, "a kernel of %lld", (long long)kernel);
     offset = cr_reshape(offset, CR_SHAPE(n, offset_groups, kernel, 2, area));
     if (mask) mask = cr_reshape(mask, CR_SHAPE(n, offset_groups, kernel, 1, area));
     const sampling s = {"linear", "zeros", false};
@@ -149,7 +155,8 @@ static bool run_AffineGrid(cr_onnx_call *call) {
     const cr_dtype dtype = cr_dtype_of(theta);
     for (int d = 0; d < spatial; d++) {
         const int64_t n = size.at[d + 2];
-        const double step = aligns ? (n > 1 ? 2.0 / (double)(n - 1) : 0) : 2.0 / (double)n, first = aligns ? -1 : -1 + step / 2;
+        const double step = aligns ? (n > 1 ? 2.0 / (double)(n - 1) : 0) : 2.0 / (double)n,
+                     first = aligns ? -1 : -1 + step / 2;
         axes[d] = cr_cast(cr_add_scalar(cr_mul_scalar(cr_arange(CR_F64, 0, (double)n, 1, CR_CPU), step), first), dtype);
     }
     if (!cr_meshgrid(axes, spatial, grids)) return false;
@@ -188,7 +195,8 @@ typedef struct region_options {
 /* x [N, C, H, W], regions [R, 4] as x1 y1 x2 y2, batch [R]: [R, C, height, width]. */
 static cr_tensor *align_regions(cr_tensor *x, cr_tensor *regions, cr_tensor *batch, const region_options *o) {
     const int64_t r = cr_size(regions, 0), c = cr_size(x, 1), h = cr_size(x, 2), w = cr_size(x, 3);
-    cr_tensor *scaled = cr_sub_scalar(cr_mul_scalar(cr_cast(regions, CR_F64), o->scale), o->shift), *begin[2], *size[2], *places[2];
+    cr_tensor *scaled = cr_sub_scalar(cr_mul_scalar(cr_cast(regions, CR_F64), o->scale), o->shift), *begin[2], *size[2],
+              *places[2];
     for (int d = 0; d < 2; d++) { /* 0: y, 1: x */
         begin[d] = cr_select(scaled, 1, 1 - d);
         size[d] = cr_sub(cr_select(scaled, 1, 3 - d), begin[d]);
@@ -200,7 +208,8 @@ static cr_tensor *align_regions(cr_tensor *x, cr_tensor *regions, cr_tensor *bat
     cr_tensor *near = cr_logical_and(is_near(at[0], h), is_near(at[1], w));
     for (int d = 0; d < 2; d++) {
         const double last = (double)((d ? w : h) - 1);
-        flat[d] = cr_reshape(cr_contiguous(cr_expand(cr_clamp(at[d], 0, last), CR_SHAPE(r, ny, nx))), CR_SHAPE(r, points));
+        flat[d] =
+            cr_reshape(cr_contiguous(cr_expand(cr_clamp(at[d], 0, last), CR_SHAPE(r, ny, nx))), CR_SHAPE(r, points));
     }
     cr_tensor *images = cr_index_select(x, 0, cr_cast(batch, CR_I64)), *values = NULL;
     cr_tensor *mask = cr_cast(cr_reshape(near, CR_SHAPE(r, 1, points)), cr_dtype_of(x));
@@ -234,11 +243,16 @@ static cr_tensor *align_each(cr_onnx_call *call, cr_tensor *x, region_options o)
 
 static bool run_RoiAlign(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
-    const char *mode = cr_onnx_text(call, "coordinate_transformation_mode", call->opset < 16 ? "output_half_pixel" : "half_pixel");
+    const char *mode =
+        cr_onnx_text(call, "coordinate_transformation_mode", call->opset < 16 ? "output_half_pixel" : "half_pixel");
     const bool is_half = !strcmp(mode, "half_pixel");
-    const region_options o = {cr_onnx_int(call, "output_height", 1), cr_onnx_int(call, "output_width", 1),
-                              cr_onnx_int(call, "sampling_ratio", 0), cr_onnx_float(call, "spatial_scale", 1),
-                              is_half ? 0.5 : 0, !strcmp(cr_onnx_text(call, "mode", "avg"), "max"), is_half};
+    const region_options o = {cr_onnx_int(call, "output_height", 1),
+                              cr_onnx_int(call, "output_width", 1),
+                              cr_onnx_int(call, "sampling_ratio", 0),
+                              cr_onnx_float(call, "spatial_scale", 1),
+                              is_half ? 0.5 : 0,
+                              !strcmp(cr_onnx_text(call, "mode", "avg"), "max"),
+                              is_half};
     if (cr_ndim(x) != 4 || o.height < 1 || o.width < 1 || o.ratio < 0) return cr_onnx_refuse(call, "its sizes");
     return cr_onnx_give(call, o.ratio ? align_regions(x, cr_onnx_input(call, 1), cr_onnx_input(call, 2), &o)
                                       : align_each(call, x, o));
@@ -299,7 +313,8 @@ static bool run_NonMaxSuppression(cr_onnx_call *call) {
         return false;
     cr_tensor *boxes = cr_contiguous(cr_cast(cr_onnx_input(call, 0), CR_F32)),
               *scores = cr_contiguous(cr_cast(cr_onnx_input(call, 1), CR_F32));
-    if (cr_ndim(boxes) != 3 || cr_ndim(scores) != 3 || cr_size(boxes, 2) != 4 || cr_size(scores, 2) != cr_size(boxes, 1))
+    if (cr_ndim(boxes) != 3 || cr_ndim(scores) != 3 || cr_size(boxes, 2) != 4 ||
+        cr_size(scores, 2) != cr_size(boxes, 1))
         return cr_onnx_refuse(call, "needs boxes [N, B, 4] and scores [N, C, B]");
     const int64_t n = cr_size(scores, 0), classes = cr_size(scores, 1), count = cr_size(scores, 2);
     const int64_t each = most < (double)count ? (int64_t)most : count;
@@ -307,9 +322,10 @@ static bool run_NonMaxSuppression(cr_onnx_call *call) {
     int64_t *kept = cr_malloc((size_t)(count + 1) * sizeof *kept), used = 0;
     int64_t *rows = cr_malloc((size_t)(3 * n * classes * each + 1) * sizeof *rows);
     for (int64_t i = 0; work && kept && rows && i < n * classes; i++) {
-        const int64_t found = suppress(cr_data_f32(boxes) + i / classes * count * 4, cr_data_f32(scores) + i * count, count, each,
-                                       most_overlap, least_score, call->input_count > 4 && call->inputs[4].tensor,
-                                       cr_onnx_int(call, "center_point_box", 0) == 1, work, kept);
+        const int64_t found =
+            suppress(cr_data_f32(boxes) + i / classes * count * 4, cr_data_f32(scores) + i * count, count, each,
+                     most_overlap, least_score, call->input_count > 4 && call->inputs[4].tensor,
+                     cr_onnx_int(call, "center_point_box", 0) == 1, work, kept);
         for (int64_t k = 0; k < found; k++, used++)
             rows[3 * used] = i / classes, rows[3 * used + 1] = i % classes, rows[3 * used + 2] = kept[k];
     }
@@ -333,8 +349,8 @@ static bool run_Col2Im(cr_onnx_call *call) {
     if (!cr_onnx_dims_attribute(call, "strides", &strides)) strides = ones;
     if (!cr_onnx_dims_attribute(call, "dilations", &dilations)) dilations = ones;
     if (!cr_ok()) return false;
-    if (spatial < 1 || spatial > 4 || block.count != spatial || strides.count != spatial || dilations.count != spatial ||
-        cr_ndim(x) != 3 || (given && given->n_ints != 2 * (size_t)spatial))
+    if (spatial < 1 || spatial > 4 || block.count != spatial || strides.count != spatial ||
+        dilations.count != spatial || cr_ndim(x) != 3 || (given && given->n_ints != 2 * (size_t)spatial))
         return cr_onnx_refuse(call, "lists for other than %d dims", spatial);
     cr_shape padded = image;
     int64_t kernel = 1, area = 1;
@@ -347,7 +363,8 @@ static bool run_Col2Im(cr_onnx_call *call) {
     }
     for (int d = 0; d < spatial; d++) { /* of each element of each window: block dims, then window dims */
         const int64_t windows = (padded.at[d] - dilations.at[d] * (block.at[d] - 1) - 1) / strides.at[d] + 1;
-        cr_tensor *inside = cr_mul_scalar(cr_arange(CR_I64, 0, (double)block.at[d], 1, CR_CPU), (double)dilations.at[d]);
+        cr_tensor *inside =
+            cr_mul_scalar(cr_arange(CR_I64, 0, (double)block.at[d], 1, CR_CPU), (double)dilations.at[d]);
         cr_tensor *begin = cr_mul_scalar(cr_arange(CR_I64, 0, (double)windows, 1, CR_CPU), (double)strides.at[d]);
         cr_tensor *place = cr_add(cr_unsqueeze(inside, 1), begin); /* [block, windows] */
         if (!index) {
@@ -360,7 +377,8 @@ static bool run_Col2Im(cr_onnx_call *call) {
         index = cr_reshape(cr_contiguous(place), CR_SHAPE(b * block.at[d], l * windows));
     }
     const int64_t n = cr_size(x, 0), c = cr_size(x, 1) / kernel, elements = cr_numel(index);
-    if (c * kernel != cr_size(x, 1) || cr_size(x, 2) * kernel != elements) return cr_onnx_refuse(call, "windows that do not fit");
+    if (c * kernel != cr_size(x, 1) || cr_size(x, 2) * kernel != elements)
+        return cr_onnx_refuse(call, "windows that do not fit");
     cr_tensor *flat = cr_zeros(cr_dtype_of(x), CR_SHAPE(area, n * c), CR_CPU);
     cr_tensor *columns = cr_transpose(cr_reshape(cr_contiguous(x), CR_SHAPE(n * c, elements)), 0, 1);
     flat = cr_index_add(flat, 0, cr_reshape(index, CR_SHAPE(elements)), cr_contiguous(columns));

@@ -179,8 +179,7 @@ static bool run_Split(cr_onnx_call *call) {
         for (int i = 0; i < count && i < CR_ONNX_MOST_OPERANDS; i++)
             sizes[i] = i < count - 1 ? size : cr_size(x, axis) - size * (count - 1);
     }
-    if (count < call->output_count)
-        return cr_onnx_refuse(call, "%d sizes for %d results", count, call->output_count);
+    if (count < call->output_count) return cr_onnx_refuse(call, "%d sizes for %d results", count, call->output_count);
     int64_t at = 0;
     for (int i = 0; i < call->output_count; at += sizes[i++])
         if (!cr_onnx_give_at(call, i, cr_narrow(x, axis, at, sizes[i]))) return false;
@@ -199,7 +198,8 @@ static cr_tensor *slice_dim(cr_tensor *x, int axis, int64_t start, int64_t end, 
     const int64_t from = clamp_to(start < 0 ? start + size : start, 0, size - 1),
                   to = clamp_to(end < 0 ? end + size : end, -1, size - 1);
     x = cr_flip(x, CR_DIMS(axis));
-    return cr_slice(x, axis, size - 1 - from, size - 1 - (to > from ? from : to), step == INT64_MIN ? INT64_MAX : -step);
+    return cr_slice(x, axis, size - 1 - from, size - 1 - (to > from ? from : to),
+                    step == INT64_MIN ? INT64_MAX : -step);
 }
 
 static bool run_Slice(cr_onnx_call *call) {

@@ -7,8 +7,10 @@
 
 /* cos and sin of 2 pi j k / n for j < rows, k < n, in x's dtype. */
 static void waves(int64_t rows, int64_t n, cr_dtype dtype, cr_tensor **cosines, cr_tensor **sines) {
-    cr_tensor *j = cr_unsqueeze(cr_arange(CR_I64, 0, (double)rows, 1, CR_CPU), 1), *k = cr_arange(CR_I64, 0, (double)n, 1, CR_CPU);
-    cr_tensor *turns = cr_cast(cr_remainder_scalar(cr_mul(j, k), (double)n), CR_F64); /* whole turns are left out exactly */
+    cr_tensor *j = cr_unsqueeze(cr_arange(CR_I64, 0, (double)rows, 1, CR_CPU), 1),
+              *k = cr_arange(CR_I64, 0, (double)n, 1, CR_CPU);
+    cr_tensor *turns =
+        cr_cast(cr_remainder_scalar(cr_mul(j, k), (double)n), CR_F64); /* whole turns are left out exactly */
     cr_tensor *angle = cr_mul_scalar(turns, 2 * M_PI / (double)n);
     *cosines = cr_cast(cr_cos(angle), dtype);
     *sines = cr_cast(cr_sin(angle), dtype);
@@ -47,7 +49,8 @@ static cr_tensor *transform_back(cr_tensor *real, cr_tensor *imaginary, int64_t 
 static bool run_DFT(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
     int64_t axis = call->opset < 20 ? cr_onnx_int(call, "axis", 1) : -2, length = -1;
-    if (call->opset >= 20 && call->input_count > 2 && call->inputs[2].tensor && cr_onnx_ints(call, 2, &axis, 1) != 1) return false;
+    if (call->opset >= 20 && call->input_count > 2 && call->inputs[2].tensor && cr_onnx_ints(call, 2, &axis, 1) != 1)
+        return false;
     if (call->input_count > 1 && call->inputs[1].tensor && cr_onnx_ints(call, 1, &length, 1) != 1) return false;
     const int at = cr_onnx_axis(call, axis, cr_ndim(x));
     const bool is_inverse = cr_onnx_int(call, "inverse", 0), is_complex = cr_size(x, -1) == 2,
@@ -63,8 +66,10 @@ static bool run_DFT(cr_onnx_call *call) {
         x = cr_pad(x, before, after, 0);
     }
     const int64_t n = cr_size(x, at), rows = is_half ? n / 2 + 1 : n;
-    cr_tensor *real = cr_movedim(cr_select(x, -1, 0), at, -1), *imaginary = is_complex ? cr_movedim(cr_select(x, -1, 1), at, -1) : NULL;
-    if (gives_real) return cr_onnx_give(call, cr_contiguous(cr_movedim(transform_back(real, imaginary, whole), -2, at)));
+    cr_tensor *real = cr_movedim(cr_select(x, -1, 0), at, -1),
+              *imaginary = is_complex ? cr_movedim(cr_select(x, -1, 1), at, -1) : NULL;
+    if (gives_real)
+        return cr_onnx_give(call, cr_contiguous(cr_movedim(transform_back(real, imaginary, whole), -2, at)));
     return cr_onnx_give(call, cr_contiguous(cr_movedim(transform(real, imaginary, rows, is_inverse), -2, at)));
 }
 CR_ONNX_IMPORT(DFT, 17, 0)
@@ -75,7 +80,8 @@ static bool run_STFT(cr_onnx_call *call) {
     int64_t step, length = window ? cr_size(window, 0) : -1;
     if (cr_onnx_ints(call, 1, &step, 1) != 1) return false;
     if (call->input_count > 3 && call->inputs[3].tensor && cr_onnx_ints(call, 3, &length, 1) != 1) return false;
-    if (length < 1 || step < 1) return cr_onnx_refuse(call, "frames of %lld at every %lld", (long long)length, (long long)step);
+    if (length < 1 || step < 1)
+        return cr_onnx_refuse(call, "frames of %lld at every %lld", (long long)length, (long long)step);
     const bool is_complex = cr_ndim(x) == 3 && cr_size(x, -1) == 2;
     const int64_t rows = cr_onnx_int(call, "onesided", 1) ? length / 2 + 1 : length;
     cr_tensor *parts[2] = {NULL};
@@ -94,17 +100,24 @@ static bool run_MelWeightMatrix(cr_onnx_call *call) {
     const int64_t number = cr_onnx_int(call, "output_datatype", 1);
     for (int i = 0; i < 5; i++)
         if (cr_onnx_floats(call, i, &n[i], 1) != 1) return false;
-    if (!cr_onnx_dtype((int)number, &dtype) || n[0] < 1 || n[1] < 1 || n[0] > 1e6 || n[1] > 1e6) return cr_onnx_refuse(call, "its sizes or data type");
+    if (!cr_onnx_dtype((int)number, &dtype) || n[0] < 1 || n[1] < 1 || n[0] > 1e6 || n[1] > 1e6)
+        return cr_onnx_refuse(call, "its sizes or data type");
     const int64_t bins = (int64_t)n[0], rows = (int64_t)n[1] / 2 + 1;
     const double low = 2595 * log10(1 + n[3] / 700), high = 2595 * log10(1 + n[4] / 700);
-    cr_tensor *mel = cr_add_scalar(cr_mul_scalar(cr_arange(CR_F64, 0, (double)(bins + 2), 1, CR_CPU), (high - low) / (double)(bins + 2)), low);
-    cr_tensor *hertz = cr_mul_scalar(cr_sub_scalar(cr_pow(cr_full(CR_F64, CR_SHAPE_0D, 10, CR_CPU), cr_div_scalar(mel, 2595)), 1), 700);
+    cr_tensor *mel = cr_add_scalar(
+        cr_mul_scalar(cr_arange(CR_F64, 0, (double)(bins + 2), 1, CR_CPU), (high - low) / (double)(bins + 2)), low);
+    cr_tensor *hertz = cr_mul_scalar(
+        cr_sub_scalar(cr_pow(cr_full(CR_F64, CR_SHAPE_0D, 10, CR_CPU), cr_div_scalar(mel, 2595)), 1), 700);
     cr_tensor *edges = cr_floor(cr_div_scalar(cr_mul_scalar(hertz, n[1] + 1), n[2]));
-    cr_tensor *begin = cr_narrow(edges, 0, 0, bins), *middle = cr_narrow(edges, 0, 1, bins), *end = cr_narrow(edges, 0, 2, bins);
-    cr_tensor *f = cr_unsqueeze(cr_arange(CR_F64, 0, (double)rows, 1, CR_CPU), 1), *zero = cr_zeros(CR_F64, CR_SHAPE_0D, CR_CPU);
-    cr_tensor *rise = cr_sub(middle, begin), *up = cr_where(cr_eq_scalar(rise, 0), cr_cast(cr_eq(f, middle), CR_F64), cr_div(cr_sub(f, begin), rise));
+    cr_tensor *begin = cr_narrow(edges, 0, 0, bins), *middle = cr_narrow(edges, 0, 1, bins),
+              *end = cr_narrow(edges, 0, 2, bins);
+    cr_tensor *f = cr_unsqueeze(cr_arange(CR_F64, 0, (double)rows, 1, CR_CPU), 1),
+              *zero = cr_zeros(CR_F64, CR_SHAPE_0D, CR_CPU);
+    cr_tensor *rise = cr_sub(middle, begin),
+              *up = cr_where(cr_eq_scalar(rise, 0), cr_cast(cr_eq(f, middle), CR_F64), cr_div(cr_sub(f, begin), rise));
     cr_tensor *down = cr_div(cr_sub(end, f), cr_sub(end, middle));
-    cr_tensor *is_up = cr_logical_and(cr_ge(f, begin), cr_le(f, middle)), *is_down = cr_logical_and(cr_ge(f, middle), cr_lt(f, end));
+    cr_tensor *is_up = cr_logical_and(cr_ge(f, begin), cr_le(f, middle)),
+              *is_down = cr_logical_and(cr_ge(f, middle), cr_lt(f, end));
     cr_tensor *weights = cr_where(is_up, up, cr_where(is_down, down, zero));
     return cr_onnx_give(call, cr_cast(cr_where(cr_logical_and(is_down, cr_gt(f, middle)), down, weights), dtype));
 }

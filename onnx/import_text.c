@@ -51,15 +51,24 @@ static bool is_sound(const vocabulary *v, size_t grams, int64_t *width) {
 }
 
 static bool run_TfIdfVectorizer(cr_onnx_call *call) {
-    const CrOnnx__AttributeProto *pool = cr_onnx_attribute(call, "pool_int64s"), *counts = cr_onnx_attribute(call, "ngram_counts"),
-                               *indexes = cr_onnx_attribute(call, "ngram_indexes"), *weights = cr_onnx_attribute(call, "weights");
+    const CrOnnx__AttributeProto *pool = cr_onnx_attribute(call, "pool_int64s"),
+                                 *counts = cr_onnx_attribute(call, "ngram_counts"),
+                                 *indexes = cr_onnx_attribute(call, "ngram_indexes"),
+                                 *weights = cr_onnx_attribute(call, "weights");
     const char *mode = cr_onnx_text(call, "mode", "TF");
     if (!pool || !counts || !indexes) return cr_onnx_refuse(call, "needs pool_int64s, ngram_counts and ngram_indexes");
-    const vocabulary v = {pool->ints, counts->ints, indexes->ints, pool->n_ints, counts->n_ints,
+    const vocabulary v = {pool->ints,
+                          counts->ints,
+                          indexes->ints,
+                          pool->n_ints,
+                          counts->n_ints,
                           weights && weights->n_floats == indexes->n_ints ? weights->floats : NULL,
-                          cr_onnx_int(call, "max_skip_count", 0), cr_onnx_int(call, "min_gram_length", 1),
+                          cr_onnx_int(call, "max_skip_count", 0),
+                          cr_onnx_int(call, "min_gram_length", 1),
                           cr_onnx_int(call, "max_gram_length", 1),
-                          !strcmp(mode, "IDF") ? 1 : !strcmp(mode, "TFIDF") ? 2 : 0};
+                          !strcmp(mode, "IDF")     ? 1
+                          : !strcmp(mode, "TFIDF") ? 2
+                                                   : 0};
     int64_t width;
     if (!is_sound(&v, indexes->n_ints, &width)) return cr_onnx_refuse(call, "lists that do not fit each other");
     cr_tensor *words = cr_contiguous(cr_cast(cr_onnx_input(call, 0), CR_I64));

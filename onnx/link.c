@@ -121,7 +121,8 @@ static cr_tensor *dense_of(cr_onnx_file *file, const CrOnnx__SparseTensorProto *
     cr_shape shape = {(int)proto->n_dims, {0}};
     int64_t numel = 0;
     if (!values || !indices || proto->n_dims > CR_MAX_DIMS || cr_dtype_of(indices) != CR_I64) {
-        if (cr_ok()) cr_record_error(CR_ERROR_FORMAT, "onnx: a sparse tensor whose indices are not i64, or with too many dims");
+        if (cr_ok())
+            cr_record_error(CR_ERROR_FORMAT, "onnx: a sparse tensor whose indices are not i64, or with too many dims");
         return NULL;
     }
     memcpy(shape.at, proto->dims, proto->n_dims * sizeof(int64_t));
@@ -176,7 +177,8 @@ static bool report_missing(const linker *l) {
     }
     char *list = cr_text_end(&text);
     if (list)
-        cr_record_error(CR_ERROR_UNSUPPORTED, "onnx: the model uses operators that Cresset does not read: %s. docs/onnx.md "
+        cr_record_error(CR_ERROR_UNSUPPORTED,
+                        "onnx: the model uses operators that Cresset does not read: %s. docs/onnx.md "
                         "lists those that it does",
                         list);
     cr_free(list);
@@ -204,10 +206,11 @@ static bool link_operands(linker *l, const context *c, cr_onnx_node *node) {
     for (size_t i = 0; i < proto->n_input; i++) {
         node->inputs[i] = *proto->input[i] ? find_value(c->names, proto->input[i]) : -1;
         if (*proto->input[i] && node->inputs[i] < 0)
-            return cr_fail(CR_ERROR_FORMAT,
-                           "onnx: %s reads \"%.200s\", which nothing before it gives (nodes out of order, a cycle, or a "
-                           "part that is missing)",
-                           node->label, proto->input[i]);
+            return cr_fail(
+                CR_ERROR_FORMAT,
+                "onnx: %s reads \"%.200s\", which nothing before it gives (nodes out of order, a cycle, or a "
+                "part that is missing)",
+                node->label, proto->input[i]);
     }
     return true;
 }
@@ -266,7 +269,8 @@ static bool link_node(linker *l, const context *c, const CrOnnx__NodeProto *prot
     return link_outputs(l, c, node);
 }
 
-static bool link_nodes(linker *l, const context *c, size_t count, CrOnnx__NodeProto *const *protos, cr_onnx_block *block) {
+static bool link_nodes(linker *l, const context *c, size_t count, CrOnnx__NodeProto *const *protos,
+                       cr_onnx_block *block) {
     block->nodes = cr_pool_allocate(&l->program->pool, (count + 1) * sizeof *block->nodes);
     for (size_t i = 0; block->nodes && i < count; i++, block->node_count++)
         if (!link_node(l, c, protos[i], &block->nodes[i])) return false;
@@ -305,7 +309,9 @@ static bool link_results(linker *l, const scope *s, size_t count, const char *(*
     return true;
 }
 
-static const char *graph_output(const void *graph, size_t i) { return ((const CrOnnx__GraphProto *)graph)->output[i]->name; }
+static const char *graph_output(const void *graph, size_t i) {
+    return ((const CrOnnx__GraphProto *)graph)->output[i]->name;
+}
 static const char *function_output(const void *f, size_t i) { return ((const CrOnnx__FunctionProto *)f)->output[i]; }
 
 static bool link_graph(linker *l, const context *around, const CrOnnx__GraphProto *graph, cr_onnx_block *block) {
@@ -412,12 +418,12 @@ static bool check_type(const CrOnnx__ValueInfoProto *value, const char *what) {
     const unsigned kind = value->type ? value->type->value_case : 0;
     cr_dtype dtype;
     if (kind < sizeof names / sizeof names[0] && names[kind])
-        return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the %s \"%.200s\" is %s; Cresset has tensors only", what, value->name,
-                       names[kind]);
+        return cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the %s \"%.200s\" is %s; Cresset has tensors only", what,
+                       value->name, names[kind]);
     const int number = kind == CR_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? value->type->tensor_type->elem_type : 0;
     return !number || cr_onnx_dtype(number, &dtype) ||
-           cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the %s \"%.200s\" is of data type %d (%s), which Cresset does not have", what,
-                   value->name, number, cr_onnx_dtype_text(number));
+           cr_fail(CR_ERROR_UNSUPPORTED, "onnx: the %s \"%.200s\" is of data type %d (%s), which Cresset does not have",
+                   what, value->name, number, cr_onnx_dtype_text(number));
 }
 
 static bool check_types(const CrOnnx__GraphProto *graph) {
@@ -431,13 +437,15 @@ static bool check_types(const CrOnnx__GraphProto *graph) {
 cr_onnx_program *cr_onnx_program_open(const char *path) {
     cr_onnx_program *program = cr_calloc(1, sizeof *program);
     linker l = {.program = program};
-    bool done = program && (program->file = cr_onnx_file_open(path, CR_ONNX_MODEL)) &&
-                check_model(program->file->model, path);
+    bool done =
+        program && (program->file = cr_onnx_file_open(path, CR_ONNX_MODEL)) && check_model(program->file->model, path);
     if (done) {
         const CrOnnx__ModelProto *model = program->file->model;
         const context outside = {NULL, model->n_opset_import, model->opset_import, NULL};
         const cr_outside before = cr_outside_enter(cr_thread_self());
-        CR_SCOPE { done = link_graph(&l, &outside, model->graph, &program->main); }
+        CR_SCOPE {
+            done = link_graph(&l, &outside, model->graph, &program->main);
+        }
         cr_outside_leave(cr_thread_self(), before);
     }
     done = done && (!l.missing_count || report_missing(&l)) && check_types(program->file->model->graph) &&

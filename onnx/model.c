@@ -124,7 +124,8 @@ static bool parse_number(const char *text, int64_t *number) {
     return end != text && !*end && !errno && *number >= 0;
 }
 
-static bool find_external(cr_onnx_file *file, const CrOnnx__TensorProto *proto, cr_onnx_bytes *bytes, cr_mapping **map) {
+static bool find_external(cr_onnx_file *file, const CrOnnx__TensorProto *proto, cr_onnx_bytes *bytes,
+                          cr_mapping **map) {
     const char *location = NULL;
     int64_t offset = 0, length = -1;
     bool good = true;
@@ -141,8 +142,8 @@ static bool find_external(cr_onnx_file *file, const CrOnnx__TensorProto *proto, 
     if (!(*map = open_external(file, location))) return false;
     const int64_t size = (int64_t)(*map)->bytes;
     if (offset > size || (length >= 0 && length > size - offset))
-        return cr_fail(CR_ERROR_FORMAT, "onnx: \"%.200s\": %lld bytes at %lld of \"%.200s\", which has %lld", proto->name,
-                       (long long)length, (long long)offset, location, (long long)size);
+        return cr_fail(CR_ERROR_FORMAT, "onnx: \"%.200s\": %lld bytes at %lld of \"%.200s\", which has %lld",
+                       proto->name, (long long)length, (long long)offset, location, (long long)size);
     *bytes = (cr_onnx_bytes){(const uint8_t *)(*map)->address + offset, (size_t)(length >= 0 ? length : size - offset)};
     return true;
 }
@@ -188,7 +189,8 @@ static cr_tensor *from_numbers(const CrOnnx__TensorProto *proto, cr_dtype dtype,
 static cr_tensor *from_bytes(const CrOnnx__TensorProto *proto, cr_dtype dtype, cr_shape shape, int64_t numel,
                              cr_onnx_bytes bytes, cr_mapping *map) {
     const size_t size = cr_dtype_size(dtype);
-    if (bytes.count / size != (uint64_t)numel || bytes.count % size) return wrong_count(proto, bytes.count, numel), NULL;
+    if (bytes.count / size != (uint64_t)numel || bytes.count % size)
+        return wrong_count(proto, bytes.count, numel), NULL;
     if (!map || (uintptr_t)bytes.at % 16 || !numel) return cr_from_data(dtype, shape, bytes.at);
     cr_tensor *t = cr_from_blob(dtype, shape, (void *)(uintptr_t)bytes.at, cr_mapping_release, map);
     if (t) cr_mapping_retain(map);

@@ -11,8 +11,8 @@ typedef struct cr_onnx_file {
     char *path;
     cr_mapping *map;
     cr_onnx_wire wire;           /* its raw_data stays in the mapping */
-    CrOnnx__ModelProto *model;     /* of a model */
-    CrOnnx__TensorProto *tensor;   /* of a tensor's file */
+    CrOnnx__ModelProto *model;   /* of a model */
+    CrOnnx__TensorProto *tensor; /* of a tensor's file */
     cr_mapping **external;       /* files with weights that were opened, by name */
     char **external_names;
     int external_count;

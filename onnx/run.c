@@ -67,8 +67,8 @@ static bool run_pair(cr_onnx_call *call) {
         double otherwise;
         int length = 0;
         if (sscanf(at, "%31[^=]=%31[^:]:%lf%n", name, own, &otherwise, &length) != 3) break;
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s=%.17g ", own,
-                                 cr_onnx_float(call, name, otherwise));
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "%s=%.17g ", own, cr_onnx_float(call, name, otherwise));
         at += length + strspn(at + length, " ");
     }
     for (int i = 0; i < call->input_count; i++)
@@ -100,7 +100,10 @@ static bool run_known(cr_onnx_call *call) {
 }
 
 static bool run_node(cr_onnx_run *run, const cr_onnx_node *node) {
-    cr_onnx_call call = {.run = run, .node = node, .opset = node->opset, .input_count = node->input_count,
+    cr_onnx_call call = {.run = run,
+                         .node = node,
+                         .opset = node->opset,
+                         .input_count = node->input_count,
                          .output_count = node->output_count};
     cr_thread *thread = cr_thread_self();
     cr_frame frame;

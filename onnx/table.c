@@ -85,9 +85,7 @@ static const unsigned char numbers[CR_DTYPE_COUNT] = {
     [CR_I64] = 7,  [CR_F16] = 10, [CR_BF16] = 16, [CR_F32] = 1, [CR_F64] = 11,
 };
 
-int cr_onnx_dtype_number(cr_dtype dtype) {
-    return (unsigned)dtype < CR_DTYPE_COUNT ? numbers[dtype] : 0;
-}
+int cr_onnx_dtype_number(cr_dtype dtype) { return (unsigned)dtype < CR_DTYPE_COUNT ? numbers[dtype] : 0; }
 
 bool cr_onnx_dtype(int number, cr_dtype *dtype) {
     for (int i = 0; i < CR_DTYPE_COUNT; i++)
@@ -96,9 +94,10 @@ bool cr_onnx_dtype(int number, cr_dtype *dtype) {
 }
 
 const char *cr_onnx_dtype_text(int number) {
-    static const char *const names[] = {
-        "undefined",      "float",        "uint8",          "int8",   "uint16", "int16",      "int32",      "int64",
-        "string",         "bool",         "float16",        "double", "uint32", "uint64",     "complex64",  "complex128",
-        "bfloat16",       "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4", "int4", "float4e2m1"};
+    static const char *const names[] = {"undefined",      "float",    "uint8",        "int8",           "uint16",
+                                        "int16",          "int32",    "int64",        "string",         "bool",
+                                        "float16",        "double",   "uint32",       "uint64",         "complex64",
+                                        "complex128",     "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2",
+                                        "float8e5m2fnuz", "uint4",    "int4",         "float4e2m1"};
     return number >= 0 && number < (int)(sizeof names / sizeof names[0]) ? names[number] : "unknown";
 }

@@ -6,10 +6,11 @@
 #include "ops/op.h"
 
 typedef struct cr_onnx_pair {
-    const char *name;       /* ONNX's: "LeakyRelu" */
-    const char *op;         /* ours: "leaky_relu" */
-    int since;              /* the first opset in which they are the same */
-    const char *types;      /* operands' dtypes that ONNX takes: "f" floating, "s" f32 alone, "i" i32 and i64, "n" all of these, "b"
+    const char *name; /* ONNX's: "LeakyRelu" */
+    const char *op;   /* ours: "leaky_relu" */
+    int since;        /* the first opset in which they are the same */
+    const char
+        *types; /* operands' dtypes that ONNX takes: "f" floating, "s" f32 alone, "i" i32 and i64, "n" all of these, "b"
                              * bool */
     const char *attributes; /* "alpha=negative_slope:0.01": ONNX's name = ours : ONNX's default; or NULL */
 } cr_onnx_pair;

@@ -12,7 +12,8 @@ const command command_convert = {
     "usage: cresset convert FROM TO [options]\n"
     "  --opset N             of the model that is written, 13 to 23 (18)\n"
     "  --external-data       its weights in a file beside it, TO.data\n"
-    "  --size NAME=N         of a dim that the model leaves open, in the example that it is traced with (again for each)\n"
+    "  --size NAME=N         of a dim that the model leaves open, in the example that it is traced with (again for "
+    "each)\n"
     "  --fixed               the sizes are these and no others\n"
     "  --constant NAME=LIST  an input given once and for all, as a new shape: shape=2,3,4 (again for each)\n"
     "  --keep                weights stay as they are in the file: nothing is folded into them\n"
@@ -34,12 +35,9 @@ static int run_convert(int argc, char **argv) {
     int64_t opset = 18;
     bool external = false, fixed = false, keep = false;
     text_list sizes = {{NULL}, 0}, constants = {{NULL}, 0};
-    const option_row rows[] = {{"opset", OPTION_COUNT, &opset, 13, 23},
-                               {"external-data", OPTION_FLAG, &external},
-                               {"size", OPTION_LIST, &sizes},
-                               {"fixed", OPTION_FLAG, &fixed},
-                               {"constant", OPTION_LIST, &constants},
-                               {"keep", OPTION_FLAG, &keep}};
+    const option_row rows[] = {{"opset", OPTION_COUNT, &opset, 13, 23}, {"external-data", OPTION_FLAG, &external},
+                               {"size", OPTION_LIST, &sizes},           {"fixed", OPTION_FLAG, &fixed},
+                               {"constant", OPTION_LIST, &constants},   {"keep", OPTION_FLAG, &keep}};
     if (argc > 2 && argv[1][0] != '-' && argv[2][0] != '-') { /* two words, and then options */
         to = argv[2];
         memmove(argv + 2, argv + 3, (size_t)(argc - 2) * sizeof *argv);

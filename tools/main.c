@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const command *const commands[] = {&command_info, &command_inspect, &command_run, &command_bench,
-                                          &command_compile, &command_convert};
+static const command *const commands[] = {&command_info,  &command_inspect, &command_run,
+                                          &command_bench, &command_compile, &command_convert};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int print_help(void) {

@@ -43,7 +43,8 @@ bool program_join(const text_list *list, char text[LIST_TEXT]) {
     text[0] = '\0';
     for (int i = 0; i < list->count; i++) {
         used += (size_t)snprintf(text + used, LIST_TEXT - used, "%s%s", i ? " " : "", list->at[i]);
-        if (used >= LIST_TEXT) return cr_fail(CR_ERROR_ARGUMENT, "more than %d characters of sizes or constants", LIST_TEXT);
+        if (used >= LIST_TEXT)
+            return cr_fail(CR_ERROR_ARGUMENT, "more than %d characters of sizes or constants", LIST_TEXT);
     }
     return true;
 }

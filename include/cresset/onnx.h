@@ -75,9 +75,8 @@ CR_API cr_tensor *cr_onnx_load_tensor(const char *path);
 #define cr_onnx_export(graph, ...) cr_onnx_export_((graph), __VA_ARGS__, )
 #define cr_onnx_export_(graph, path, ...)                                                                              \
     cr_onnx_export_with(graph, path, CR_WITH(onnx_export, CR_ONNX_EXPORT_OPTIONS, __VA_ARGS__))
-#define cr_onnx_import(...) cr_onnx_import_(__VA_ARGS__, )
-#define cr_onnx_import_(path, ...)                                                                                     \
-    cr_onnx_import_with(path, CR_WITH(onnx_import, CR_ONNX_IMPORT_OPTIONS, __VA_ARGS__))
+#define cr_onnx_import(...)        cr_onnx_import_(__VA_ARGS__, )
+#define cr_onnx_import_(path, ...) cr_onnx_import_with(path, CR_WITH(onnx_import, CR_ONNX_IMPORT_OPTIONS, __VA_ARGS__))
 #endif
 
 #ifdef __cplusplus

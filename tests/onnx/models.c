@@ -78,12 +78,15 @@ static cr_nn_module *new_block(int64_t in, int64_t out, int64_t stride, int64_t 
         self, "layers",
         cr_nn_sequential(cr_nn_conv2d(in, wide, 1, .bias = false), cr_nn_batch_norm2d(wide), cr_nn_relu6(),
                          cr_nn_conv2d(wide, wide, 3, .stride = stride, .padding = 1, .groups = wide, .bias = false),
-                         cr_nn_batch_norm2d(wide), cr_nn_relu6(), cr_nn_conv2d(wide, out, 1, .bias = false), cr_nn_batch_norm2d(out)));
+                         cr_nn_batch_norm2d(wide), cr_nn_relu6(), cr_nn_conv2d(wide, out, 1, .bias = false),
+                         cr_nn_batch_norm2d(out)));
     return self;
 }
 static cr_nn_module *new_mobilenet(void) {
-    static const int rows[][4] = {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
-    cr_nn_module *net = cr_nn_sequential(cr_nn_conv2d(3, 32, 3, .stride = 2, .padding = 1, .bias = false), cr_nn_batch_norm2d(32), cr_nn_relu6());
+    static const int rows[][4] = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 64, 4, 2},
+                                  {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
+    cr_nn_module *net = cr_nn_sequential(cr_nn_conv2d(3, 32, 3, .stride = 2, .padding = 1, .bias = false),
+                                         cr_nn_batch_norm2d(32), cr_nn_relu6());
     int64_t in = 32;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         for (int k = 0; k < rows[i][2]; k++, in = rows[i][1])
@@ -118,10 +121,11 @@ static cr_nn_module *new_layer(int64_t width) {
 static cr_tensor *run_layer(cr_nn_module *self, cr_tensor *x, cr_tensor *mask, bool is_causal) {
     layer *l = cr_nn_self(self);
     const int64_t batch = cr_size(x, 0), length = cr_size(x, 1), width = cr_size(x, 2);
-    cr_tensor *qkv = cr_reshape(cr_nn_forward(l->qkv, cr_nn_forward(l->norm1, x)), CR_SHAPE(batch, length, 3, 4, width / 4));
+    cr_tensor *qkv =
+        cr_reshape(cr_nn_forward(l->qkv, cr_nn_forward(l->norm1, x)), CR_SHAPE(batch, length, 3, 4, width / 4));
     qkv = cr_permute(qkv, CR_DIMS(2, 0, 3, 1, 4));
-    cr_tensor *mixed = cr_scaled_dot_product_attention(cr_select(qkv, 0, 0), cr_select(qkv, 0, 1), cr_select(qkv, 0, 2), mask,
-                                                       .is_causal = is_causal);
+    cr_tensor *mixed = cr_scaled_dot_product_attention(cr_select(qkv, 0, 0), cr_select(qkv, 0, 1), cr_select(qkv, 0, 2),
+                                                       mask, .is_causal = is_causal);
     x = cr_add(x, cr_nn_forward(l->out, cr_reshape(cr_transpose(mixed, 1, 2), CR_SHAPE(batch, length, width))));
     return cr_add(x, cr_nn_forward(l->down, cr_gelu(cr_nn_forward(l->up, cr_nn_forward(l->norm2, x)))));
 }
@@ -186,7 +190,8 @@ static bool run_control(void *c, cr_tensor *const *in, int n, cr_tensor **out, i
     (void)c, (void)n, (void)m;
     if (!cr_cond(cr_gt_scalar(cr_sum(x), 0), doubled, negated, NULL, &x, 1, &chosen, 1) ||
         !cr_while_loop(is_small, grown, &other, &chosen, 1, &large) ||
-        !cr_scan(averaged, NULL, (cr_tensor *const[]){cr_select(x, 1, 0), cr_contiguous(cr_transpose(other, 0, 1))}, 1, 1, scanned, 2))
+        !cr_scan(averaged, NULL, (cr_tensor *const[]){cr_select(x, 1, 0), cr_contiguous(cr_transpose(other, 0, 1))}, 1,
+                 1, scanned, 2))
         return false;
     out[0] = large;
     out[1] = scanned[0];
@@ -201,10 +206,13 @@ static bool run_shapes(void *c, cr_tensor *const *in, int n, cr_tensor **out, in
     cr_tensor *joined = cr_cat((cr_tensor *const[]){cr_narrow(a, 1, 1, length - 1), cr_flip(b, CR_DIMS(1))}, 2, 1);
     cr_tensor *windows = cr_unfold(cr_pad(joined, CR_DIMS(2, 0), CR_DIMS(1, 0), 0.5), 1, 3, 2);
     out[0] = cr_sum(windows, .dims = CR_DIMS(-1));
-    out[1] = cr_reshape(cr_roll(cr_expand(cr_mean(a, .dims = CR_DIMS(2), .keepdim = true), CR_SHAPE(batch, length, 4)), 2, 1), CR_SHAPE(batch * length, 4));
+    out[1] = cr_reshape(
+        cr_roll(cr_expand(cr_mean(a, .dims = CR_DIMS(2), .keepdim = true), CR_SHAPE(batch, length, 4)), 2, 1),
+        CR_SHAPE(batch * length, 4));
     out[2] = cr_topk(cr_einsum("bti,bsi->bts", (cr_tensor *const[]){a, b}, 2), 3, -1, true, &indices);
     out[3] = cr_tril(cr_matmul(a, cr_transpose(b, 1, 2)), -1);
-    out[4] = cr_div_scalar(cr_sum(a, .dims = CR_DIMS(0, 1)), (double)(batch * length)); /* a number that follows from sizes */
+    out[4] = cr_div_scalar(cr_sum(a, .dims = CR_DIMS(0, 1)),
+                           (double)(batch * length)); /* a number that follows from sizes */
     out[5] = cr_var(cr_pad_around(a, CR_DIMS(1, 0), CR_DIMS(2, 0), "reflect"), .dims = CR_DIMS(1));
     return out[5] != NULL && out[4] && out[3] && out[2];
 }
@@ -282,7 +290,8 @@ static bool check_sizes(const subject *s, cr_graph *graph, const char *path, con
         done = cr_jit_run(graph, inputs, n, plain, s->outputs) && cr_jit_run(again, inputs, n, run, s->outputs);
         for (int i = 0; done && i < s->outputs; i++)
             if (!is_close(run[i], plain[i], &worst))
-                done = cr_fail(CR_ERROR_STATE, "imported again, result %d at batch %lld is another", i, (long long)batches[size]);
+                done = cr_fail(CR_ERROR_STATE, "imported again, result %d at batch %lld is another", i,
+                               (long long)batches[size]);
         for (int i = 0; done && i < n + s->outputs; i++) {
             snprintf(names[count], sizeof names[0], "%d.%s%d", size, i < n ? "in" : "out", i < n ? i : i - n);
             cr_tensor *t = cr_contiguous(i < n ? inputs[i] : plain[i - n]);
@@ -305,11 +314,13 @@ static bool check_subject(const subject *s, const char *folder) {
     const int count = make_inputs(s, 1, inputs);
     cr_graph *graph = NULL;
     CR_NO_GRAD {
-        graph = cr_jit_trace_function(s->function, module, inputs, count, results, s->outputs, module ? &module : NULL, module ? 1 : 0,
-                                      .dynamic = s->dynamic, .freeze = s->freezes);
+        graph = cr_jit_trace_function(s->function, module, inputs, count, results, s->outputs, module ? &module : NULL,
+                                      module ? 1 : 0, .dynamic = s->dynamic, .freeze = s->freezes);
     }
-    const bool done = graph && cr_onnx_export(graph, path, .opset = s->opset, .external_data = s->external, .metadata = "made by=test") &&
-                      check_sizes(s, graph, path, data_path) && write_again(path, s);
+    const bool done =
+        graph &&
+        cr_onnx_export(graph, path, .opset = s->opset, .external_data = s->external, .metadata = "made by=test") &&
+        check_sizes(s, graph, path, data_path) && write_again(path, s);
     cr_jit_free(graph);
     cr_nn_free(module);
     if (!done) printf("%-20s FAILED: %s\n", s->name, cr_last_error() ? cr_last_error()->message : "no error");
@@ -322,9 +333,11 @@ int main(int count, char **arguments) {
     if (count < 2) return 2;
     for (size_t i = 0; i < sizeof subjects / sizeof subjects[0]; i++)
         CR_SCOPE {
-            if (count < 3 || strstr(subjects[i].name, arguments[2])) failed += !check_subject(&subjects[i], arguments[1]);
+            if (count < 3 || strstr(subjects[i].name, arguments[2]))
+                failed += !check_subject(&subjects[i], arguments[1]);
         }
     cr_shutdown();
-    if (cr_memory_stats().live_bytes) failed += printf("%lld bytes are lost\n", (long long)cr_memory_stats().live_bytes) > 0;
+    if (cr_memory_stats().live_bytes)
+        failed += printf("%lld bytes are lost\n", (long long)cr_memory_stats().live_bytes) > 0;
     return failed ? 1 : 0;
 }

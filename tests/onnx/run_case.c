@@ -38,7 +38,8 @@ static bool is_close(double have, double want, cr_dtype dtype, double *worst) {
     const double error = fabs(have - want), scale = fabs(want);
     if (error > 0 && scale > 0 && error / scale > *worst) *worst = error / scale;
     if (!cr_dtype_is_floating(dtype)) return have == want;
-    const double relative = dtype == CR_BF16 ? 0x1p-6 : 1e-3, absolute = dtype == CR_BF16 || dtype == CR_F16 ? 1e-3 : 1e-6;
+    const double relative = dtype == CR_BF16 ? 0x1p-6 : 1e-3,
+                 absolute = dtype == CR_BF16 || dtype == CR_F16 ? 1e-3 : 1e-6;
     return error <= absolute + relative * scale;
 }
 

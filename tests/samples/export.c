@@ -45,18 +45,21 @@ static bool is_close(cr_tensor *a, cr_tensor *b, double own) {
         if (y[i] / 20 > floor && y[i] < 1e30) floor = y[i] / 20;
     for (int64_t i = 0; i < cr_numel(a); i++) {
         const double error = x[i] > y[i] ? x[i] - y[i] : y[i] - x[i], scale = y[i] < 0 ? -y[i] : y[i];
-        if (x[i] != y[i] && !(x[i] != x[i] && y[i] != y[i]) && !(error <= tolerance * (scale > floor ? scale : floor))) return false;
+        if (x[i] != y[i] && !(x[i] != x[i] && y[i] != y[i]) && !(error <= tolerance * (scale > floor ? scale : floor)))
+            return false;
     }
     return true;
 }
 
 /* The model read again by ourselves. */
-static bool check_again(exporting *x, const char *path, cr_tensor *const *inputs, int count, cr_tensor **results, int outputs, double tolerance) {
+static bool check_again(exporting *x, const char *path, cr_tensor *const *inputs, int count, cr_tensor **results,
+                        int outputs, double tolerance) {
     cr_tensor *again[SAMPLE_RESULTS];
     cr_nn_module *module = cr_onnx_import_module(path);
     bool same = module && cr_onnx_module_run(module, inputs, count, again, outputs);
     for (int i = 0; same && i < outputs; i++)
-        if (!is_close(again[i], results[i], tolerance)) same = cr_fail(CR_ERROR_STATE, "it gives something else when it is read again");
+        if (!is_close(again[i], results[i], tolerance))
+            same = cr_fail(CR_ERROR_STATE, "it gives something else when it is read again");
     cr_nn_free(module);
     x->round_trips += same;
     return same;
@@ -77,7 +80,8 @@ static const char *export_at(exporting *x, cr_graph *graph, int number, int opse
     snprintf(path, sizeof path, "%s/%d_%d.onnx", x->folder, number, opset);
     if (cr_onnx_export(graph, path, .opset = opset)) {
         x->written++;
-        if (is_random || is_left_open(s) || check_again(x, path, inputs, count, results, outputs, s->tolerance)) return "written";
+        if (is_random || is_left_open(s) || check_again(x, path, inputs, count, results, outputs, s->tolerance))
+            return "written";
         x->failed++;
         fprintf(stderr, "FAILED %s: %s: %s\n", path, s->line, cr_last_error()->message);
         cr_clear_error();
@@ -96,7 +100,8 @@ static void export_sample(exporting *x, const sample *s, const cr_op_description
     cr_tensor *inputs[SAMPLE_INPUTS], *results[SAMPLE_RESULTS];
     traced_sample t = {s, outputs, false};
     const int count = traced_operands(s, inputs), number = x->pair_count;
-    cr_graph *graph = count < 0 ? NULL : cr_jit_trace_function(traced_call, &t, inputs, count, results, outputs, NULL, 0);
+    cr_graph *graph =
+        count < 0 ? NULL : cr_jit_trace_function(traced_call, &t, inputs, count, results, outputs, NULL, 0);
     if (!graph) {
         cr_clear_error(); /* sizes that follow from values */
         return;
@@ -121,7 +126,8 @@ static bool export_one(const sample *given, void *context) {
     const sample s = in_single_precision(given);
     cr_op_description row;
     const cr_op *op = cr_op_find(s.op);
-    if (s.expects_error || !op || op->mutates || !sample_describe(s.op, &row) || x->pair_count == MOST_PAIRS) return true;
+    if (s.expects_error || !op || op->mutates || !sample_describe(s.op, &row) || x->pair_count == MOST_PAIRS)
+        return true;
     CR_SCOPE {
         CR_NO_GRAD { /* results that only gradients read have no place in a model */
             int outputs = sample_output_count(&row);
@@ -144,8 +150,8 @@ int export_samples(const char *folder, char **files, int count) {
     for (int i = 0; done && i < count; i++)
         done = samples_read(files[i], export_one, &x);
     done = done && cr_safetensors_save(path, x.tensors, x.tensor_count, x.pairs, x.pair_count);
-    printf("%d samples: %d models written, %d refused, %d read again the same, %d failed\n", x.pair_count, x.written, x.refused,
-           x.round_trips, x.failed);
+    printf("%d samples: %d models written, %d refused, %d read again the same, %d failed\n", x.pair_count, x.written,
+           x.refused, x.round_trips, x.failed);
     for (int i = 0; i < x.tensor_count; i++) {
         cr_free((void *)(uintptr_t)x.tensors[i].name);
         cr_release((cr_tensor *)(uintptr_t)x.tensors[i].tensor);

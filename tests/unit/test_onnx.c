@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 static cr_graph *small_graph(void) {
-    cr_nn_module *net = cr_nn_eval(cr_nn_sequential(cr_nn_conv2d(1, 2, 3), cr_nn_batch_norm2d(2), cr_nn_relu(), cr_nn_flatten(),
-                                                    cr_nn_linear(8, 3)));
+    cr_nn_module *net = cr_nn_eval(cr_nn_sequential(cr_nn_conv2d(1, 2, 3), cr_nn_batch_norm2d(2), cr_nn_relu(),
+                                                    cr_nn_flatten(), cr_nn_linear(8, 3)));
     cr_graph *graph = cr_jit_trace(net, cr_zeros(CR_F32, CR_SHAPE(2, 1, 4, 4), CR_CPU), .dynamic_batch = true);
     cr_nn_free(net);
     return graph;
@@ -51,13 +51,14 @@ static void begin_model(made *m) {
     m->graph.node = m->node_list, m->graph.n_node = 0, m->graph.name = "made";
 }
 
-static void add_node(made *m, const char *operator, const char *a, const char *b, const char *y) {
+static void add_node(made *m, const char *operator, const char * a, const char *b, const char *y) {
     const size_t i = m->graph.n_node++;
     CrOnnx__NodeProto *node = &m->nodes[i];
     cr_onnx__node_proto__init(node);
     m->node_list[i] = node;
-    m->inputs[i][0] = (char *)(uintptr_t)a, m->inputs[i][1] = (char *)(uintptr_t)b, m->outputs[i][0] = (char *)(uintptr_t)y;
-    node->op_type = (char *)(uintptr_t)operator;
+    m->inputs[i][0] = (char *)(uintptr_t)a, m->inputs[i][1] = (char *)(uintptr_t)b,
+    m->outputs[i][0] = (char *)(uintptr_t)y;
+    node->op_type = (char *)(uintptr_t) operator;
     node->input = m->inputs[i], node->n_input = b ? 2 : 1;
     node->output = m->outputs[i], node->n_output = 1;
 }
@@ -108,7 +109,8 @@ static void wrong_graphs_are_named(void **state) {
         add_node(&m, "Frobnicate", "x", NULL, "z");
         add_node(&m, "StringConcat", "z", "z", "q");
         add_node(&m, "Frobnicate", "q", NULL, "y");
-        assert_refused(save_model(&m), CR_ERROR_UNSUPPORTED, "Frobnicate (opset 18, 2 nodes), StringConcat (opset 18, 1 node)");
+        assert_refused(save_model(&m), CR_ERROR_UNSUPPORTED,
+                       "Frobnicate (opset 18, 2 nodes), StringConcat (opset 18, 1 node)");
         begin_model(&m);
         m.model.graph = NULL;
         assert_refused(save_model(&m), CR_ERROR_FORMAT, "no graph");
@@ -208,7 +210,8 @@ static void deep_nesting_is_refused(void **state) {
     for (int kind = 0; kind < 2; kind++) {
         size_t length = 0;
         for (int i = 0; i < DEPTH; i++) { /* from the inside out: what is there becomes the content of a field */
-            static const uint8_t keys[2][3] = {{0x32, 0x2a, 0x0a}, {0x0a, 0x22, 0}}; /* graph, attribute, node; type, sequence */
+            static const uint8_t keys[2][3] = {{0x32, 0x2a, 0x0a},
+                                               {0x0a, 0x22, 0}}; /* graph, attribute, node; type, sequence */
             for (int k = 0; k < 3 - kind; k++) {
                 uint8_t head[11] = {keys[kind][k]};
                 size_t used = 1, rest = length;
@@ -309,7 +312,8 @@ static void memory_that_runs_out_is_an_error(void **state) {
         CR_SCOPE {
             cr_graph *graph = small_graph(), *again = NULL;
             cr_memory_fail_nth(n);
-            done = cr_onnx_export(graph, in_folder("memory.onnx")) && (again = cr_onnx_import(in_folder("memory.onnx")));
+            done =
+                cr_onnx_export(graph, in_folder("memory.onnx")) && (again = cr_onnx_import(in_folder("memory.onnx")));
             cr_memory_fail_nth(0);
             assert_true(done || !cr_ok());
             failures += !done;
@@ -368,8 +372,8 @@ static void names_and_metadata_are_written(void **state) {
     (void)state;
     CR_SCOPE {
         cr_graph *graph = small_graph();
-        assert_true(cr_onnx_export(graph, in_folder("named.onnx"), .input_names = "image", .output_names = "logits", .name = "digits",
-                                   .metadata = "author=Ada\nlicense=MIT", .external_data = true));
+        assert_true(cr_onnx_export(graph, in_folder("named.onnx"), .input_names = "image", .output_names = "logits",
+                                   .name = "digits", .metadata = "author=Ada\nlicense=MIT", .external_data = true));
         cr_graph *again = cr_onnx_import(in_folder("named.onnx"));
         assert_string_equal(cr_jit_input_name(again, 0), "image");
         assert_string_equal(cr_jit_output_name(again, 0), "logits");
@@ -405,7 +409,8 @@ static void an_imported_model_learns(void **state) {
         cr_jit_free(graph);
         cr_manual_seed(3);
         cr_nn_module *net = cr_onnx_import_module(in_folder("teacher.onnx"));
-        cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(16, 1, 4, 4), CR_CPU), *target = cr_randint(0, 3, CR_SHAPE(16), CR_CPU);
+        cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(16, 1, 4, 4), CR_CPU),
+                  *target = cr_randint(0, 3, CR_SHAPE(16), CR_CPU);
         assert_int_equal(cr_nn_parameters(net).count, 6);
         assert_true(cr_nn_buffers(net).count >= 2); /* statistics, and lists of sizes */
         cr_optim *optim = cr_optim_adam(cr_nn_parameters(net), .lr = 0.03);
