@@ -54,6 +54,8 @@ bench: ## Measure: small ops, training steps eager and traced, inference, beside
 	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager --part small
 	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager --part layers
 	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_jit --part jit
+	@scripts/python-env onnx
+	@/usr/bin/env python3 benchmarks/onnx/compare.py $(BUILD)/benchmarks/benchmark_onnx
 
 mutants: ## Break kernels and gradient rules one at a time and count what the tests notice (COUNT=, SEED=)
 	@scripts/setup test

@@ -1,4 +1,4 @@
-/* Well-known networks: LeNet, ResNet 18/34/50, DCGAN. */
+/* Well-known networks: LeNet, ResNet 18/34/50, MobileNetV2, DCGAN. */
 #include <cresset/models.h>
 
 #include <math.h>
@@ -112,6 +112,61 @@ cr_nn_module *cr_vision_resnet34(int64_t classes) {
 }
 cr_nn_module *cr_vision_resnet50(int64_t classes) {
     return resnet("resnet50", (const int[]){3, 4, 6, 3}, true, classes);
+}
+
+/* ------------------------------------------------------------------ MobileNetV2 */
+/* conv(x), and x added where shapes are the same. */
+typedef struct inverted {
+    cr_nn_module *conv;
+    bool adds;
+} inverted;
+
+static cr_tensor *inverted_forward(cr_nn_module *self, cr_tensor *x) {
+    const inverted *b = cr_nn_self(self);
+    cr_tensor *y = cr_nn_forward(b->conv, x);
+    return b->adds ? cr_add(x, y) : y;
+}
+
+/* A convolution, batch norm and ReLU6; a depthwise one where groups are channels. */
+static cr_nn_module *conv_norm(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups) {
+    return cr_nn_sequential(
+        cr_nn_conv2d(in, out, kernel, .stride = stride, .padding = kernel / 2, .groups = groups, .bias = false),
+        cr_nn_batch_norm2d(out), cr_nn_relu6());
+}
+
+static cr_nn_module *inverted_new(int64_t in, int64_t out, int64_t stride, int64_t expansion) {
+    const int64_t wide = in * expansion;
+    cr_nn_module *self = cr_nn_module_new("inverted_residual", sizeof(inverted), inverted_forward);
+    inverted *b = self ? cr_nn_self(self) : NULL;
+    if (!b) return NULL;
+    b->adds = stride == 1 && in == out;
+    b->conv = cr_nn_register(self, "conv", cr_nn_sequential_of(NULL, 0));
+    if (expansion != 1) cr_nn_append(b->conv, conv_norm(in, wide, 1, 1, 1));
+    cr_nn_append(b->conv, conv_norm(wide, wide, 3, stride, wide));
+    cr_nn_append(b->conv, cr_nn_conv2d(wide, out, 1, .bias = false));
+    cr_nn_append(b->conv, cr_nn_batch_norm2d(out));
+    return whole(self);
+}
+
+cr_nn_module *cr_vision_mobilenet_v2(int64_t classes) {
+    static const struct {
+        int expansion, channels, blocks, stride;
+    } stages[] = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 64, 4, 2},
+                  {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
+    cr_nn_module *self = cr_nn_module_new("mobilenet_v2", 0, forward_children);
+    cr_nn_module *features = cr_nn_register(self, "features", cr_nn_sequential(conv_norm(3, 32, 3, 2, 1)));
+    int64_t in = 32;
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
+        for (int k = 0; k < stages[i].blocks; k++) {
+            cr_nn_append(features, inverted_new(in, stages[i].channels, k ? 1 : stages[i].stride, stages[i].expansion));
+            in = stages[i].channels;
+        }
+    cr_nn_append(features, conv_norm(in, 1280, 1, 1, 1));
+    cr_nn_register(self, "avgpool", cr_nn_adaptive_avg_pool2d(1, 1));
+    cr_nn_register(self, "flatten", cr_nn_flatten());
+    cr_nn_register(self, "classifier", cr_nn_sequential(cr_nn_dropout(0.2), cr_nn_linear(1280, classes)));
+    if (cr_ok()) cr_nn_apply(self, init_by_fan_out, NULL);
+    return whole(self);
 }
 
 /* ------------------------------------------------------------------ DCGAN */

@@ -18,6 +18,9 @@ CR_API cr_nn_module *cr_vision_resnet18(int64_t classes);
 CR_API cr_nn_module *cr_vision_resnet34(int64_t classes);
 CR_API cr_nn_module *cr_vision_resnet50(int64_t classes);
 
+/* Sandler et al. 2018, of width 1: [N, 3, H, W] -> [N, classes], H and W from 32 on (224 as published). */
+CR_API cr_nn_module *cr_vision_mobilenet_v2(int64_t classes);
+
 #define CR_VISION_DCGAN_OPTIONS(A, op)                                                                                 \
     A(op, INT, latent, 100) A(op, INT, features, 64) A(op, INT, channels, 3) A(op, INT, image_size, 64)
 CR_OPTIONS(vision_dcgan, CR_VISION_DCGAN_OPTIONS)

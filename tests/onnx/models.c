@@ -58,48 +58,7 @@ static cr_nn_module *new_generator(void) { return cr_vision_dcgan_generator(.fea
 static cr_nn_module *new_resnet18(void) { return cr_vision_resnet18(10); }
 static cr_nn_module *new_resnet50(void) { return cr_vision_resnet50(10); }
 
-/* Sandler et al., MobileNetV2, 2018: expansion, a depthwise convolution, projection, and a shortcut where shapes allow. */
-typedef struct block {
-    cr_nn_module *layers;
-    bool adds;
-} block;
-static cr_tensor *block_forward(cr_nn_module *self, cr_tensor *x) {
-    block *b = cr_nn_self(self);
-    cr_tensor *y = cr_nn_forward(b->layers, x);
-    return b->adds ? cr_add(x, y) : y;
-}
-static cr_nn_module *new_block(int64_t in, int64_t out, int64_t stride, int64_t expansion) {
-    cr_nn_module *self = cr_nn_module_new("block", sizeof(block), block_forward);
-    block *b = cr_nn_self(self);
-    const int64_t wide = in * expansion;
-    if (!b) return NULL;
-    b->adds = stride == 1 && in == out;
-    b->layers = cr_nn_register(
-        self, "layers",
-        cr_nn_sequential(cr_nn_conv2d(in, wide, 1, .bias = false), cr_nn_batch_norm2d(wide), cr_nn_relu6(),
-                         cr_nn_conv2d(wide, wide, 3, .stride = stride, .padding = 1, .groups = wide, .bias = false),
-                         cr_nn_batch_norm2d(wide), cr_nn_relu6(), cr_nn_conv2d(wide, out, 1, .bias = false),
-                         cr_nn_batch_norm2d(out)));
-    return self;
-}
-static cr_nn_module *new_mobilenet(void) {
-    static const int rows[][4] = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 64, 4, 2},
-                                  {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
-    cr_nn_module *net = cr_nn_sequential(cr_nn_conv2d(3, 32, 3, .stride = 2, .padding = 1, .bias = false),
-                                         cr_nn_batch_norm2d(32), cr_nn_relu6());
-    int64_t in = 32;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        for (int k = 0; k < rows[i][2]; k++, in = rows[i][1])
-            cr_nn_append(net, new_block(in, rows[i][1], k ? 1 : rows[i][3], rows[i][0]));
-    cr_nn_append(net, cr_nn_conv2d(in, 1280, 1, .bias = false));
-    cr_nn_append(net, cr_nn_batch_norm2d(1280));
-    cr_nn_append(net, cr_nn_relu6());
-    cr_nn_append(net, cr_nn_adaptive_avg_pool2d(1, 1));
-    cr_nn_append(net, cr_nn_flatten());
-    cr_nn_append(net, cr_nn_linear(1280, 10));
-    return net;
-}
-
+static cr_nn_module *new_mobilenet(void) { return cr_vision_mobilenet_v2(10); }
 static cr_nn_module *new_lstm(void) { return cr_nn_lstm(12, 16, .num_layers = 2); }
 
 /* One layer of a Transformer: attention under a mask or causal, then a small network; both with shortcuts. */

@@ -8,21 +8,22 @@ static int nothing_is_left(void **state) {
 }
 
 /* Counts as torchvision's models have them with 1000 classes. */
-static void resnets_have_torchvisions_parameters(void **state) {
+static void networks_have_torchvisions_parameters(void **state) {
     (void)state;
     const struct {
         cr_nn_module *(*make)(int64_t classes);
         int64_t parameters;
-        const char *name;
-    } models[] = {{cr_vision_resnet18, 11689512, "layer2.0.downsample.0.weight"},
-                  {cr_vision_resnet34, 21797672, "layer3.5.bn2.running_var"},
-                  {cr_vision_resnet50, 25557032, "layer1.0.downsample.1.num_batches_tracked"}};
+        const char *name, *first;
+    } models[] = {{cr_vision_resnet18, 11689512, "layer2.0.downsample.0.weight", "conv1.weight"},
+                  {cr_vision_resnet34, 21797672, "layer3.5.bn2.running_var", "conv1.weight"},
+                  {cr_vision_resnet50, 25557032, "layer1.0.downsample.1.num_batches_tracked", "conv1.weight"},
+                  {cr_vision_mobilenet_v2, 3504872, "features.2.conv.1.1.running_var", "features.0.0.weight"}};
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         cr_nn_module *net = models[i].make(1000);
         assert_cr_ok();
         assert_int_equal(cr_nn_parameter_count(net), models[i].parameters);
         assert_non_null(cr_nn_tensor(net, models[i].name));
-        assert_string_equal(cr_nn_parameters(net).names[0], "conv1.weight");
+        assert_string_equal(cr_nn_parameters(net).names[0], models[i].first);
         cr_nn_free(net);
     }
 }
@@ -65,7 +66,7 @@ static void what_cannot_be_made_is_an_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(resnets_have_torchvisions_parameters, nothing_is_left),
+        cmocka_unit_test_teardown(networks_have_torchvisions_parameters, nothing_is_left),
         cmocka_unit_test_teardown(forward_has_the_expected_shapes, nothing_is_left),
         cmocka_unit_test_teardown(dcgan_is_pytorchs_example, nothing_is_left),
         cmocka_unit_test_teardown(what_cannot_be_made_is_an_error, nothing_is_left),
