@@ -71,7 +71,7 @@ bool cr_onnx_push(cr_onnx_emitter *e, void ***list, size_t *count, void *item) {
 }
 #define PUSH(e, list, count, item) cr_onnx_push(e, (void ***)(list), count, (void *)(uintptr_t)(item))
 
-void *cr_onnx_message(cr_onnx_emitter *e, const ProtobufCMessageDescriptor *type) {
+void *cr_onnx_new_message(cr_onnx_emitter *e, const ProtobufCMessageDescriptor *type) {
     void *message = cr_pool_allocate(e->pool, type->sizeof_message);
     if (message) type->message_init(message);
     return message;
@@ -99,7 +99,7 @@ const char *cr_onnx_add_result(cr_onnx_emitter *e) {
 
 bool cr_onnx_add_node(cr_onnx_emitter *e, const char *operator, const char * const * operands, int operand_count,
                       const char **results, int result_count) {
-    CrOnnx__NodeProto *node = cr_onnx_message(e, &cr_onnx__node_proto__descriptor);
+    CrOnnx__NodeProto *node = cr_onnx_new_message(e, &cr_onnx__node_proto__descriptor);
     e->last = NULL;
     for (int i = 0; i < operand_count; i++)
         if (!operands[i] || !node || !PUSH(e, &node->input, &node->n_input, operands[i])) return false;
@@ -125,7 +125,7 @@ const char *cr_onnx_add_list(cr_onnx_emitter *e, const char *const *list) {
 /* ---------------------------------------------------------------- attributes: failures show when the node is done */
 static CrOnnx__AttributeProto *add_attribute(cr_onnx_emitter *e, const char *name,
                                              CrOnnx__AttributeProto__AttributeType type) {
-    CrOnnx__AttributeProto *attribute = cr_onnx_message(e, &cr_onnx__attribute_proto__descriptor);
+    CrOnnx__AttributeProto *attribute = cr_onnx_new_message(e, &cr_onnx__attribute_proto__descriptor);
     if (!attribute || !e->last || !PUSH(e, &e->last->attribute, &e->last->n_attribute, attribute)) {
         e->failed = true;
         return NULL;
@@ -205,7 +205,7 @@ static bool same_constant(const CrOnnx__TensorProto *t, int type, const cr_shape
 
 CrOnnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, cr_dtype dtype, const cr_shape *shape,
                                             const void *data, size_t bytes) {
-    CrOnnx__TensorProto *t = cr_onnx_message(e, &cr_onnx__tensor_proto__descriptor);
+    CrOnnx__TensorProto *t = cr_onnx_new_message(e, &cr_onnx__tensor_proto__descriptor);
     int64_t *dims = cr_pool_allocate(e->pool, sizeof shape->at);
     if (!t || !dims) return NULL;
     memcpy(dims, shape->at, sizeof shape->at);

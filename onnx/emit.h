@@ -15,7 +15,7 @@ struct cr_onnx_names {
 };
 
 /* A message with its defaults, in the pool; NULL on failure. */
-void *cr_onnx_message(cr_onnx_emitter *e, const ProtobufCMessageDescriptor *type);
+void *cr_onnx_new_message(cr_onnx_emitter *e, const ProtobufCMessageDescriptor *type);
 bool cr_onnx_push(cr_onnx_emitter *e, void ***list, size_t *count, void *item);
 CrOnnx__TensorProto *cr_onnx_tensor_message(cr_onnx_emitter *e, const char *name, cr_dtype dtype, const cr_shape *shape,
                                             const void *data, size_t bytes);

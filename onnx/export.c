@@ -3,6 +3,7 @@
 #include "onnx/emit.h"
 
 #include "core/file.h"
+#include "onnx/custom.h"
 #include "jit/fit.h"
 #include "jit/pass.h"
 
@@ -15,6 +16,7 @@ enum { LEAST_OPSET = 13, MOST_OPSET = 23, EXTERNAL_BYTES = 1024, EXTERNAL_ALIGNM
 
 /* ---------------------------------------------------------------- what can be said */
 static bool can_write(const cr_graph_node *node, int opset) {
+    if (cr_onnx_custom_of(node->op)) return true;
     if (cr_onnx_export_row_of(node, opset)) return true;
     return node->op->pointwise && cr_onnx_can_write_pointwise(node, opset);
 }
@@ -128,12 +130,29 @@ static bool check_bounds(cr_onnx_emitter *e, const cr_graph_node *node) {
     return true;
 }
 
+/* The model names each domain that its nodes are of. */
+static bool use_domain(cr_onnx_emitter *e, const char *domain) {
+    for (size_t i = 0; i < e->model->n_opset_import; i++)
+        if (!strcmp(e->model->opset_import[i]->domain, domain)) return true;
+    CrOnnx__OperatorSetIdProto *opset = cr_onnx_new_message(e, &cr_onnx__operator_set_id_proto__descriptor);
+    if (!opset || !cr_onnx_push(e, (void ***)&e->model->opset_import, &e->model->n_opset_import, opset)) return false;
+    opset->domain = (char *)(uintptr_t)domain;
+    opset->has_version = true;
+    opset->version = 1;
+    return true;
+}
+
 bool cr_onnx_write_block(cr_onnx_emitter *e, const cr_block *block) {
     for (const cr_graph_node *node = block->first; node; node = node->next) {
         const cr_onnx_export_row *row = cr_onnx_export_row_of(node, e->opset);
         e->node = node;
         e->used_bounds = 0;
-        if (!(row ? row->write(e, node) : cr_onnx_write_pointwise(e, node)) || e->failed) return false;
+        const cr_onnx_custom *custom = cr_onnx_custom_of(node->op);
+        if (custom && !use_domain(e, custom->domain)) return false;
+        const bool done = custom ? cr_onnx_write_custom(e, node, custom)
+                          : row  ? row->write(e, node)
+                                 : cr_onnx_write_pointwise(e, node);
+        if (!done || e->failed) return false;
         if (!check_bounds(e, node)) return false;
         for (int i = 0; i < node->output_count; i++)
             if (node->outputs[i] && node->outputs[i]->uses && !node->outputs[i]->note)
@@ -145,10 +164,10 @@ bool cr_onnx_write_block(cr_onnx_emitter *e, const cr_block *block) {
 /* ---------------------------------------------------------------- types */
 bool cr_onnx_declare(cr_onnx_emitter *e, CrOnnx__ValueInfoProto ***list, size_t *count, const char *name,
                      const cr_value *value) {
-    CrOnnx__ValueInfoProto *info = cr_onnx_message(e, &cr_onnx__value_info_proto__descriptor);
-    CrOnnx__TypeProto *type = cr_onnx_message(e, &cr_onnx__type_proto__descriptor);
-    CrOnnx__TypeProto__Tensor *tensor = cr_onnx_message(e, &cr_onnx__type_proto__tensor__descriptor);
-    CrOnnx__TensorShapeProto *shape = cr_onnx_message(e, &cr_onnx__tensor_shape_proto__descriptor);
+    CrOnnx__ValueInfoProto *info = cr_onnx_new_message(e, &cr_onnx__value_info_proto__descriptor);
+    CrOnnx__TypeProto *type = cr_onnx_new_message(e, &cr_onnx__type_proto__descriptor);
+    CrOnnx__TypeProto__Tensor *tensor = cr_onnx_new_message(e, &cr_onnx__type_proto__tensor__descriptor);
+    CrOnnx__TensorShapeProto *shape = cr_onnx_new_message(e, &cr_onnx__tensor_shape_proto__descriptor);
     if (!info || !type || !tensor || !shape) return false;
     info->name = (char *)(uintptr_t)name;
     info->type = type;
@@ -159,7 +178,7 @@ bool cr_onnx_declare(cr_onnx_emitter *e, CrOnnx__ValueInfoProto ***list, size_t 
     tensor->shape = shape;
     for (int d = 0; d < value->shape.count; d++) {
         CrOnnx__TensorShapeProto__Dimension *dim =
-            cr_onnx_message(e, &cr_onnx__tensor_shape_proto__dimension__descriptor);
+            cr_onnx_new_message(e, &cr_onnx__tensor_shape_proto__dimension__descriptor);
         char text[256];
         if (!dim || !cr_onnx_push(e, (void ***)&shape->dim, &shape->n_dim, dim)) return false;
         if (!value->extents || !value->extents[d].symbol_count) {
@@ -175,7 +194,7 @@ bool cr_onnx_declare(cr_onnx_emitter *e, CrOnnx__ValueInfoProto ***list, size_t 
 }
 
 CrOnnx__GraphProto *cr_onnx_begin_graph(cr_onnx_emitter *e, const char *name) {
-    CrOnnx__GraphProto *graph = cr_onnx_message(e, &cr_onnx__graph_proto__descriptor);
+    CrOnnx__GraphProto *graph = cr_onnx_new_message(e, &cr_onnx__graph_proto__descriptor);
     if (graph) graph->name = (char *)(uintptr_t)cr_onnx_unique(e, name);
     return graph && graph->name ? graph : NULL;
 }
@@ -328,7 +347,7 @@ static bool add_metadata(cr_onnx_emitter *e, CrOnnx__ModelProto *model, const ch
     for (const char *at = text ? text : ""; *at;) {
         const int line = (int)strcspn(at, "\n"), key = (int)strcspn(at, "=\n");
         if (key < line) {
-            CrOnnx__StringStringEntryProto *entry = cr_onnx_message(e, &cr_onnx__string_string_entry_proto__descriptor);
+            CrOnnx__StringStringEntryProto *entry = cr_onnx_new_message(e, &cr_onnx__string_string_entry_proto__descriptor);
             if (!entry || !cr_onnx_push(e, (void ***)&model->metadata_props, &model->n_metadata_props, entry))
                 return false;
             entry->key = (char *)(uintptr_t)cr_onnx_text_of(e, "%.*s", key, at);
@@ -344,8 +363,8 @@ CrOnnx__ModelProto *cr_onnx_build(cr_graph *graph, cr_pool *pool, const cr_onnx_
     cr_onnx_emitter e = {.pool = pool, .graph = graph, .opset = (int)o->opset};
     e.names = cr_pool_allocate(pool, sizeof *e.names);
     e.symbols = cr_pool_allocate(pool, CR_GRAPH_SYMBOLS * sizeof *e.symbols);
-    CrOnnx__ModelProto *model = cr_onnx_message(&e, &cr_onnx__model_proto__descriptor);
-    CrOnnx__OperatorSetIdProto *opset = cr_onnx_message(&e, &cr_onnx__operator_set_id_proto__descriptor);
+    CrOnnx__ModelProto *model = cr_onnx_new_message(&e, &cr_onnx__model_proto__descriptor);
+    CrOnnx__OperatorSetIdProto *opset = cr_onnx_new_message(&e, &cr_onnx__operator_set_id_proto__descriptor);
     if (!e.names || !e.symbols || !model || !opset) return NULL;
     e.main = e.target = cr_onnx_begin_graph(&e, o->name && *o->name ? o->name : "cresset");
     if (!e.main || !cr_onnx_push(&e, (void ***)&model->opset_import, &model->n_opset_import, opset)) return NULL;
@@ -356,6 +375,7 @@ CrOnnx__ModelProto *cr_onnx_build(cr_graph *graph, cr_pool *pool, const cr_onnx_
     model->producer_name = (char *)(uintptr_t) "cresset";
     model->producer_version = (char *)(uintptr_t)cr_version();
     model->graph = e.main;
+    e.model = model;
     cr_graph_count_uses(graph);
     return add_metadata(&e, model, o->metadata) && write_graph(&e, o) ? model : NULL;
 }
@@ -378,7 +398,7 @@ static bool save_model(const CrOnnx__ModelProto *model, const char *path) {
 }
 
 static bool add_entry(cr_onnx_emitter *e, CrOnnx__TensorProto *t, const char *key, const char *value) {
-    CrOnnx__StringStringEntryProto *entry = cr_onnx_message(e, &cr_onnx__string_string_entry_proto__descriptor);
+    CrOnnx__StringStringEntryProto *entry = cr_onnx_new_message(e, &cr_onnx__string_string_entry_proto__descriptor);
     if (!entry || !value || !cr_onnx_push(e, (void ***)&t->external_data, &t->n_external_data, entry)) return false;
     entry->key = (char *)(uintptr_t)key;
     entry->value = (char *)(uintptr_t)value;

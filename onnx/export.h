@@ -55,7 +55,8 @@ struct cr_onnx_emitter {
     const char **symbols;              /* by symbol: its value, int64 [1]; NULL: not used yet */
     unsigned used_bounds;              /* bit i: the row asked for node->bound[i] */
     struct cr_onnx_names *names;
-    bool failed;          /* an attribute could not be added */
+    bool failed; /* an attribute could not be added */
+    CrOnnx__ModelProto *model;
     bool may_drop_unread; /* a row took the place of a node before it */
 };
 

@@ -52,8 +52,9 @@ enum { CR_ONNX_MOST_OPERANDS = 64, CR_ONNX_MOST_BLOCKS = 4 };
 
 struct cr_onnx_node {
     const CrOnnx__NodeProto *proto;
-    const cr_onnx_row *row; /* NULL: a function, or a pair */
+    const cr_onnx_row *row; /* NULL: a function, a pair, or the user's own */
     const cr_onnx_pair *pair;
+    const struct cr_onnx_custom *custom;
     cr_onnx_block *body;        /* of a function */
     const cr_onnx_node *caller; /* the node whose function this one stands in: for attributes that refer to its */
     int opset;

@@ -1,7 +1,7 @@
 /* Linking: names of values become numbers, operators rows of the table, functions their bodies; whatever is wrong with a
  * file's graph is found here, before anything runs. */
 #ifdef CRESSET_HAS_ONNX
-#include "onnx/import.h"
+#include "onnx/custom.h"
 
 #include "core/text.h"
 
@@ -263,8 +263,9 @@ static bool link_node(linker *l, const context *c, const CrOnnx__NodeProto *prot
     const CrOnnx__FunctionProto *function = find_function(l, proto);
     node->row = function ? NULL : cr_onnx_row_named(domain, proto->op_type);
     node->pair = function || node->row || !is_main ? NULL : cr_onnx_pair_named(proto->op_type);
+    node->custom = function || node->row || node->pair ? NULL : cr_onnx_custom_named(domain, proto->op_type);
     if (function ? !link_function(l, function, node)
-                 : !node->row && !node->pair && !note_missing(l, domain, proto->op_type, node->opset))
+                 : !node->row && !node->pair && !node->custom && !note_missing(l, domain, proto->op_type, node->opset))
         return false;
     return link_outputs(l, c, node);
 }

@@ -1,7 +1,7 @@
 /* Running a linked program's nodes as ops. Under a tracer, what follows from constants and sizes alone is computed at
  * once, outside of the trace, so that rows can ask for it. */
 #ifdef CRESSET_HAS_ONNX
-#include "onnx/import.h"
+#include "onnx/custom.h"
 
 #include <cresset/autograd.h>
 
@@ -84,7 +84,9 @@ static bool run_call(cr_onnx_call *call) {
     const bool needs_values = node->row && node->row->flags & CR_ONNX_VALUES && call->run->is_traced;
     if (needs_values && !cr_thread_self()->listeners_paused)
         return cr_onnx_refuse(call, "how large its result is follows from values; run the model as a module");
-    return node->row ? node->row->run(call) : node->pair ? run_pair(call) : run_function(call);
+    if (node->row) return node->row->run(call);
+    if (node->custom) return cr_onnx_run_custom(call, node->custom);
+    return node->pair ? run_pair(call) : run_function(call);
 }
 
 static bool run_known(cr_onnx_call *call) {

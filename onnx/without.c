@@ -41,6 +41,10 @@ const char *cr_onnx_module_output_name(const cr_nn_module *module, int index) {
     (void)module, (void)index;
     return refuse(), NULL;
 }
+bool cr_onnx_register(const char *op, const char *domain, const char *name) {
+    (void)op, (void)domain, (void)name;
+    return refuse();
+}
 cr_tensor *cr_onnx_load_tensor(const char *path) {
     (void)path;
     return refuse(), NULL;

@@ -68,6 +68,13 @@ CR_API int cr_onnx_module_output_count(const cr_nn_module *module);
 CR_API const char *cr_onnx_module_input_name(const cr_nn_module *module, int index);
 CR_API const char *cr_onnx_module_output_name(const cr_nn_module *module, int index);
 
+/* ------------------------------------------------------------------ ops that ONNX does not have
+ * From here on, for the process's life, nodes of the op `op` (a name of cr_op_describe) are written as one node `name` of
+ * `domain`, version 1, its operands and attributes in our order and under our names; and such nodes are read as that op.
+ *     cr_onnx_register("cumprod", "com.example", "CumProd");
+ * False and an error for an op that is not there, or the main domain. */
+CR_API bool cr_onnx_register(const char *op, const char *domain, const char *name);
+
 /* A tensor of the file that ONNX's test cases are kept in (a TensorProto, input_0.pb). */
 CR_API cr_tensor *cr_onnx_load_tensor(const char *path);
 

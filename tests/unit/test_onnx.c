@@ -400,6 +400,26 @@ static void names_and_metadata_are_written(void **state) {
     }
 }
 
+static void the_users_operators_go_both_ways(void **state) {
+    (void)state;
+    CR_SCOPE {
+        cr_tensor *x = cr_rand(CR_F32, CR_SHAPE(4), CR_CPU);
+        assert_false(cr_onnx_register("frobnicate", "com.example", "F"));
+        assert_cr_error(CR_ERROR_ARGUMENT, "frobnicate");
+        assert_false(cr_onnx_register("erfinv", "", "F"));
+        assert_cr_error(CR_ERROR_ARGUMENT, "main domain");
+        assert_true(cr_onnx_register("cumprod", "com.example", "CumProd"));
+        assert_true(cr_onnx_register("erfinv", "com.example", "ErfInv"));
+        cr_graph *odd = cr_jit_trace_function(odd_ops, NULL, &x, 1, NULL, 1, NULL, 0);
+        assert_true(cr_onnx_export(odd, in_folder("own.onnx")));
+        cr_graph *again = cr_onnx_import(in_folder("own.onnx"));
+        assert_cr_ok();
+        assert_true(cr_item(cr_amax(cr_abs(cr_sub(cr_jit_forward(odd, x), cr_jit_forward(again, x))))) == 0);
+        cr_jit_free(odd);
+        cr_jit_free(again);
+    }
+}
+
 /* ---------------------------------------------------------------- learning on */
 static void an_imported_model_learns(void **state) {
     (void)state;
@@ -454,6 +474,7 @@ int main(void) {
         cmocka_unit_test(memory_that_runs_out_is_an_error),
         cmocka_unit_test(what_cannot_be_said_is_listed_and_writes_nothing),
         cmocka_unit_test(names_and_metadata_are_written),
+        cmocka_unit_test(the_users_operators_go_both_ways),
         cmocka_unit_test(an_imported_model_learns),
     };
     return cmocka_run_group_tests(tests, make_temporary_folder, remove_temporary_folder);
