@@ -75,7 +75,7 @@ static cr_tensor *make_anew(const cr_onnx_operand *operand) {
     const cr_tensor *known = operand->tensor;
     const int count = (int)cr_numel(known);
     cr_tensor *parts[MOST];
-    double values[MOST];
+    double values[MOST] = {0};
     if (cr_numel(known) > MOST || !cr_numel(known)) return (cr_tensor *)(uintptr_t)known;
     const cr_dtype dtype = cr_dtype_of(known);
     for (int i = 0; i < count; i++) {

@@ -49,8 +49,9 @@ const char *cr_onnx_text_of(cr_onnx_emitter *e, const char *format, ...) {
     vsnprintf(text, sizeof text, format,
               arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is started above */
     va_end(arguments);
-    char *copy = cr_pool_allocate(e->pool, strlen(text) + 1);
-    return copy ? strcpy(copy, text) : NULL;
+    const size_t bytes = strlen(text) + 1;
+    char *copy = cr_pool_allocate(e->pool, bytes);
+    return copy ? memcpy(copy, text, bytes) : NULL;
 }
 
 const char *cr_onnx_unique(cr_onnx_emitter *e, const char *base) {

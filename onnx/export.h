@@ -104,7 +104,7 @@ const char *cr_onnx_number_of(cr_onnx_emitter *e, const cr_graph_node *node, con
 bool cr_onnx_is_open(const cr_graph_node *node, const char *name);
 /* A value's sizes as int64 [n]: dims first … end-1. */
 const char *cr_onnx_sizes(cr_onnx_emitter *e, const cr_value *value, int first, int end);
-const char *cr_onnx_extent(cr_onnx_emitter *e, const cr_extent *extent);
+const char *cr_onnx_extent(cr_onnx_emitter *e, const cr_extent *x);
 /* All symbols that the graph has, before anything else. */
 bool cr_onnx_write_symbols(cr_onnx_emitter *e);
 bool cr_onnx_has_open_size(const cr_value *value);

@@ -307,8 +307,8 @@ CR_ONNX_IMPORT(GlobalLpPool, 1, 0)
 /* Values back to the places that MaxPool found: places in the whole tensor that the windows cover. */
 static bool run_MaxUnpool(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0), *places = cr_onnx_input(call, 1);
-    cr_onnx_window w;
-    cr_shape shape = cr_shape_of(x), given;
+    cr_onnx_window w = {0};
+    cr_shape shape = cr_shape_of(x), given = {0, {0}};
     if (!cr_onnx_read_window(call, x, NULL, &w)) return false;
     for (int d = 0; d < w.spatial; d++)
         shape.at[d + 2] = (cr_size(x, d + 2) - 1) * w.strides.at[d] + w.kernel.at[d] - w.begins.at[d] - w.ends.at[d];

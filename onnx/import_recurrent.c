@@ -165,7 +165,7 @@ typedef struct direction {
 } direction;
 
 static bool is_plain_lstm(const layer *l, const direction *d) {
-    return d->c && !l->has_lengths && !l->peepholes && !l->couples_forget && !(l->clip > 0) &&
+    return d->c && l->f[2].name && !l->has_lengths && !l->peepholes && !l->couples_forget && !(l->clip > 0) &&
            !strcmp(l->f[0].name, "Sigmoid") && !strcmp(l->f[1].name, "Tanh") && !strcmp(l->f[2].name, "Tanh");
 }
 

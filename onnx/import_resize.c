@@ -181,7 +181,7 @@ static bool run_Resize(cr_onnx_call *call) {
         .antialias = cr_onnx_int(call, "antialias", 0),
     };
     cr_dims axes;
-    axis_plan plans[CR_MAX_DIMS];
+    axis_plan plans[CR_MAX_DIMS] = {{0}};
     if (!cr_onnx_dims_attribute(call, "axes", &axes))
         axes = (cr_dims){cr_ndim(call->inputs[0].tensor), {0, 1, 2, 3, 4, 5, 6, 7}};
     for (int i = 0; i < axes.count; i++)
@@ -197,7 +197,7 @@ static bool run_Upsample(cr_onnx_call *call) {
     const resizing r = {
         .mode = !strcmp(mode, "bilinear") ? "linear" : mode, .places = "asymmetric", .nearest = "floor"};
     cr_dims axes = {cr_ndim(call->inputs[0].tensor), {0, 1, 2, 3, 4, 5, 6, 7}};
-    axis_plan plans[CR_MAX_DIMS];
+    axis_plan plans[CR_MAX_DIMS] = {{0}};
     if (call->opset >= 9)
         return plan_axes(call, &axes, 1, CR_ONNX_MOST_OPERANDS, plans) && resize(call, &r, plans, axes.count);
     for (int i = 0; i < axes.count; i++) {

@@ -162,7 +162,7 @@ CR_ONNX_IMPORT(Concat, 1, 0)
 static bool run_Split(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
     const int axis = cr_onnx_axis(call, cr_onnx_int(call, "axis", 0), cr_ndim(x));
-    int64_t sizes[CR_ONNX_MOST_OPERANDS];
+    int64_t sizes[CR_ONNX_MOST_OPERANDS] = {0};
     int count = 0;
     if (axis < 0) return false;
     if (call->opset < 13) {
@@ -260,7 +260,7 @@ static bool pad_by(cr_onnx_call *call, cr_tensor *x, const int64_t *pads, const 
 static bool run_Pad(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
     const char *mode = cr_onnx_text(call, "mode", "constant");
-    int64_t pads[2 * CR_MAX_DIMS];
+    int64_t pads[2 * CR_MAX_DIMS] = {0};
     cr_dims axes = {cr_ndim(x), {0, 1, 2, 3, 4, 5, 6, 7}};
     int count = 0;
     if (call->opset < 11) {

@@ -247,8 +247,9 @@ static const char *label_of(linker *l, const CrOnnx__NodeProto *proto) {
         snprintf(text, sizeof text, "%.80s \"%.140s\"", proto->op_type, proto->name);
     else
         snprintf(text, sizeof text, "%.80s", proto->op_type);
-    char *copy = cr_pool_allocate(&l->program->pool, strlen(text) + 1);
-    return copy ? strcpy(copy, text) : NULL;
+    const size_t bytes = strlen(text) + 1;
+    char *copy = cr_pool_allocate(&l->program->pool, bytes);
+    return copy ? memcpy(copy, text, bytes) : NULL;
 }
 
 static bool link_node(linker *l, const context *c, const CrOnnx__NodeProto *proto, cr_onnx_node *node) {
