@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { TRIALS = 9 }; /* the first is the graph itself */
+enum { TRIALS = 12 }; /* the first is the graph itself */
 
 typedef struct comparison {
     cr_graph *graphs[TRIALS];
@@ -237,11 +237,12 @@ static bool fit_graph(comparison *c) {
     return fit_block(c, bodies) && fit_constants(c);
 }
 
-/* Sizes to try for symbol i: first such that leave all rests by 4 and most by 8, for what strided layers round; then
+/* Sizes to try for symbol i: first near ones and far ones of all rests, for what strided layers round, one behind the other; then
  * such that divide by what images must divide by. Each symbol takes the steps of a row in an order of its own. */
-enum { TRIAL_ROWS = 2, TRIAL_STEPS = 6, ATTEMPTS = TRIAL_ROWS * TRIAL_STEPS };
+enum { TRIAL_ROWS = 2, TRIAL_STEPS = 8, ATTEMPTS = TRIAL_ROWS * TRIAL_STEPS };
 static int64_t trial_size(int64_t size, int symbol, int attempt) {
-    static const int64_t steps[TRIAL_ROWS][TRIAL_STEPS] = {{1, 2, 7, 3, -1, 5}, {32, 96, 8, 64, -32, 24}};
+    static const int64_t steps[TRIAL_ROWS][TRIAL_STEPS] = {{1, 2, 7, -1, 19, 53, 37, 101},
+                                                           {32, 96, 8, 64, -32, 24, 160, 128}};
     const int64_t step = steps[attempt / TRIAL_STEPS][(attempt + 5 * symbol) % TRIAL_STEPS];
     return size + step > 1 ? size + step : size - 5 * step;
 }

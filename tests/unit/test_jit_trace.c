@@ -465,10 +465,59 @@ static void any_number_of_threads_run_one_graph(void **state) {
     cr_nn_free(net);
 }
 
+/* ---------------------------------------------------------------- numbers that follow from sizes */
+FUNCTION(mean_by_hand) {
+    UNUSED;
+    return (out[0] = cr_div_scalar(cr_sum(in[0]), (double)cr_numel(in[0]))) != NULL;
+}
+FUNCTION(times_a_fraction) {
+    UNUSED;
+    return (out[0] = cr_mul_scalar(in[0], 1.0 / (double)cr_size(in[0], 0))) != NULL;
+}
+
+/* A constant that the host makes from a size is another for each size: the graph computes it, or says that it cannot. */
+static void constants_follow_sizes(void **state) {
+    (void)state;
+    CR_SCOPE {
+        cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(3, 4), CR_CPU), *other = cr_randn(CR_F32, CR_SHAPE(7, 4), CR_CPU),
+                  *plain, *run;
+        cr_graph *graph = cr_jit_trace_function(mean_by_hand, NULL, &x, 1, NULL, 1, NULL, 0, .dynamic_batch = true);
+        assert_cr_ok();
+        assert_true(mean_by_hand(NULL, &other, 1, &plain, 1) && cr_jit_run(graph, &other, 1, &run, 1));
+        assert_true(cr_item(cr_amax(cr_abs(cr_sub(plain, run)))) < 1e-6);
+        cr_jit_free(graph);
+        assert_null(cr_jit_trace_function(times_a_fraction, NULL, &x, 1, NULL, 1, NULL, 0, .dynamic_batch = true));
+        assert_cr_error(CR_ERROR_UNSUPPORTED, "is another for other sizes");
+    }
+}
+
+/* Five strided layers in a row: sizes near the example's do not settle what each of them rounds. */
+static void rounded_sizes_hold_far_from_the_example(void **state) {
+    (void)state;
+    CR_SCOPE {
+        cr_nn_module *net = cr_nn_sequential_of(NULL, 0);
+        for (int i = 0; i < 5; i++)
+            cr_nn_append(net, cr_nn_conv2d(1, 1, 3, .stride = 2, .padding = 1));
+        cr_graph *graph =
+            cr_jit_trace(net, cr_zeros(CR_F32, CR_SHAPE(1, 1, 41, 49), CR_CPU), .dynamic = "0.2=height 0.3=width");
+        for (int64_t size = 33; size < 140; size += 7) {
+            cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(1, 1, size, 171 - size), CR_CPU);
+            cr_tensor *plain = cr_nn_forward(net, x), *run = cr_jit_forward(graph, x);
+            assert_cr_ok();
+            assert_true(cr_shape_equal(cr_shape_of(plain), cr_shape_of(run)));
+            assert_true(cr_item(cr_amax(cr_abs(cr_sub(plain, run)))) < 1e-5);
+        }
+        cr_jit_free(graph);
+        cr_nn_free(net);
+    }
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, note_memory, check_memory)
 int main(void) {
     setenv("CR_CC", "none", 1); /* interpreted fused nodes have the ops' bits */
     const struct CMUnitTest tests[] = {
+        TEST(constants_follow_sizes),
+        TEST(rounded_sizes_hold_far_from_the_example),
         TEST(views_and_writes_become_values),
         TEST(random_ops_stay_random),
         TEST(inputs_may_share_memory),
