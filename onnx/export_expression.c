@@ -282,31 +282,20 @@ static term parse_single(parser *p) {
     return isalpha((unsigned char)*p->at) ? parse_name(p) : fail(p);
 }
 
-static term parse_product(parser *p) {
-    term t = parse_single(p);
+/* What `next` reads, joined from the left by either of two signs. */
+static term parse_joined(parser *p, term (*next)(parser *), const char *sign, const char *operator,
+                         const char * other_sign, const char *other) {
+    term t = next(p);
     while (!p->failed) {
-        if (take(p, "*"))
-            t = binary(p, "Mul", t, parse_single(p));
-        else if (take(p, "/"))
-            t = binary(p, "Div", t, parse_single(p));
-        else
-            break;
+        const char *joins = take(p, sign) ? operator: take(p, other_sign) ? other : NULL;
+        if (!joins) break;
+        t = binary(p, joins, t, next(p));
     }
     return t;
 }
 
-static term parse_sum(parser *p) {
-    term t = parse_product(p);
-    while (!p->failed) {
-        if (take(p, "+"))
-            t = binary(p, "Add", t, parse_product(p));
-        else if (take(p, "-"))
-            t = binary(p, "Sub", t, parse_product(p));
-        else
-            break;
-    }
-    return t;
-}
+static term parse_product(parser *p) { return parse_joined(p, parse_single, "*", "Mul", "/", "Div"); }
+static term parse_sum(parser *p) { return parse_joined(p, parse_product, "+", "Add", "-", "Sub"); }
 
 static term parse_comparison(parser *p) {
     static const struct {

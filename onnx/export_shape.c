@@ -66,17 +66,18 @@ static bool write_select(cr_onnx_emitter *e, const cr_graph_node *node) {
 }
 CR_ONNX_EXPORT(select, 1, NULL)
 
+static const char *count_up(cr_onnx_emitter *e, const char *count) {
+    return cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, 0), count, cr_onnx_scalar(e, CR_I64, 1));
+}
+
 /* Windows as a matrix of indices [windows, size], whose second dim then goes to the end. */
 static bool write_unfold(cr_onnx_emitter *e, const cr_graph_node *node) {
     const int dim = axis_of(node, "dim"), ndim = ndim_of(node);
-    const cr_value *y = node->outputs[0];
-    const int64_t size = CR_ONNX_ATTRIBUTE(node, int64_t, window), zero = 0, one = 1;
-    const char *count = cr_onnx_add(e, "Squeeze", cr_onnx_sizes(e, y, dim, dim + 1), cr_onnx_i64(e, 0));
-    const char *windows = cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, 0), count, cr_onnx_scalar(e, CR_I64, 1));
+    const char *windows =
+        count_up(e, cr_onnx_add(e, "Squeeze", cr_onnx_sizes(e, node->outputs[0], dim, dim + 1), cr_onnx_i64(e, 0)));
     windows = cr_onnx_add(e, "Mul", windows, cr_onnx_scalar(e, CR_I64, (double)CR_ONNX_ATTRIBUTE(node, int64_t, step)));
-    windows = cr_onnx_add(e, "Unsqueeze", windows, cr_onnx_i64(e, one));
-    const char *inside = cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, (double)zero),
-                                     cr_onnx_scalar(e, CR_I64, (double)size), cr_onnx_scalar(e, CR_I64, 1));
+    windows = cr_onnx_add(e, "Unsqueeze", windows, cr_onnx_i64(e, 1));
+    const char *inside = count_up(e, cr_onnx_scalar(e, CR_I64, (double)CR_ONNX_ATTRIBUTE(node, int64_t, window)));
     const char *t = cr_onnx_add(e, "Gather", cr_onnx_value(e, node, 0), cr_onnx_add(e, "Add", windows, inside));
     int64_t perm[CR_MAX_DIMS + 1];
     cr_onnx_set_int(e, "axis", dim);
@@ -290,8 +291,7 @@ static bool write_sequence(cr_onnx_emitter *e, const cr_graph_node *node) {
     const cr_dtype compute = cr_sequence_is_whole(o) ? CR_I64 : o->dtype == CR_F64 ? CR_F64 : CR_F32;
     const bool has_step = cr_onnx_is_open(node, "step"), has_start = cr_onnx_is_open(node, "start");
     const char *count = cr_onnx_add(e, "Squeeze", cr_onnx_number_of(e, node, "count"), cr_onnx_i64(e, 0));
-    const char *y = cr_onnx_add(e, "Range", cr_onnx_scalar(e, CR_I64, 0), count, cr_onnx_scalar(e, CR_I64, 1));
-    y = cr_onnx_cast(e, y, CR_I64, compute);
+    const char *y = cr_onnx_cast(e, count_up(e, count), CR_I64, compute);
     if (has_step || o->step != 1)
         y = cr_onnx_add(e, "Mul", y,
                         has_step ? cr_onnx_cast(e, cr_onnx_number_of(e, node, "step"), CR_I64, compute)
