@@ -6,28 +6,26 @@
 #include <math.h>
 #include <string.h>
 
-/* t (scale or zero point) as it broadcasts against x: a number, [n] along axis, or one for each block of an axis. */
+/* t (scale or zero point), one for each block of an axis, as it broadcasts against x. */
 static cr_tensor *lay_out(cr_onnx_call *call, cr_tensor *t, cr_tensor *x) {
-    if (!t || cr_ndim(t) == 0 || (cr_ndim(t) == 1 && cr_numel(t) == 1)) return t ? cr_reshape(t, CR_SHAPE_0D) : NULL;
     const int axis = cr_onnx_axis(call, cr_onnx_int(call, "axis", 1), cr_ndim(x));
-    const int64_t block = cr_onnx_int(call, "block_size", 0);
-    if (axis < 0) return NULL;
-    if (cr_ndim(t) == 1) {
-        cr_shape shape = {cr_ndim(x) - axis, {-1, 1, 1, 1, 1, 1, 1, 1}};
-        return cr_reshape(t, shape);
-    }
-    if (block < 1 || cr_ndim(t) != cr_ndim(x)) {
+    if (axis < 0 || !t) return NULL;
+    if (cr_ndim(t) != cr_ndim(x)) {
         cr_onnx_refuse(call, "scales of %d dims for %d", cr_ndim(t), cr_ndim(x));
         return NULL;
     }
-    return cr_narrow(cr_repeat_interleave(t, block, axis), axis, 0, cr_size(x, axis));
+    return cr_narrow(cr_repeat_interleave(t, cr_onnx_int(call, "block_size", 0), axis), axis, 0, cr_size(x, axis));
+}
+
+static bool has_blocks(const cr_onnx_call *call, const cr_tensor *scale) {
+    return cr_onnx_int(call, "block_size", 0) > 0 && cr_ndim(scale) > 1;
 }
 
 static cr_tensor *dequantize(cr_onnx_call *call, cr_tensor *x, cr_tensor *scale, cr_tensor *zero) {
+    if (!has_blocks(call, scale)) return cr_dequantize(x, scale, zero, .axis = cr_onnx_int(call, "axis", 1));
     scale = lay_out(call, scale, x);
-    zero = lay_out(call, zero, x);
     cr_tensor *wide = cr_cast(x, cr_dtype_of(scale));
-    if (zero) wide = cr_sub(wide, cr_cast(zero, cr_dtype_of(scale)));
+    if (zero) wide = cr_sub(wide, cr_cast(lay_out(call, zero, x), cr_dtype_of(scale)));
     return cr_mul(wide, scale);
 }
 
@@ -43,15 +41,18 @@ static cr_tensor *saturate(cr_tensor *x, cr_dtype dtype) {
 }
 
 static cr_tensor *quantize(cr_onnx_call *call, cr_tensor *x, cr_tensor *scale, cr_tensor *zero, cr_dtype dtype) {
+    if (!cr_dtype_is_floating(cr_dtype_of(x))) x = cr_cast(x, CR_F32);
+    if (!has_blocks(call, scale))
+        return cr_quantize(x, scale, zero, .axis = cr_onnx_int(call, "axis", 1), .dtype = dtype);
     cr_tensor *steps = cr_round(cr_div(cr_cast(x, CR_F32), cr_cast(lay_out(call, scale, x), CR_F32)));
-    zero = lay_out(call, zero, x);
-    return saturate(zero ? cr_add(steps, cr_cast(zero, CR_F32)) : steps, dtype);
+    return saturate(zero ? cr_add(steps, cr_cast(lay_out(call, zero, x), CR_F32)) : steps, dtype);
 }
 
 static bool run_DequantizeLinear(cr_onnx_call *call) {
     return cr_onnx_give(call, dequantize(call, cr_onnx_input(call, 0), cr_onnx_input(call, 1), cr_onnx_input(call, 2)));
 }
-CR_ONNX_IMPORT(DequantizeLinear, 10, 0)
+/* Never ahead: weights stay the integers that they are. */
+CR_ONNX_IMPORT(DequantizeLinear, 10, CR_ONNX_RANDOM)
 
 static bool run_QuantizeLinear(cr_onnx_call *call) {
     cr_tensor *zero = cr_onnx_input(call, 2);

@@ -46,6 +46,7 @@ extern "C" {
 #include <cresset/ops/loss.h>
 #include <cresset/ops/random.h>
 #include <cresset/ops/update.h>
+#include <cresset/ops/quantization.h>
 
 #ifdef __cplusplus
 }

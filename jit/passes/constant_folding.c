@@ -17,6 +17,7 @@ static bool may_fold(const cr_graph_node *node) {
     if ((node->op->flags & (CR_OP_RANDOM | CR_OP_READS_HOST | CR_OP_BLOCKS)) ||
         cr_op_mutates(node->op, node->attributes))
         return false;
+    if (!strcmp(node->op->name, "dequantize")) return false; /* weights stay the integers that they are */
     if (node->input_count == 0 || node->block_count || node->bound_count)
         return false; /* full and its like are small as they are */
     size_t read = ALWAYS_BYTES, made = 0;
