@@ -7,6 +7,7 @@
 #include <cresset/autograd.h>
 #include <cresset/nn.h>
 #include <cresset/jit.h>
+#include <cresset/quantize.h>
 #include <cresset/optim.h>
 #include <cresset/data.h>
 #include <cresset/vision.h>
