@@ -17,6 +17,7 @@ bool cr_pass_lower(cr_graph *graph, bool *changed);
 bool cr_pass_constant_folding(cr_graph *graph, bool *changed);
 bool cr_pass_algebra(cr_graph *graph, bool *changed);
 bool cr_pass_batch_norm_folding(cr_graph *graph, bool *changed);
+bool cr_pass_channels_last(cr_graph *graph, bool *changed);
 bool cr_pass_layout(cr_graph *graph, bool *changed);
 bool cr_pass_fusion(cr_graph *graph, bool *changed);
 bool cr_pass_reduction(cr_graph *graph, bool *changed);

@@ -60,6 +60,8 @@ static double flops_fused_linear(const cr_call *call) {
     .flags = CR_OP_BLOCKS | CR_OP_NO_GRADIENT, .infer = infer_fused
 CR_OP(fused_convolution, .inputs = "input weight bias? operands*", LAYER(fused_convolution),
       .flops = flops_fused_convolution, .doc = "A convolution, and pointwise ops on its result.")
+CR_OP(fused_channels_last_convolution, .inputs = "input weight bias? operands*", LAYER(fused_convolution),
+      .flops = flops_fused_convolution, .doc = "A channels-last convolution, and pointwise ops on its result.")
 CR_OP(fused_linear, .inputs = "input weight bias? operands*", LAYER(fused_product), .flops = flops_fused_linear,
       .doc = "A linear layer, and pointwise ops on its result.")
 CR_OP(fused_matmul, .inputs = "a b none? operands*", LAYER(fused_product), .flops = flops_fused_linear,
@@ -67,7 +69,7 @@ CR_OP(fused_matmul, .inputs = "a b none? operands*", LAYER(fused_product), .flop
 
 cr_parts cr_layer_parts(const cr_op *op, int result_dims) {
     if (op == &cr_op_fused_convolution) return (cr_parts){1, 1};
-    return op == &cr_op_fused_linear ? (cr_parts){0, result_dims - 1} : (cr_parts){result_dims - 2, 1};
+    return op == &cr_op_fused_matmul ? (cr_parts){result_dims - 2, 1} : (cr_parts){0, result_dims - 1};
 }
 
 /* One step through dims begin … end-1 of the result, taken together, in t. */

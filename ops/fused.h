@@ -59,9 +59,10 @@ cr_tensor *cr_fused_unreduced(const cr_fused_program *program, cr_tensor *const 
 void cr_fused_geometry(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
 
 /* ---------------------------------------------------------------- layers with an epilogue
- * fused_convolution, fused_linear and fused_matmul compute their op and then, while a part of the result is in the
- * cache, run a program over it in place: operand 0 of the program is the result, the others follow the layer's own
- * three. The weight may be packed once and for all: pack_convolution and pack_columns. */
+ * fused_convolution, fused_channels_last_convolution, fused_linear and fused_matmul compute their op and then, while a
+ * part of the result is in the cache, run a program over it in place: operand 0 of the program is the result, the others
+ * follow the layer's own three. The weight may be packed once and for all: pack_convolution, pack_channels_last and
+ * pack_columns. */
 enum { CR_LAYER_OPERANDS = 3 };
 
 #define CR_FUSED_CONVOLUTION_ATTRIBUTES(A, op)                                                                         \
@@ -96,6 +97,7 @@ typedef struct cr_variant_functions {
     void (*fused_geometry)(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
     int64_t (*packed_convolution)(const cr_convolution *problem, cr_dtype dtype, bool transposed);
     int64_t (*packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed);
+    int64_t (*packed_channels_last)(const cr_convolution *problem);
 } cr_variant_functions;
 
 /* The attributes of the ops that pack: the layer's sizes, on which the way of computing depends. */

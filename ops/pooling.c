@@ -51,8 +51,7 @@ static bool pooled_size(const cr_call *call, const cr_max_pool_options *o, int i
     return true;
 }
 
-/* The result's shape of a pool with windows. */
-static bool pooled_shape(const cr_call *call, const cr_max_pool_options *o, cr_shape input, cr_shape *output) {
+bool cr_max_pool_output(const cr_call *call, const cr_max_pool_options *o, cr_shape input, cr_shape *output) {
     const int spatial = o->kernel_sizes.count;
     if (!check_operand(call, input, spatial) || !cr_spatial_check(call, &o->kernel_sizes, "kernel_sizes", spatial, 1) ||
         !cr_spatial_check(call, &o->strides, "stride", spatial, 1) ||
@@ -78,9 +77,9 @@ static cr_max_pool_options windows_of(const cr_avg_pool_options *o) {
         sizeof(cr_max_pool_options), o->kernel_sizes, o->strides, o->paddings, CR_ALL_DIMS, o->ceil_mode};
 }
 
-static bool avg_shape(const cr_call *call, const cr_avg_pool_options *o, cr_shape input, cr_shape *output) {
+bool cr_avg_pool_output(const cr_call *call, const cr_avg_pool_options *o, cr_shape input, cr_shape *output) {
     const cr_max_pool_options windows = windows_of(o);
-    return pooled_shape(call, &windows, input, output);
+    return cr_max_pool_output(call, &windows, input, output);
 }
 
 static bool check_grad_shape(const cr_call *call, cr_shape expected) {
@@ -94,7 +93,7 @@ static bool check_grad_shape(const cr_call *call, cr_shape expected) {
 static bool infer_max_pool(cr_call *call) {
     const cr_max_pool_options *o = call->attributes;
     cr_shape shape;
-    if (!pooled_shape(call, o, cr_tensor_shape(call->inputs[0]), &shape)) return false;
+    if (!cr_max_pool_output(call, o, cr_tensor_shape(call->inputs[0]), &shape)) return false;
     set_spec(call, 0, (cr_dtype)call->inputs[0]->dtype, shape, o->kernel_sizes.count);
     set_spec(call, 1, CR_I64, shape, o->kernel_sizes.count);
     return true;
@@ -103,7 +102,7 @@ static bool infer_max_pool(cr_call *call) {
 static bool infer_avg_pool(cr_call *call) {
     const cr_avg_pool_options *o = call->attributes;
     cr_shape shape;
-    if (!avg_shape(call, o, cr_tensor_shape(call->inputs[0]), &shape)) return false;
+    if (!cr_avg_pool_output(call, o, cr_tensor_shape(call->inputs[0]), &shape)) return false;
     set_spec(call, 0, (cr_dtype)call->inputs[0]->dtype, shape, o->kernel_sizes.count);
     return true;
 }
@@ -111,7 +110,7 @@ static bool infer_avg_pool(cr_call *call) {
 static bool infer_avg_pool_grad(cr_call *call) {
     const cr_avg_pool_grad_options *o = call->attributes;
     cr_shape shape;
-    if (!avg_shape(call, (const cr_avg_pool_options *)(const void *)o, o->sizes, &shape) ||
+    if (!cr_avg_pool_output(call, (const cr_avg_pool_options *)(const void *)o, o->sizes, &shape) ||
         !check_grad_shape(call, shape))
         return false;
     set_spec(call, 0, (cr_dtype)call->inputs[0]->dtype, o->sizes, o->kernel_sizes.count);

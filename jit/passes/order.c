@@ -11,6 +11,7 @@ static const cr_pass passes[] = {
     {"algebra", cr_pass_algebra},
     {"batch_norm_folding", cr_pass_batch_norm_folding},
     {"dead_code", cr_pass_dead_code},
+    {"channels_last", cr_pass_channels_last},
     {"layout", cr_pass_layout},
     {"common_subexpressions", cr_pass_common_subexpressions},
     {"dead_code", cr_pass_dead_code},

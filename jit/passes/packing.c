@@ -31,6 +31,15 @@ static cr_tensor *pack_convolution(const cr_graph_node *layer, cr_tensor *weight
     return *packs ? cr_run(cr_op_find("pack_convolution"), &weight, 1, &options) : NULL;
 }
 
+static cr_tensor *pack_channels_last(const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
+    cr_pack_convolution_options options = {.size = sizeof options};
+    memcpy((char *)&options + sizeof(size_t), (const char *)layer->attributes + sizeof(size_t),
+           offsetof(cr_pack_convolution_options, input) - sizeof(size_t));
+    options.input = layer->inputs[0]->shape;
+    *packs = true;
+    return cr_run(cr_op_find("pack_channels_last"), &weight, 1, &options);
+}
+
 static cr_tensor *pack_columns(const cr_graph_node *layer, cr_tensor *weight, bool transposed, bool *packs) {
     const cr_shape output = layer->outputs[0]->shape;
     if (weight->ndim != 2 || output.count < 2 - transposed) return NULL;
@@ -52,6 +61,7 @@ static bool is_layer(const cr_graph_node *node, const char *name) {
 
 static cr_tensor *pack(const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
     if (is_layer(layer, "convolution")) return pack_convolution(layer, weight, packs);
+    if (is_layer(layer, "channels_last_convolution")) return pack_channels_last(layer, weight, packs);
     if (is_layer(layer, "linear")) return pack_columns(layer, weight, true, packs);
     return is_layer(layer, "matmul") ? pack_columns(layer, weight, false, packs) : NULL;
 }
@@ -78,7 +88,7 @@ static bool use_packed(cr_graph *graph, cr_graph_node *layer, const cr_tensor *w
     cr_value *value = cr_graph_value(graph, (cr_dtype)packed->dtype, &shape, packed->device);
     if (!value || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, packed)) return false;
     if (!cr_has_program(layer) && !(layer = with_empty_epilogue(graph, layer))) return false;
-    if (is_layer(layer, "convolution"))
+    if (is_layer(layer, "convolution") || is_layer(layer, "channels_last_convolution"))
         ((cr_fused_convolution_options *)layer->attributes)->packed = cr_tensor_shape(weight);
     else
         ((cr_fused_product_options *)layer->attributes)->packed = weight->sizes[is_layer(layer, "linear") ? 0 : 1];

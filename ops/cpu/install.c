@@ -1,5 +1,6 @@
 /* Chooses the instruction set at start and installs its kernels. */
 #include "ops/cpu/variant.h"
+#include "ops/channels_last.h"
 #include "ops/fused.h"
 #include "ops/table.h"
 
@@ -80,6 +81,9 @@ int64_t cr_packed_convolution(const cr_convolution *problem, cr_dtype dtype, boo
 }
 int64_t cr_packed_columns(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed) {
     return chosen ? chosen->functions->packed_columns(m, n, k, dtype, transposed) : 0;
+}
+int64_t cr_packed_channels_last(const cr_convolution *problem) {
+    return chosen ? chosen->functions->packed_channels_last(problem) : 0;
 }
 
 void cr_cpu_install_kernels(void) {

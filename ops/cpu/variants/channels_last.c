@@ -1,0 +1,139 @@
+/* Layers on channels-last tensors on the CPU, f32: which way a convolution is computed, and the kernels. */
+#include "ops/channels_last.h"
+#include "ops/cpu/variants/channels_last_direct.h"
+#include "ops/cpu/variants/channels_last_windows.h"
+#include "ops/cpu/variants/channels_last_winograd.h"
+#include "ops/fused.h"
+
+/* ---------------------------------------------------------------- which way */
+typedef enum convolution_way { DEPTHWISE, DIRECT, WINOGRAD_2, WINOGRAD_4 } convolution_way;
+
+/* Arithmetic of a product that reads its weight once, or what could be done while the weight comes from memory. */
+static double product_cost(double rows, double depth, double columns) {
+    enum { FLOPS_PER_BYTE = 6 }; /* one core's peak over its share of the bandwidth; docs/performance.md */
+    const double flops = 2 * rows * depth * columns, reading = FLOPS_PER_BYTE * sizeof(float) * depth * columns;
+    return flops > reading ? flops : reading;
+}
+
+static double winograd_cost(const cr_convolution *p, int m) {
+    enum { TRANSFORM = 12 }; /* in flops, for each element at each point */
+    const double tiles = (double)(p->batch * divide_up(p->out[1], m) * divide_up(p->out[2], m)),
+                 points = (m + 2) * (m + 2), channels = (double)p->channels, features = (double)p->features;
+    return points * (product_cost(tiles, channels, features) + TRANSFORM * tiles * (channels + features));
+}
+
+/* From the sizes alone, so that the weight can be packed before. */
+static convolution_way way_of(const cr_convolution *p) {
+    if (p->groups > 1) return DEPTHWISE;
+    for (int d = 1; d < CR_SPATIAL_DIMS; d++)
+        if (p->kernel[d] != 3 || p->stride[d] != 1 || p->dilation[d] != 1) return DIRECT;
+    if (p->channels % LANES || p->features % LANES || p->channels < 4 * LANES || p->features < 4 * LANES) return DIRECT;
+    const double pixels = (double)(p->batch * p->out[1] * p->out[2]),
+                 direct = product_cost(pixels, 9 * (double)p->channels, (double)p->features),
+                 two = winograd_cost(p, 2), four = winograd_cost(p, 4);
+    if (direct <= two && direct <= four) return DIRECT;
+    return two <= four ? WINOGRAD_2 : WINOGRAD_4;
+}
+static int results_of(convolution_way way) { return way == WINOGRAD_4 ? 4 : 2; }
+
+/* ---------------------------------------------------------------- weights */
+int64_t CR_NAME(cr_packed_channels_last)(const cr_convolution *p);
+int64_t CR_NAME(cr_packed_channels_last)(const cr_convolution *p) {
+    const convolution_way way = way_of(p);
+    if (way == DEPTHWISE) return depthwise_packed_elements(p);
+    return way == DIRECT ? direct_packed_elements(p) : winograd_packed_elements(p, results_of(way));
+}
+
+static void pack(const cr_convolution *p, const float *w, float *packed) {
+    const convolution_way way = way_of(p);
+    const int64_t panels = divide_up(p->features, COLUMNS);
+    if (way == DEPTHWISE) {
+        pack_depthwise(p, w, packed);
+    } else if (way == DIRECT) {
+        channels_last_layer l = {.problem = p, .x = w, .y = packed};
+        cr_parallel_for(panels, 1, pack_direct_panels, &l);
+    } else {
+        winograd_weights job = {p, w, packed, results_of(way)};
+        cr_parallel_for(panels * p->channels, 64, pack_winograd_panels, &job);
+    }
+}
+
+static cr_convolution describe(cr_shape input, cr_shape weight, cr_shape output, const void *options) {
+    return cr_convolution_describe(cr_to_channels_first(input), weight, cr_to_channels_first(output), options);
+}
+
+CR_KERNEL(pack_channels_last) {
+    const cr_pack_convolution_options *o = call->attributes;
+    cr_tensor *weight = cr_contiguous(call->inputs[0]);
+    cr_shape output;
+    if (!weight || !cr_convolution_output(call, (const void *)o, cr_to_channels_first(o->input), cr_tensor_shape(weight),
+                                          &output))
+        return false;
+    const cr_convolution p =
+        cr_convolution_describe(cr_to_channels_first(o->input), cr_tensor_shape(weight), output, (const void *)o);
+    pack(&p, cr_tensor_address(weight), cr_tensor_address(call->outputs[0]));
+    return true;
+}
+
+/* ---------------------------------------------------------------- convolution */
+/* Into the output's dense memory. */
+static bool run_layer(channels_last_layer *l, cr_tensor *input, cr_tensor *bias) {
+    const cr_convolution *p = l->problem;
+    const convolution_way way = way_of(p);
+    cr_tensor *x = way == DIRECT && takes_padded_copy(p) ? input : cr_contiguous(input),
+              *shift = bias ? cr_contiguous(bias) : NULL;
+    if (!x || (bias && !shift)) return false;
+    l->x = cr_tensor_address(x);
+    l->bias = shift ? cr_tensor_address(shift) : NULL;
+    if (way == DIRECT) return run_direct(l, x->strides);
+    if (way != DEPTHWISE) return run_winograd(l, results_of(way));
+    run_depthwise(l);
+    return true;
+}
+
+CR_KERNEL(channels_last_convolution) {
+    cr_tensor *output = call->outputs[0], *weight = cr_contiguous(call->inputs[1]);
+    if (output->numel == 0) return true;
+    cr_tensor *y = cr_is_contiguous(output) ? output : cr_empty(CR_F32, cr_tensor_shape(output), output->device);
+    if (!y || !weight) return false;
+    const cr_convolution p = describe(cr_tensor_shape(call->inputs[0]), cr_tensor_shape(weight),
+                                      cr_tensor_shape(output), call->attributes);
+    scratch memory = {0};
+    float *packed = scratch_take(&memory, (size_t)CR_NAME(cr_packed_channels_last)(&p) * sizeof(float));
+    if (!packed) return false;
+    pack(&p, cr_tensor_address(weight), packed);
+    channels_last_layer l = {.problem = &p, .packed = packed, .y = cr_tensor_address(y)};
+    const bool done = run_layer(&l, call->inputs[0], call->input_count > 2 ? call->inputs[2] : NULL);
+    scratch_drop(&memory);
+    return done && (y == output || cr_copy_(output, y) != NULL);
+}
+
+/* The plan gives a dense output, and a packed weight. */
+CR_KERNEL(fused_channels_last_convolution) {
+    const cr_fused_convolution_options *o = call->attributes;
+    cr_epilogue epilogue;
+    if (call->outputs[0]->numel == 0) return true;
+    if (!cr_epilogue_begin(&epilogue, call, o->program)) return false;
+    const cr_convolution p =
+        describe(cr_tensor_shape(call->inputs[0]), o->packed, cr_tensor_shape(call->outputs[0]), o);
+    channels_last_layer l = {.problem = &p,
+                             .packed = cr_tensor_address(call->inputs[1]),
+                             .y = cr_tensor_address(call->outputs[0]),
+                             .epilogue = &epilogue};
+    return run_layer(&l, call->inputs[0], call->inputs[2]);
+}
+
+/* ---------------------------------------------------------------- pools */
+static bool run_pool(cr_call *call, const cr_max_pool_options *max, const cr_avg_pool_options *avg) {
+    cr_tensor *output = call->outputs[0], *x = cr_contiguous(call->inputs[0]);
+    if (output->numel == 0) return true;
+    cr_tensor *y = cr_is_contiguous(output) ? output : cr_empty(CR_F32, cr_tensor_shape(output), output->device);
+    if (!x || !y) return false;
+    window_job j = {.kind = max ? GREATEST : MEAN, .x = cr_tensor_address(x), .y = cr_tensor_address(y)};
+    j.geometry = cr_pool_describe(cr_to_channels_first(cr_tensor_shape(x)), cr_to_channels_first(cr_tensor_shape(y)), 2, max,
+                                  avg);
+    run_windows(&j);
+    return y == output || cr_copy_(output, y) != NULL;
+}
+CR_KERNEL(channels_last_max_pool) { return run_pool(call, call->attributes, NULL); }
+CR_KERNEL(channels_last_avg_pool) { return run_pool(call, NULL, call->attributes); }

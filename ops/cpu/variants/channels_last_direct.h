@@ -1,0 +1,221 @@
+/* Convolution of channels-last tensors as a product of gathered rows: a pixel's channels under each tap of the kernel
+ * are a row, and no copy of the image is made. Positions in the padding are a row of zeros.
+ *
+ * A task makes a block of pixels, or some of its columns. Pixels under few channels, as those of a picture, are read
+ * from a padded copy, in which the taps of a kernel's row lie side by side and count as one. */
+#include "ops/cpu/variants/channels_last_panel.h"
+
+enum { PIXELS = 48, MOST_PIXELS = 96, BLOCK_TAPS = 32, FEW_CHANNELS = 16 };
+
+typedef struct direct_job {
+    const float *image, *packed, *bias, *zeros;
+    float *y;
+    const cr_epilogue *epilogue;
+    int64_t in[2], out[2], taps[2], stride[2], padding[2], dilation[2];
+    int64_t image_step, row_step, pixel_step; /* of the image */
+    int64_t channels, depth, columns, panels, pixels;
+    int64_t block_channels, block_taps, block_pixels, column_parts;
+} direct_job;
+
+/* Where the pixels of a block begin in the image, taps aside. */
+typedef struct direct_pixels {
+    const float *base[MOST_PIXELS];
+    int32_t row[MOST_PIXELS], column[MOST_PIXELS];
+    int64_t first, count;
+} direct_pixels;
+
+static void find_pixels(const direct_job *j, int64_t first, int64_t count, direct_pixels *to) {
+    int64_t column = first % j->out[1], row = first / j->out[1] % j->out[0], image = first / j->out[1] / j->out[0];
+    to->first = first;
+    to->count = count;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t h = row * j->stride[0] - j->padding[0], w = column * j->stride[1] - j->padding[1];
+        to->row[i] = (int32_t)h;
+        to->column[i] = (int32_t)w;
+        to->base[i] = j->image + image * j->image_step + h * j->row_step + w * j->pixel_step;
+        if (++column < j->out[1]) continue;
+        column = 0;
+        if (++row < j->out[0]) continue;
+        row = 0;
+        image++;
+    }
+}
+
+/* rows[tap][pixel] for taps [first, first + count). */
+static void find_rows(const direct_job *j, const direct_pixels *pixels, int64_t first, int64_t count,
+                      const float **rows) {
+    for (int64_t t = first; t < first + count; t++, rows += MOST_PIXELS) {
+        const int64_t down = t / j->taps[1] * j->dilation[0], right = t % j->taps[1] * j->dilation[1],
+                      offset = down * j->row_step + right * j->pixel_step;
+        for (int64_t i = 0; i < pixels->count; i++) {
+            const bool inside = (uint64_t)(pixels->row[i] + down) < (uint64_t)j->in[0] &&
+                                (uint64_t)(pixels->column[i] + right) < (uint64_t)j->in[1];
+            rows[i] = inside ? pixels->base[i] + offset : j->zeros;
+        }
+    }
+}
+
+/* One block of the depth: taps [tap, tap + taps), channels [channel, channel + channels). */
+static void multiply_depth(const direct_job *j, const direct_pixels *pixels, const float *const *rows, int64_t tap,
+                           int64_t taps, int64_t channel, int64_t channels, int64_t panel, int64_t panels) {
+    const int64_t at = tap * j->channels + channel;
+    panel_tile tile = {.taps = taps,
+                       .tap_step = MOST_PIXELS,
+                       .first_channel = channel,
+                       .channels = channels,
+                       .target_row = j->columns,
+                       .adds = at > 0};
+    for (int64_t p = panel; p < panel + panels; p++) {
+        const int64_t rest = j->columns - p * COLUMNS;
+        tile.panel = j->packed + (p * j->depth + at) * COLUMNS;
+        tile.start = j->bias ? j->bias + p * COLUMNS : NULL;
+        for (int64_t i = 0; i < pixels->count; i += ROWS) {
+            tile.rows = rows + i;
+            tile.target = j->y + (pixels->first + i) * j->columns + p * COLUMNS;
+            multiply_part(pixels->count - i < ROWS ? pixels->count - i : ROWS, rest < COLUMNS ? rest : COLUMNS, &tile);
+        }
+    }
+}
+
+static void run_direct_task(const direct_job *j, int64_t first, int64_t count, int64_t panel, int64_t panels) {
+    const float *rows[BLOCK_TAPS * MOST_PIXELS];
+    direct_pixels pixels;
+    find_pixels(j, first, count, &pixels);
+    const int64_t taps = j->taps[0] * j->taps[1];
+    for (int64_t tap = 0; tap < taps; tap += j->block_taps) {
+        const int64_t together = taps - tap < j->block_taps ? taps - tap : j->block_taps;
+        find_rows(j, &pixels, tap, together, rows);
+        for (int64_t c = 0; c < j->channels; c += j->block_channels)
+            multiply_depth(j, &pixels, rows, tap, together, c,
+                           j->channels - c < j->block_channels ? j->channels - c : j->block_channels, panel, panels);
+    }
+    const int64_t column = panel * COLUMNS, end = (panel + panels) * COLUMNS;
+    if (j->epilogue)
+        cr_epilogue_run(j->epilogue, 0, first, count, column, (end < j->columns ? end : j->columns) - column);
+}
+
+static void run_direct_tasks(void *context, int64_t begin, int64_t end) {
+    const direct_job *j = context;
+    for (int64_t task = begin; task < end; task++) {
+        const int64_t first = task / j->column_parts * j->block_pixels, part = task % j->column_parts;
+        const int64_t panel = part * j->panels / j->column_parts, next = (part + 1) * j->panels / j->column_parts;
+        const int64_t count = j->pixels - first < j->block_pixels ? j->pixels - first : j->block_pixels;
+        run_direct_task(j, first, count, panel, next - panel);
+    }
+}
+
+/* ---------------------------------------------------------------- few channels: a padded copy */
+typedef struct padded_copy {
+    const float *from;
+    const int64_t *strides; /* of x */
+    float *to;
+    int64_t channels, in[2], padding[2], sizes[2]; /* sizes: of the copy */
+} padded_copy;
+
+static void copy_padded_rows(void *context, int64_t begin, int64_t end) {
+    const padded_copy *p = context;
+    for (int64_t at = begin; at < end; at++) {
+        const int64_t image = at / p->sizes[0], h = at % p->sizes[0] - p->padding[0];
+        float *to = p->to + at * p->sizes[1] * p->channels;
+        memset(to, 0, (size_t)(p->sizes[1] * p->channels) * sizeof(float));
+        if (h < 0 || h >= p->in[0]) continue;
+        to += p->padding[1] * p->channels;
+        const float *from = p->from + image * p->strides[0] + h * p->strides[1];
+        for (int64_t c = 0; c < p->channels; c++)
+            for (int64_t w = 0; w < p->in[1]; w++)
+                to[w * p->channels + c] = from[w * p->strides[2] + c * p->strides[3]];
+    }
+}
+
+static bool takes_padded_copy(const cr_convolution *p) {
+    return p->groups == 1 && p->channels < FEW_CHANNELS && p->dilation[2] == 1;
+}
+
+/* ---------------------------------------------------------------- the whole */
+static int64_t direct_packed_elements(const cr_convolution *p) {
+    return divide_up(p->features, COLUMNS) * p->kernel[1] * p->kernel[2] * p->channels * COLUMNS;
+}
+
+/* [panel][tap][channel][COLUMNS] from [feature][channel][tap]. */
+static void pack_direct_panels(void *context, int64_t begin, int64_t end) {
+    const channels_last_layer *l = context;
+    const cr_convolution *p = l->problem;
+    const int64_t taps = p->kernel[1] * p->kernel[2], depth = taps * p->channels;
+    for (int64_t panel = begin; panel < end; panel++) {
+        const int64_t first = panel * COLUMNS, columns = p->features - first < COLUMNS ? p->features - first : COLUMNS;
+        float *to = l->y + first * depth;
+        memset(to, 0, (size_t)(depth * COLUMNS) * sizeof(float));
+        for (int64_t t = 0; t < taps; t++)
+            for (int64_t c = 0; c < p->channels; c++, to += COLUMNS)
+                for (int64_t k = 0; k < columns; k++)
+                    to[k] = l->x[((first + k) * p->channels + c) * taps + t];
+    }
+}
+
+/* So many blocks of pixels that none is small; their columns are shared out where threads would have nothing to do. */
+static int64_t plan_direct_tasks(direct_job *j) {
+    const int64_t wanted = 4 * cr_num_threads();
+    int64_t blocks = (j->pixels + PIXELS / 2) / PIXELS;
+    if (blocks < 1) blocks = 1;
+    j->block_pixels = round_up(divide_up(j->pixels, blocks), ROWS);
+    blocks = divide_up(j->pixels, j->block_pixels);
+    j->column_parts = cr_num_threads() > 1 && blocks < wanted ? divide_up(wanted, blocks) : 1;
+    if (j->column_parts > j->panels) j->column_parts = j->panels;
+    return blocks * j->column_parts;
+}
+
+/* `strides` are x's, in elements. */
+static bool run_direct(const channels_last_layer *l, const int64_t strides[4]) {
+    const cr_convolution *p = l->problem;
+    const int64_t taps = p->kernel[1] * p->kernel[2];
+    scratch memory = {0};
+    direct_job j = {.image = l->x,
+                    .packed = l->packed,
+                    .y = l->y,
+                    .epilogue = l->epilogue,
+                    .in = {p->in[1], p->in[2]},
+                    .out = {p->out[1], p->out[2]},
+                    .taps = {p->kernel[1], p->kernel[2]},
+                    .stride = {p->stride[1], p->stride[2]},
+                    .padding = {p->padding[1], p->padding[2]},
+                    .dilation = {p->dilation[1], p->dilation[2]},
+                    .image_step = p->in[1] * p->in[2] * p->channels,
+                    .row_step = p->in[2] * p->channels,
+                    .pixel_step = p->channels,
+                    .channels = p->channels,
+                    .depth = taps * p->channels,
+                    .columns = p->features,
+                    .panels = divide_up(p->features, COLUMNS),
+                    .pixels = p->batch * p->out[1] * p->out[2]};
+    if (takes_padded_copy(p)) {
+        padded_copy copy = {.from = l->x,
+                            .strides = strides,
+                            .channels = p->channels,
+                            .in = {j.in[0], j.in[1]},
+                            .padding = {j.padding[0], j.padding[1]},
+                            .sizes = {j.in[0] + 2 * j.padding[0], j.in[1] + 2 * j.padding[1]}};
+        const int64_t rows = p->batch * copy.sizes[0], row = copy.sizes[1] * p->channels;
+        copy.to = scratch_take(&memory, (size_t)(rows * row) * sizeof(float));
+        if (!copy.to) return scratch_drop(&memory);
+        cr_parallel_for(rows, 1 + CR_GRAIN_ELEMENTS / row, copy_padded_rows, &copy);
+        j.image = copy.to;
+        j.image_step = copy.sizes[0] * row;
+        j.row_step = row;
+        j.in[0] = copy.sizes[0];
+        j.in[1] = copy.sizes[1];
+        j.padding[0] = j.padding[1] = 0;
+        j.channels *= j.taps[1];
+        j.taps[1] = 1;
+    }
+    float *zeros = scratch_take(&memory, (size_t)j.channels * sizeof(float));
+    j.bias = padded_bias(&memory, l->bias, j.columns);
+    if (!zeros || (l->bias && !j.bias)) return scratch_drop(&memory);
+    memset(zeros, 0, (size_t)j.channels * sizeof(float));
+    j.zeros = zeros;
+    j.block_channels = depth_block(j.channels);
+    j.block_taps = j.channels < DEPTH ? DEPTH / j.channels : 1;
+    if (j.block_taps > BLOCK_TAPS) j.block_taps = BLOCK_TAPS;
+    cr_parallel_for(plan_direct_tasks(&j), 1, run_direct_tasks, &j);
+    scratch_drop(&memory);
+    return true;
+}

@@ -1,0 +1,176 @@
+/* Depthwise convolution and pools of channels-last tensors: each channel by itself, a vector of them at a time. A row of
+ * results is made in up to three stretches: in the middle the windows lie inside the input and have the same taps. */
+#include "ops/cpu/variants/channels_last_panel.h"
+#include "ops/pooling.h"
+
+enum { WINDOW_TAPS = 64 /* more go in parts */ };
+
+typedef enum window_kind { WEIGHTED, GREATEST, MEAN } window_kind;
+
+typedef struct window_job {
+    window_kind kind;
+    const float *x, *weight, *bias; /* weight: [taps][channels] */
+    float *y;
+    const cr_epilogue *epilogue;
+    cr_pooling geometry;
+} window_job;
+
+/* The taps of a stretch of results, which are all of the same shape. */
+typedef struct window_stretch {
+    int64_t offsets[WINDOW_TAPS]; /* in x, from the first result's window */
+    const float *weights[WINDOW_TAPS];
+    const float *x, *start; /* start: NULL for nothing */
+    float *y;
+    int64_t taps, pixels, x_step, channels;
+    float scale; /* of a mean */
+    bool goes_on; /* from what y holds */
+} window_stretch;
+
+/* `lanes` channels, not more than a vector has. */
+static inline __attribute__((always_inline)) vector load_lanes(const float *from, const int lanes) {
+    vector loaded = {0};
+    if (lanes == LANES) return load(from);
+    memcpy(&loaded, from, (size_t)lanes * sizeof(float));
+    return loaded;
+}
+static inline __attribute__((always_inline)) void store_lanes(float *to, vector value, const int lanes) {
+    if (lanes == LANES)
+        store(to, value);
+    else
+        memcpy(to, &value, (size_t)lanes * sizeof(float));
+}
+
+/* NaN wins, as everywhere. */
+static inline vector greater(vector a, vector b) {
+    typedef int32_t mask __attribute__((vector_size(VECTOR_BYTES)));
+    const mask takes_b = (b > a) | (b != b);
+    return (vector)((takes_b & (mask)b) | (~takes_b & (mask)a));
+}
+
+/* One vector of channels of all pixels. `kind`, `taps` (0: as many as there are) and `lanes` are constants after
+ * inlining. */
+static inline __attribute__((always_inline)) void make_channels(const window_kind kind, const int known_taps,
+                                                                const window_stretch *s, int64_t c, const int lanes) {
+    const int64_t taps = known_taps ? known_taps : s->taps;
+    vector weights[9] = {{0}};
+    for (int t = 0; t < known_taps && kind == WEIGHTED; t++)
+        weights[t] = load_lanes(s->weights[t] + c, lanes);
+    const float *x = s->x + c;
+    float *y = s->y + c;
+    const vector start = s->start ? load_lanes(s->start + c, lanes) : (vector){0};
+    for (int64_t i = 0; i < s->pixels; i++, x += s->x_step, y += s->channels) {
+        vector sum = s->goes_on ? load_lanes(y, lanes) : kind == GREATEST ? load_lanes(x + s->offsets[0], lanes) : start;
+#pragma GCC unroll 9
+        for (int64_t t = 0; t < taps; t++) {
+            const vector from = load_lanes(x + s->offsets[t], lanes);
+            if (kind == WEIGHTED) sum += from * (known_taps ? weights[t] : load_lanes(s->weights[t] + c, lanes));
+            if (kind == GREATEST) sum = greater(sum, from);
+            if (kind == MEAN) sum += from;
+        }
+        if (kind == MEAN) sum *= s->scale;
+        store_lanes(y, sum, lanes);
+    }
+}
+
+#define MAKE_CHANNELS(name, kind, taps)                                                                                \
+    static void name(const window_stretch *s) {                                                                        \
+        int64_t c = 0;                                                                                                 \
+        for (; c + LANES <= s->channels; c += LANES)                                                                   \
+            make_channels(kind, taps, s, c, LANES);                                                                    \
+        if (c < s->channels) make_channels(kind, 0, s, c, (int)(s->channels - c));                                     \
+    }
+MAKE_CHANNELS(weigh_9, WEIGHTED, 9)
+MAKE_CHANNELS(weigh_any, WEIGHTED, 0)
+MAKE_CHANNELS(take_greatest, GREATEST, 0)
+MAKE_CHANNELS(take_mean, MEAN, 0)
+#undef MAKE_CHANNELS
+
+/* Taps rows × columns of the windows of pixels [column, column + pixels) in one row of results. */
+static void make_stretch(const window_job *j, int64_t image, int64_t row, int64_t column, int64_t pixels) {
+    const cr_pooling *g = &j->geometry;
+    const cr_window down = cr_pool_window(g, 1, row), right = cr_pool_window(g, 2, column);
+    const int64_t first_row = row * g->stride[1] - g->padding[1], first_column = column * g->stride[2] - g->padding[2];
+    const int64_t extent = down.extent * right.extent;
+    window_stretch s = {.x = j->x + ((image * g->in[1] + down.begin) * g->in[2] + right.begin) * g->channels,
+                        .y = j->y + ((image * g->out[1] + row) * g->out[2] + column) * g->channels,
+                        .start = j->bias,
+                        .pixels = pixels,
+                        .x_step = g->stride[2] * g->channels,
+                        .channels = g->channels,
+                        .scale = 1.0f};
+    for (int64_t h = down.begin; h < down.end; h += g->dilation[1])
+        for (int64_t w = right.begin; w < right.end; w += g->dilation[2]) {
+            const int64_t tap =
+                (h - first_row) / g->dilation[1] * g->kernel[2] + (w - first_column) / g->dilation[2];
+            s.offsets[s.taps] = ((h - down.begin) * g->in[2] + w - right.begin) * g->channels;
+            s.weights[s.taps++] = j->weight ? j->weight + tap * g->channels : NULL;
+            const bool is_last = h + g->dilation[1] >= down.end && w + g->dilation[2] >= right.end;
+            if (s.taps < WINDOW_TAPS && !is_last) continue;
+            if (is_last && j->kind == MEAN)
+                s.scale = 1.0f / (float)(g->divisor_override ? g->divisor_override : extent);
+            (j->kind == GREATEST ? take_greatest
+             : j->kind == MEAN   ? take_mean
+             : s.taps == 9       ? weigh_9
+                                 : weigh_any)(&s);
+            s.taps = 0;
+            s.goes_on = true;
+        }
+    for (int64_t i = 0; i < pixels && !s.goes_on; i++) /* a window in the padding alone */
+        for (int64_t c = 0; c < g->channels; c++)
+            s.y[i * g->channels + c] = j->kind == GREATEST ? -__builtin_inff() : j->bias ? j->bias[c] : 0.0f;
+}
+
+/* Whether the window in dim d begins and ends inside the input. */
+static bool lies_inside(const cr_pooling *g, int d, int64_t at) {
+    const int64_t begin = at * g->stride[d] - g->padding[d];
+    return begin >= 0 && begin + (g->kernel[d] - 1) * g->dilation[d] < g->in[d];
+}
+
+static void make_rows(void *context, int64_t begin, int64_t end) {
+    const window_job *j = context;
+    const cr_pooling *g = &j->geometry;
+    int64_t first = 0, last = g->out[2];
+    while (first < last && !lies_inside(g, 2, first))
+        first++;
+    while (last > first && !lies_inside(g, 2, last - 1))
+        last--;
+    for (int64_t at = begin; at < end; at++) {
+        const int64_t image = at / g->out[1], row = at % g->out[1];
+        for (int64_t column = 0; column < g->out[2]; column++)
+            if (column < first || column >= last) make_stretch(j, image, row, column, 1);
+        if (last > first) make_stretch(j, image, row, first, last - first);
+        if (j->epilogue) cr_epilogue_run(j->epilogue, 0, at * g->out[2], g->out[2], 0, g->channels);
+    }
+}
+
+static void run_windows(window_job *j) {
+    const cr_pooling *g = &j->geometry;
+    const int64_t work = g->out[2] * g->channels * g->kernel[1] * g->kernel[2] / 4;
+    cr_parallel_for(g->batch * g->out[1], 1 + CR_GRAIN_ELEMENTS / (work + 1), make_rows, j);
+}
+
+/* ---------------------------------------------------------------- depthwise convolution */
+static void run_depthwise(const channels_last_layer *l) {
+    const cr_convolution *p = l->problem;
+    window_job j = {.kind = WEIGHTED, .x = l->x, .weight = l->packed, .bias = l->bias, .y = l->y, .epilogue = l->epilogue};
+    j.geometry = (cr_pooling){.batch = p->batch, .channels = p->groups};
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
+        j.geometry.in[d] = p->in[d];
+        j.geometry.out[d] = p->out[d];
+        j.geometry.kernel[d] = p->kernel[d];
+        j.geometry.stride[d] = p->stride[d];
+        j.geometry.padding[d] = p->padding[d];
+        j.geometry.dilation[d] = p->dilation[d];
+    }
+    run_windows(&j);
+}
+
+static int64_t depthwise_packed_elements(const cr_convolution *p) { return p->groups * p->kernel[1] * p->kernel[2]; }
+
+/* [tap][channel] from [channel][tap]. */
+static void pack_depthwise(const cr_convolution *p, const float *w, float *packed) {
+    const int64_t taps = p->kernel[1] * p->kernel[2];
+    for (int64_t t = 0; t < taps; t++)
+        for (int64_t c = 0; c < p->groups; c++)
+            *packed++ = w[c * taps + t];
+}
