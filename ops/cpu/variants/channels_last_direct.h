@@ -59,21 +59,19 @@ static void find_rows(const direct_job *j, const direct_pixels *pixels, int64_t 
 static void multiply_depth(const direct_job *j, const direct_pixels *pixels, const float *const *rows, int64_t tap,
                            int64_t taps, int64_t channel, int64_t channels, int64_t panel, int64_t panels) {
     const int64_t at = tap * j->channels + channel;
-    panel_tile tile = {.taps = taps,
-                       .tap_step = MOST_PIXELS,
-                       .first_channel = channel,
-                       .channels = channels,
-                       .target_row = j->columns,
-                       .adds = at > 0};
+    panel_product product = {.rows = rows,
+                             .count = pixels->count,
+                             .taps = taps,
+                             .tap_step = MOST_PIXELS,
+                             .first_channel = channel,
+                             .channels = channels,
+                             .target_row = j->columns,
+                             .adds = at > 0};
     for (int64_t p = panel; p < panel + panels; p++) {
-        const int64_t rest = j->columns - p * COLUMNS;
-        tile.panel = j->packed + (p * j->depth + at) * COLUMNS;
-        tile.start = j->bias ? j->bias + p * COLUMNS : NULL;
-        for (int64_t i = 0; i < pixels->count; i += ROWS) {
-            tile.rows = rows + i;
-            tile.target = j->y + (pixels->first + i) * j->columns + p * COLUMNS;
-            multiply_part(pixels->count - i < ROWS ? pixels->count - i : ROWS, rest < COLUMNS ? rest : COLUMNS, &tile);
-        }
+        product.panel = j->packed + (p * j->depth + at) * COLUMNS;
+        product.start = j->bias ? j->bias + p * COLUMNS : NULL;
+        product.target = j->y + pixels->first * j->columns + p * COLUMNS;
+        multiply_columns(&product, j->columns - p * COLUMNS);
     }
 }
 

@@ -37,35 +37,36 @@ typedef struct channels_last_layer {
 static inline int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 static inline int64_t round_up(int64_t count, int64_t multiple) { return divide_up(count, multiple) * multiple; }
 
-/* target[i][j] = start[j] + sum over t, c of rows[t·tap_step + i][c] · panel[t][c][j], where `start` is what the target
- * holds if `adds`, or zero without one. */
-typedef struct panel_tile {
+/* target[i][j] = start[j] + sum over t, c of rows[t·tap_step + i][c] · panel[t][c][j] for i < count, where `start` is what
+ * the target holds if `adds`, or zero without one. */
+typedef struct panel_product {
     const float *const *rows;
-    int64_t taps, tap_step, first_channel, channels;
+    int64_t count, taps, tap_step, first_channel, channels;
     const float *panel, *start;
     float *target;
     int64_t target_row;
     bool adds;
-} panel_tile;
+} panel_product;
 
-/* `rows` is a constant after inlining. */
-static inline __attribute__((always_inline)) void multiply_rows(const int rows, const panel_tile *tile) {
+/* Rows first, first + 1, …: `rows` of them, which is a constant after inlining. */
+static inline __attribute__((always_inline)) void multiply_rows(const int rows, const panel_product *p, int64_t first) {
     vector sums[ROWS][2];
-    const float *panel = tile->panel;
-#pragma GCC unroll 12
+    const float *panel = p->panel;
+    float *target = p->target + first * p->target_row;
+#pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
-        const float *from = tile->adds ? tile->target + i * tile->target_row : tile->start;
+        const float *from = p->adds ? target + i * p->target_row : p->start;
         sums[i][0] = load_or_zero(from);
         sums[i][1] = load_or_zero(from ? from + LANES : NULL);
     }
-    for (int64_t t = 0; t < tile->taps; t++) {
+    for (int64_t t = 0; t < p->taps; t++) {
         const float *row[ROWS];
-#pragma GCC unroll 12
+#pragma GCC unroll 8
         for (int i = 0; i < rows; i++)
-            row[i] = tile->rows[t * tile->tap_step + i] + tile->first_channel;
-        for (int64_t c = 0; c < tile->channels; c++, panel += COLUMNS) {
+            row[i] = p->rows[t * p->tap_step + first + i] + p->first_channel;
+        for (int64_t c = 0; c < p->channels; c++, panel += COLUMNS) {
             const vector w0 = load(panel), w1 = load(panel + LANES);
-#pragma GCC unroll 12
+#pragma GCC unroll 8
             for (int i = 0; i < rows; i++) {
                 const float x = row[i][c];
                 sums[i][0] += w0 * x;
@@ -73,53 +74,57 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
             }
         }
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
-        store(tile->target + i * tile->target_row, sums[i][0]);
-        store(tile->target + i * tile->target_row + LANES, sums[i][1]);
+        store(target + i * p->target_row, sums[i][0]);
+        store(target + i * p->target_row + LANES, sums[i][1]);
     }
 }
 
-#define MULTIPLY(rows)                                                                                                 \
-    static void multiply_##rows(const panel_tile *tile) { multiply_rows(rows, tile); }
-MULTIPLY(1)
-MULTIPLY(2)
-MULTIPLY(3)
-MULTIPLY(4)
-MULTIPLY(5)
-MULTIPLY(6)
+/* The last rows, fewer than ROWS. */
+static void multiply_rest(const panel_product *p, int64_t first) {
+    switch (p->count - first) {
+    case 1: multiply_rows(1, p, first); break;
+    case 2: multiply_rows(2, p, first); break;
+    case 3: multiply_rows(3, p, first); break;
+    case 4: multiply_rows(4, p, first); break;
+    case 5: multiply_rows(5, p, first); break;
 #if defined(__AVX512F__)
-MULTIPLY(7)
-MULTIPLY(8)
+    case 6: multiply_rows(6, p, first); break;
+    case 7: multiply_rows(7, p, first); break;
 #endif
-#undef MULTIPLY
-
-static void multiply_tile(int64_t rows, const panel_tile *tile) {
-    static void (*const multiply[])(const panel_tile *) = {NULL, multiply_1, multiply_2, multiply_3,
-                                                           multiply_4, multiply_5, multiply_6,
-#if defined(__AVX512F__)
-                                                           multiply_7, multiply_8
-#endif
-    };
-    multiply[rows](tile);
+    default: break;
+    }
 }
 
-/* The same where the target has fewer columns than the panel. */
-static void multiply_part(int64_t rows, int64_t columns, const panel_tile *tile) {
+static void multiply_panel(const panel_product *p) {
+    int64_t first = 0;
+    for (; first + ROWS <= p->count; first += ROWS)
+        multiply_rows(ROWS, p, first);
+    multiply_rest(p, first);
+}
+
+/* The same where the target may have fewer columns than the panel. */
+static void multiply_columns(const panel_product *p, int64_t columns) {
     float made[ROWS][COLUMNS];
-    panel_tile part = *tile;
-    if (columns == COLUMNS) {
-        multiply_tile(rows, tile);
+    if (columns >= COLUMNS) {
+        multiply_panel(p);
         return;
     }
     memset(made, 0, sizeof made);
-    for (int64_t i = 0; i < rows && tile->adds; i++)
-        memcpy(made[i], tile->target + i * tile->target_row, (size_t)columns * sizeof(float));
-    part.target = made[0];
-    part.target_row = COLUMNS;
-    multiply_tile(rows, &part);
-    for (int64_t i = 0; i < rows; i++)
-        memcpy(tile->target + i * tile->target_row, made[i], (size_t)columns * sizeof(float));
+    for (int64_t first = 0; first < p->count; first += ROWS) {
+        panel_product part = *p;
+        float *target = p->target + first * p->target_row;
+        part.rows += first;
+        part.count = p->count - first < ROWS ? p->count - first : ROWS;
+        part.target = made[0];
+        part.target_row = COLUMNS;
+        for (int64_t i = 0; i < part.count && p->adds; i++)
+            memcpy(made[i], target + i * p->target_row, (size_t)columns * sizeof(float));
+        multiply_panel(&part);
+        for (int64_t i = 0; i < part.count; i++)
+            memcpy(target + i * p->target_row, made[i], (size_t)columns * sizeof(float));
+    }
 }
 
 /* Channels of one block of the depth: not more than DEPTH, and all blocks about alike. */

@@ -53,8 +53,11 @@ static inline __attribute__((always_inline)) void make_channels(const window_kin
                                                                 const window_stretch *s, int64_t c, const int lanes) {
     const int64_t taps = known_taps ? known_taps : s->taps;
     vector weights[9] = {{0}};
-    for (int t = 0; t < known_taps && kind == WEIGHTED; t++)
+    int64_t known_offsets[9] = {0};
+    for (int t = 0; t < known_taps && kind == WEIGHTED; t++) {
         weights[t] = load_lanes(s->weights[t] + c, lanes);
+        known_offsets[t] = s->offsets[t];
+    }
     const float *x = s->x + c;
     float *y = s->y + c;
     const vector start = s->start ? load_lanes(s->start + c, lanes) : (vector){0};
@@ -62,13 +65,44 @@ static inline __attribute__((always_inline)) void make_channels(const window_kin
         vector sum = s->goes_on ? load_lanes(y, lanes) : kind == GREATEST ? load_lanes(x + s->offsets[0], lanes) : start;
 #pragma GCC unroll 9
         for (int64_t t = 0; t < taps; t++) {
-            const vector from = load_lanes(x + s->offsets[t], lanes);
+            const vector from = load_lanes(x + (known_taps ? known_offsets[t] : s->offsets[t]), lanes);
             if (kind == WEIGHTED) sum += from * (known_taps ? weights[t] : load_lanes(s->weights[t] + c, lanes));
             if (kind == GREATEST) sum = greater(sum, from);
             if (kind == MEAN) sum += from;
         }
         if (kind == MEAN) sum *= s->scale;
         store_lanes(y, sum, lanes);
+    }
+}
+
+/* Depthwise 3×3 on windows side by side: an input that several of the results need is loaded once. `stride` is a constant
+ * after inlining. */
+enum { TOGETHER = 4 };
+static inline __attribute__((always_inline)) void weigh_together(const int stride, const window_stretch *s, int64_t c) {
+    vector weights[9];
+    const vector start = load_or_zero(s->start ? s->start + c : NULL);
+    const int64_t channels = s->channels, row = s->offsets[3], pixels = s->pixels;
+    for (int t = 0; t < 9; t++)
+        weights[t] = load(s->weights[t] + c);
+    const float *x = s->x + c;
+    float *y = s->y + c;
+    for (int64_t i = 0; i < pixels; i += TOGETHER) {
+        if (i + TOGETHER > pixels) i = pixels - TOGETHER; /* some are made again */
+        vector sums[TOGETHER] = {start, start, start, start};
+#pragma GCC unroll 3
+        for (int r = 0; r < 3; r++)
+#pragma GCC unroll 9
+            for (int column = 0; column < (TOGETHER - 1) * stride + 3; column++) {
+                const vector from = load(x + r * row + (i * stride + column) * channels);
+#pragma GCC unroll 4
+                for (int k = 0; k < TOGETHER; k++) {
+                    const int tap = column - k * stride;
+                    if (tap >= 0 && tap < 3) sums[k] += from * weights[r * 3 + tap];
+                }
+            }
+#pragma GCC unroll 4
+        for (int k = 0; k < TOGETHER; k++)
+            store(y + (i + k) * channels, sums[k]);
     }
 }
 
@@ -80,6 +114,19 @@ static inline __attribute__((always_inline)) void make_channels(const window_kin
         if (c < s->channels) make_channels(kind, 0, s, c, (int)(s->channels - c));                                     \
     }
 MAKE_CHANNELS(weigh_9, WEIGHTED, 9)
+static void weigh_3x3(const window_stretch *s) {
+    const bool adjacent = s->offsets[1] == s->channels && s->offsets[2] == 2 * s->channels;
+    const int64_t stride = s->x_step / s->channels, whole = s->channels / LANES * LANES;
+    if (!adjacent || s->pixels < TOGETHER || stride > 2 || s->goes_on || whole < s->channels) {
+        weigh_9(s);
+        return;
+    }
+    for (int64_t c = 0; c < whole; c += LANES)
+        if (stride == 1)
+            weigh_together(1, s, c);
+        else
+            weigh_together(2, s, c);
+}
 MAKE_CHANNELS(weigh_any, WEIGHTED, 0)
 MAKE_CHANNELS(take_greatest, GREATEST, 0)
 MAKE_CHANNELS(take_mean, MEAN, 0)
@@ -110,7 +157,7 @@ static void make_stretch(const window_job *j, int64_t image, int64_t row, int64_
                 s.scale = 1.0f / (float)(g->divisor_override ? g->divisor_override : extent);
             (j->kind == GREATEST ? take_greatest
              : j->kind == MEAN   ? take_mean
-             : s.taps == 9       ? weigh_9
+             : s.taps == 9       ? weigh_3x3
                                  : weigh_any)(&s);
             s.taps = 0;
             s.goes_on = true;

@@ -9,7 +9,7 @@
  * where tiles are few, threads share each step. */
 #include "ops/cpu/variants/channels_last_panel.h"
 
-enum { BLOCK_FLOATS = 1 << 19 /* of a block's transformed inputs and products */, MOST_POINTS = 6, LEAST_TILES = 18 };
+enum { BLOCK_FLOATS = 1 << 19 /* of a block's transformed inputs and products */, MOST_POINTS = 6, LEAST_TILES = 18, MOST_TILES = 192 };
 
 typedef struct winograd_job {
     const cr_convolution *problem;
@@ -120,26 +120,24 @@ static __attribute__((noinline)) void transform_inputs_4(const winograd_block *b
 static void multiply_points(const winograd_block *b, int64_t begin, int64_t end) {
     const winograd_job *j = b->job;
     const int64_t channels = j->problem->channels, features = j->problem->features, depth = depth_block(channels);
+    const float *rows[MOST_TILES];
     for (int64_t at = begin; at < end; at++) {
         const int64_t point = at / j->panels, panel = at % j->panels;
-        const float *inputs = b->inputs + point * j->input_point;
-        float *products = b->products + point * j->product_point + panel * COLUMNS;
-        for (int64_t c = 0; c < channels; c += depth)
-            for (int64_t tile = 0; tile < b->count; tile += ROWS) {
-                const int64_t rows = b->count - tile < ROWS ? b->count - tile : ROWS;
-                const float *starts[ROWS];
-                for (int64_t i = 0; i < rows; i++)
-                    starts[i] = inputs + (tile + i) * channels;
-                const panel_tile t = {.rows = starts,
-                                      .taps = 1,
-                                      .first_channel = c,
-                                      .channels = channels - c < depth ? channels - c : depth,
-                                      .panel = j->packed + (at * channels + c) * COLUMNS,
-                                      .target = products + tile * features,
-                                      .target_row = features,
-                                      .adds = c > 0};
-                multiply_part(rows, features - panel * COLUMNS < COLUMNS ? features - panel * COLUMNS : COLUMNS, &t);
-            }
+        panel_product product = {.rows = rows,
+                                 .count = b->count,
+                                 .taps = 1,
+                                 .target = b->products + point * j->product_point + panel * COLUMNS,
+                                 .target_row = features};
+        if (at == begin || panel == 0)
+            for (int64_t i = 0; i < b->count; i++)
+                rows[i] = b->inputs + point * j->input_point + i * channels;
+        for (int64_t c = 0; c < channels; c += depth) {
+            product.first_channel = c;
+            product.channels = channels - c < depth ? channels - c : depth;
+            product.panel = j->packed + (at * channels + c) * COLUMNS;
+            product.adds = c > 0;
+            multiply_columns(&product, features - panel * COLUMNS);
+        }
     }
 }
 
@@ -246,7 +244,7 @@ static bool run_winograd(const channels_last_layer *l, int m) {
     j.bias = l->bias;
     const bool few = j.tiles < threads * LEAST_TILES;
     int64_t fitting = BLOCK_FLOATS / (j.n * j.n * both);
-    if (fitting < LEAST_TILES) fitting = LEAST_TILES;
+    fitting = fitting < LEAST_TILES ? LEAST_TILES : fitting > MOST_TILES ? MOST_TILES : fitting;
     const int64_t blocks = round_up(divide_up(j.tiles, fitting), threads), slots = few ? 1 : threads;
     j.block_tiles = few ? j.tiles : round_up(divide_up(j.tiles, blocks), ROWS);
     j.input_point = j.block_tiles * p->channels + COLUMNS; /* points do not fall into the same lines of a cache */
