@@ -85,8 +85,13 @@ static bool infer_avg_pool(cr_call *call) {
     cr_spec_set(call, 0, CR_F32, cr_to_channels_last(shape));
     return true;
 }
+static double flops_pool(const cr_call *call) { /* the kernel's sizes are what both rows begin with */
+    const cr_dims *kernel = &((const cr_max_pool_options *)call->attributes)->kernel_sizes;
+    return (double)call->outputs[0]->numel * (double)(kernel->at[0] * kernel->at[1]);
+}
+_Static_assert(offsetof(cr_max_pool_options, kernel_sizes) == offsetof(cr_avg_pool_options, kernel_sizes), "see above");
 CR_OP(channels_last_max_pool, .inputs = "input", CR_ROW_ATTRIBUTES(max_pool), .flags = CR_OP_NO_GRADIENT,
-      .infer = infer_max_pool, .flops = cr_flops_each_input,
+      .infer = infer_max_pool, .flops = flops_pool,
       .doc = "The greatest value of each window of a channels-last tensor.")
 CR_OP(channels_last_avg_pool, .inputs = "input", CR_ROW_ATTRIBUTES(avg_pool), .flags = CR_OP_NO_GRADIENT,
-      .infer = infer_avg_pool, .flops = cr_flops_each_input, .doc = "The mean of each window of a channels-last tensor.")
+      .infer = infer_avg_pool, .flops = flops_pool, .doc = "The mean of each window of a channels-last tensor.")

@@ -130,7 +130,7 @@ prints '^input +image +f32\[batch,3,16,16\]'
 prints '^size +batch +8$'
 prints 'parameter 5.weight +f32 +\[10,512\] +20480 bytes'
 prints '5370 numbers in parameters'
-prints 'convolution.* f32\[8,8,16,16\] ; 0$'
+prints 'convolution.* f32\[8,16,16,8\] ; 0$'
 prints '100.0 GFLOP/s and 10.0 GB/s \(as told'
 expect 0 inspect classifier.safetensors --size batch=8 --json --gflops 100 --gbps 10
 json 'j["sizes"] == {"batch": 8} and j["state"][0] == {"name": "0.weight", "kind": "parameter", "dtype": "f32", "shape": [8, 3, 3, 3], "bytes": 864}'
@@ -142,11 +142,11 @@ json 'all(abs(n["roofline_us"] - max(n["flops"] / 100e3, n["bytes"] / 10e3)) < 1
 expect 0 inspect classifier.safetensors --graph
 prints '^%9 f32\[batch,8,16,16\] = convolution\(%8, %0, %1\)'
 expect 0 inspect classifier.safetensors --optimized
-prints ' = fused_convolution\('
+prints ' = fused_channels_last_convolution\('
 expect 0 inspect classifier.safetensors --dot
 prints '^digraph '
 expect 0 inspect classifier.safetensors --dot --optimized
-prints 'fused_convolution'
+prints 'fused_channels_last_convolution'
 expect 0 inspect lookup.safetensors
 
 # ---------------------------------------------------------------- run
