@@ -9,10 +9,12 @@
 
 enum {
     ROWS = 6,
-    DEPTH_BLOCK = 256,
+    DEPTH_BLOCK = 512,
     GROUP_ROWS = 16,
     GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
+    WIDE_COLUMNS = 512,
+    FEW_PANELS = 4,
     SMALL_PRODUCT = 8 * 8 * 8,
     SMALL_SIDE_BYTES = 16 << 10
 };

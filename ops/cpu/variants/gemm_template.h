@@ -150,10 +150,17 @@ static void NAMED(multiply_edge)(int64_t rows, int64_t columns, const NAMED(tile
         memcpy(t->c + r * t->c_row, edge + r * COLUMNS, (size_t)columns * sizeof(T));
 }
 
+/* Where a panel of A begins: A that lies in the matrix is cut evenly, as a last panel of one row takes most of a whole
+ * one's time. */
+static int64_t NAMED(first_row)(const NAMED(gemm) * g, int64_t panel) {
+    const int64_t row = g->packed_a ? panel * ROWS : panel * g->m / NAMED(panels)(g->m, ROWS);
+    return row < g->m ? row : g->m;
+}
+
 static void NAMED(run_tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t column_panel, int64_t start,
                             int64_t depth) {
-    const int64_t row = row_panel * ROWS, column = column_panel * COLUMNS;
-    const int64_t rows = g->m - row < ROWS ? g->m - row : ROWS,
+    const int64_t row = NAMED(first_row)(g, row_panel), column = column_panel * COLUMNS;
+    const int64_t rows = NAMED(first_row)(g, row_panel + 1) - row,
                   columns = g->n - column < COLUMNS ? g->n - column : COLUMNS;
     NAMED(tile) t = {.depth = depth, .c = g->c + row * g->c_row + column, .c_row = g->c_row};
     t.a_row = g->packed_a ? 1 : g->a_row;
@@ -171,6 +178,16 @@ static void NAMED(run_tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t co
         NAMED(multiply_edge)(rows, columns, &t);
 }
 
+/* One of `parts` equal parts of the panel of B behind this one, which is wanted when all parts are through: a weight comes
+ * from memory, and the processor's own prefetching ends with each page. */
+static inline void NAMED(prefetch)(const NAMED(gemm) * g, int64_t part, int64_t parts, int64_t column_panel,
+                                   int64_t start, int64_t depth) {
+    if (!g->packed_b || parts < FEW_PANELS) return;
+    const T *next = g->packed_b + start * NAMED(panels)(g->n, COLUMNS) * COLUMNS + (column_panel + 1) * COLUMNS * depth;
+    for (int64_t k = part * depth / parts, end = (part + 1) * depth / parts; k < end; k++)
+        __builtin_prefetch(next + k * COLUMNS, 0, 2);
+}
+
 /* A task is GROUP_ROWS panels of A times GROUP_COLUMNS panels of B: B's part stays in the cache over the rows. */
 static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
     const NAMED(gemm) *g = context;
@@ -183,13 +200,14 @@ static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
         for (int64_t start = 0; start < g->k || (start == 0 && g->k == 0); start += DEPTH_BLOCK) {
             const int64_t depth = g->k - start < DEPTH_BLOCK ? g->k - start : DEPTH_BLOCK;
             for (int64_t c = column; c < column_end; c++)
-                for (int64_t r = row; r < row_end; r++)
+                for (int64_t r = row; r < row_end; r++) {
+                    NAMED(prefetch)(g, r - row, row_end - row, c, start, depth);
                     NAMED(run_tile)(g, r, c, start, depth);
+                }
         }
         if (g->epilogue) {
-            const int64_t first_row = row * ROWS, first = column * COLUMNS;
-            const int64_t last_row = row_end * ROWS < g->m ? row_end * ROWS : g->m,
-                          last = column_end * COLUMNS < g->n ? column_end * COLUMNS : g->n;
+            const int64_t first_row = NAMED(first_row)(g, row), last_row = NAMED(first_row)(g, row_end),
+                          first = column * COLUMNS, last = column_end * COLUMNS < g->n ? column_end * COLUMNS : g->n;
             cr_epilogue_run(g->epilogue, g->image, first_row, last_row - first_row, first, last - first);
         }
     }
@@ -240,7 +258,12 @@ static bool NAMED(is_small)(int64_t lines, int64_t depth) {
     return lines * depth * (int64_t)sizeof(T) <= SMALL_SIDE_BYTES;
 }
 
-static bool NAMED(packs_a)(const NAMED(gemm) * g) { return NAMED(tiles)(g) && !NAMED(is_small)(g->m, g->k); }
+/* Rows that lie in one piece are packed only if there are many, for many columns: else packing takes longer than it
+ * saves. */
+static bool NAMED(packs_a)(const NAMED(gemm) * g) {
+    return NAMED(tiles)(g) && (g->a_column != 1 || (g->n > WIDE_COLUMNS && g->m > FEW_PANELS * ROWS)) &&
+           !NAMED(is_small)(g->m, g->k);
+}
 static bool NAMED(packs_b)(const NAMED(gemm) * g) {
     const bool is_readable = g->b_column == 1 && g->n % COLUMNS == 0;
     return NAMED(tiles)(g) && !g->packed_b && !(is_readable && NAMED(is_small)(g->n, g->k));
