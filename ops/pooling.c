@@ -15,9 +15,7 @@ _Static_assert(offsetof(cr_avg_pool_options, divisor_override) == offsetof(cr_av
                "the gradient's options begin with the pool's");
 
 /* ---------------------------------------------------------------- checks */
-static bool check_operand(const cr_call *call, cr_shape shape, int spatial) {
-    if (!cr_dtype_is_floating((cr_dtype)call->inputs[0]->dtype))
-        return cr_fail_call(call, CR_ERROR_DTYPE, "takes floating dtypes; cast the operand");
+static bool check_shape(const cr_call *call, cr_shape shape, int spatial) {
     if (spatial < 1 || spatial > CR_SPATIAL_DIMS)
         return cr_fail_call(call, CR_ERROR_ARGUMENT, "%d sizes are given; 1 to 3, one for each spatial dim, are needed",
                             spatial);
@@ -53,7 +51,7 @@ static bool pooled_size(const cr_call *call, const cr_max_pool_options *o, int i
 
 bool cr_max_pool_output(const cr_call *call, const cr_max_pool_options *o, cr_shape input, cr_shape *output) {
     const int spatial = o->kernel_sizes.count;
-    if (!check_operand(call, input, spatial) || !cr_spatial_check(call, &o->kernel_sizes, "kernel_sizes", spatial, 1) ||
+    if (!check_shape(call, input, spatial) || !cr_spatial_check(call, &o->kernel_sizes, "kernel_sizes", spatial, 1) ||
         !cr_spatial_check(call, &o->strides, "stride", spatial, 1) ||
         !cr_spatial_check(call, &o->paddings, "padding", spatial, 0) ||
         !cr_spatial_check(call, &o->dilations, "dilation", spatial, 1))
@@ -63,6 +61,17 @@ bool cr_max_pool_output(const cr_call *call, const cr_max_pool_options *o, cr_sh
         if (!pooled_size(call, o, i, input.at[input.count - spatial + i], &output->at[input.count - spatial + i]))
             return false;
     return true;
+}
+
+static bool check_floating(const cr_call *call) {
+    return cr_dtype_is_floating((cr_dtype)call->inputs[0]->dtype) ||
+           cr_fail_call(call, CR_ERROR_DTYPE, "takes floating dtypes; cast the operand");
+}
+static bool check_operand(const cr_call *call, cr_shape shape, int spatial) {
+    return check_floating(call) && check_shape(call, shape, spatial);
+}
+static bool pooled_shape(const cr_call *call, const cr_max_pool_options *o, cr_shape input, cr_shape *output) {
+    return check_floating(call) && cr_max_pool_output(call, o, input, output);
 }
 
 static void set_spec(cr_call *call, int index, cr_dtype dtype, cr_shape shape, int spatial) {
@@ -79,7 +88,7 @@ static cr_max_pool_options windows_of(const cr_avg_pool_options *o) {
 
 bool cr_avg_pool_output(const cr_call *call, const cr_avg_pool_options *o, cr_shape input, cr_shape *output) {
     const cr_max_pool_options windows = windows_of(o);
-    return cr_max_pool_output(call, &windows, input, output);
+    return pooled_shape(call, &windows, input, output);
 }
 
 static bool check_grad_shape(const cr_call *call, cr_shape expected) {
@@ -93,7 +102,7 @@ static bool check_grad_shape(const cr_call *call, cr_shape expected) {
 static bool infer_max_pool(cr_call *call) {
     const cr_max_pool_options *o = call->attributes;
     cr_shape shape;
-    if (!cr_max_pool_output(call, o, cr_tensor_shape(call->inputs[0]), &shape)) return false;
+    if (!pooled_shape(call, o, cr_tensor_shape(call->inputs[0]), &shape)) return false;
     set_spec(call, 0, (cr_dtype)call->inputs[0]->dtype, shape, o->kernel_sizes.count);
     set_spec(call, 1, CR_I64, shape, o->kernel_sizes.count);
     return true;

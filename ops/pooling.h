@@ -38,7 +38,7 @@ static inline cr_window cr_pool_window(const cr_pooling *p, int d, int64_t o) {
 cr_pooling cr_pool_describe(cr_shape input, cr_shape output, int spatial, const cr_max_pool_options *max,
                             const cr_avg_pool_options *avg);
 
-/* The shapes of results; all that a pool's sizes can get wrong is an error of the call. */
+/* The shapes of results; all that a pool's sizes can get wrong is an error of the call. A maximum is of any dtype. */
 bool cr_max_pool_output(const cr_call *call, const cr_max_pool_options *options, cr_shape input, cr_shape *output);
 bool cr_avg_pool_output(const cr_call *call, const cr_avg_pool_options *options, cr_shape input, cr_shape *output);
 

@@ -6,6 +6,8 @@
 
 static const cr_pass passes[] = {
     {"dead_code", cr_pass_dead_code},
+    {"quantized", cr_pass_quantized},
+    {"dead_code", cr_pass_dead_code},
     {"lower", cr_pass_lower},
     {"constant_folding", cr_pass_constant_folding},
     {"algebra", cr_pass_algebra},

@@ -2,6 +2,7 @@
 #include "ops/cpu/variant.h"
 #include "ops/channels_last.h"
 #include "ops/fused.h"
+#include "ops/integer.h"
 #include "ops/table.h"
 
 #include <stdlib.h>
@@ -85,6 +86,8 @@ int64_t cr_packed_columns(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool 
 int64_t cr_packed_channels_last(const cr_convolution *problem) {
     return chosen ? chosen->functions->packed_channels_last(problem) : 0;
 }
+
+int cr_integer_columns(void) { return chosen ? chosen->functions->integer_columns : 0; }
 
 void cr_cpu_install_kernels(void) {
     cr_op_install_kernels(CR_DEVICE_CPU, common_rows, (int)(sizeof common_rows / sizeof common_rows[0]) - 1);

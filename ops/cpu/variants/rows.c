@@ -1,5 +1,6 @@
 /* The kernels of this variant, by op name, and what they say of themselves. */
 #include "ops/cpu/variant.h"
+#include "ops/cpu/variants/integer_vector.h"
 #include "ops/fused.h"
 
 #define CR_KERNEL_ROW(op) bool CR_NAME(cr_cpu_##op)(cr_call * call);
@@ -25,4 +26,4 @@ int64_t CR_NAME(cr_packed_channels_last)(const cr_convolution *problem);
 extern const cr_variant_functions CR_NAME(cr_variant_functions);
 const cr_variant_functions CR_NAME(cr_variant_functions) = {CR_NAME(cr_fused_geometry), CR_NAME(cr_packed_convolution),
                                                             CR_NAME(cr_packed_columns),
-                                                            CR_NAME(cr_packed_channels_last)};
+                                                            CR_NAME(cr_packed_channels_last), 2 * LANES};

@@ -1,0 +1,51 @@
+/* Packing the weights of integer layers: to[strip][pair of inputs][output of the strip][2], inputs in the order of the
+ * kernel's taps, then channels. With zeros around. */
+#include "ops/cpu/variant.h"
+#include "ops/integer.h"
+
+#include <string.h>
+
+typedef struct packing {
+    const int8_t *from; /* [features][channels][taps] */
+    int16_t *to;
+    int64_t features, channels, taps, strips;
+    int columns;
+} packing;
+
+static void pack_direct(const packing *p) {
+    const int64_t depth = p->taps * p->channels, pairs = (depth + 1) / 2;
+    for (int64_t k = 0; k < p->features; k++) {
+        int16_t *strip = p->to + k / p->columns * pairs * p->columns * 2 + k % p->columns * 2;
+        for (int64_t i = 0; i < depth; i++)
+            strip[i / 2 * p->columns * 2 + i % 2] =
+                p->from[(k * p->channels + i % p->channels) * p->taps + i / p->channels];
+    }
+}
+
+/* to[tap][channel] */
+static void pack_each(const packing *p) {
+    for (int64_t k = 0; k < p->features; k++)
+        for (int64_t t = 0; t < p->taps; t++)
+            p->to[t * p->strips * p->columns + k] = p->from[k * p->taps + t];
+}
+
+CR_KERNEL(pack_integer) {
+    const cr_pack_integer_options *o = call->attributes;
+    cr_tensor *weight = cr_dense(call->inputs[0]), *result = call->outputs[0];
+    if (!weight) return false;
+    packing p = {.from = cr_tensor_address(weight),
+                 .to = cr_tensor_address(result),
+                 .features = weight->sizes[0],
+                 .channels = weight->sizes[1],
+                 .taps = 1,
+                 .columns = cr_integer_columns()};
+    for (int d = 2; d < weight->ndim; d++)
+        p.taps *= weight->sizes[d];
+    p.strips = (p.features + p.columns - 1) / p.columns;
+    memset(p.to, 0, (size_t)result->numel * sizeof *p.to);
+    if (o->way == CR_INTEGER_EACH)
+        pack_each(&p);
+    else
+        pack_direct(&p);
+    return true;
+}

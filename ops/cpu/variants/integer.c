@@ -1,0 +1,340 @@
+/* Integer layers (ops/integer.h): rows of u8 are gathered and widened into panels, which a micro-kernel multiplies by
+ * packed weights; sums leave its registers as u8. And pools. */
+#include "ops/integer.h"
+#include "core/allocator.h"
+#include "core/parallel.h"
+#include "ops/cpu/variant.h"
+#include "ops/cpu/variants/integer_vector.h"
+#include "ops/pooling.h"
+
+#include <stdatomic.h>
+
+enum { ROWS = 6, COLUMNS = 2 * LANES, PANEL_BYTES = 192 * 1024, SLACK = 2 * LANES, THREADS = 64 };
+
+typedef struct layer {
+    cr_convolution p;
+    const uint8_t *x, *x_end, *residual;
+    const int16_t *weight;
+    const float *scale;  /* up to a whole strip */
+    const int32_t *bias; /* likewise */
+    void *y;
+    bool is_floating;
+    int64_t channels, features, strips; /* of images; of the result */
+    int64_t rows, depth;                /* positions of the result; taps · channels, even */
+    int16_t input_zero;
+    int32_t output_zero, residual_zero;
+    float least, most, residual_scale;
+    /* How the work is cut. */
+    int64_t block_rows, block_strips, strip_blocks;
+    int16_t *panels;
+    int64_t panel_numbers;
+    int places; /* panels, each of one thread at a time */
+    atomic_flag taken[THREADS];
+} layer;
+
+/* ---------------------------------------------------------------- what becomes of sums */
+/* Sums of LANES columns of one position. */
+static inline __attribute__((always_inline)) void finish(const layer *l, vec_i sums, int64_t row, int64_t column) {
+    const int64_t left = l->features - column, at = row * l->features + column;
+    const size_t count = left < LANES ? (size_t)(left < 0 ? 0 : left) : LANES;
+    vec_f v = __builtin_convertvector(sums + vec_load(l->bias + column), vec_f) * (vec_f)vec_load(l->scale + column);
+    if (l->residual) {
+        vec_u r = {0};
+        if (count == LANES)
+            memcpy(&r, l->residual + at, LANES);
+        else
+            memcpy(&r, l->residual + at, count);
+        v += __builtin_convertvector(__builtin_convertvector(r, vec_i) - l->residual_zero, vec_f) * l->residual_scale;
+    }
+    if (l->is_floating) {
+        memcpy((float *)l->y + at, &v, count * sizeof(float));
+        return;
+    }
+    const vec_u q = __builtin_convertvector(vec_round(vec_clamp(v, l->least, l->most)) + l->output_zero, vec_u);
+    if (count == LANES)
+        memcpy((uint8_t *)l->y + at, &q, LANES);
+    else
+        memcpy((uint8_t *)l->y + at, &q, count);
+}
+
+/* ---------------------------------------------------------------- the micro-kernel */
+/* a: `rows` rows of `depth` numbers; b: a strip. */
+static inline __attribute__((always_inline)) void multiply(const int16_t *a, const int16_t *b, int64_t depth,
+                                                           const int rows, vec_i sums[ROWS][2]) {
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+        sums[r][0] = sums[r][1] = (vec_i){0};
+    for (int64_t k = 0; k < depth; k += 2) {
+        const vec_i b0 = vec_load(b + k * COLUMNS), b1 = vec_load(b + k * COLUMNS + 2 * LANES);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            const vec_i pair = vec_pair(a + r * depth + k);
+            sums[r][0] = vec_multiply(sums[r][0], pair, b0);
+            sums[r][1] = vec_multiply(sums[r][1], pair, b1);
+        }
+    }
+}
+
+static __attribute__((noinline)) void block(const layer *l, const int16_t *a, int64_t row, int64_t count,
+                                            int64_t strip) {
+    vec_i sums[ROWS][2];
+    const int16_t *b = l->weight + strip * l->depth * COLUMNS;
+    if (count == 1)
+        multiply(a, b, l->depth, 1, sums);
+    else
+        multiply(a, b, l->depth, ROWS, sums);
+    for (int64_t r = 0; r < count; r++) {
+        finish(l, sums[r][0], row + r, strip * COLUMNS);
+        finish(l, sums[r][1], row + r, strip * COLUMNS + LANES);
+    }
+}
+
+/* ---------------------------------------------------------------- gathering */
+/* Widens a run; what it writes too much, by up to SLACK numbers, is written again by the next run. */
+static inline void widen(const layer *l, const uint8_t *from, int64_t count, int16_t *to) {
+    int64_t i = 0;
+    for (; i < count && from + i + 2 * LANES <= l->x_end; i += 2 * LANES) {
+        wide_u bytes;
+        memcpy(&bytes, from + i, sizeof bytes);
+        const vec_s wide = __builtin_convertvector(bytes, vec_s);
+        memcpy(to + i, &wide, sizeof wide);
+    }
+    for (; i < count; i++)
+        to[i] = from[i];
+}
+
+static inline void fill(const layer *l, int64_t count, int16_t *to) {
+    for (int64_t i = 0; i < count; i++)
+        to[i] = l->input_zero;
+}
+
+/* What one position of the result is made of: [kernel height][kernel width][channels]. */
+static void gather(const layer *l, int64_t row, int16_t *to) {
+    const cr_convolution *p = &l->p;
+    const int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
+    const int64_t x0 = ox * p->stride[2] - p->padding[2], line = p->in[2] * l->channels;
+    for (int64_t ky = 0; ky < p->kernel[1]; ky++) {
+        const int64_t y = oy * p->stride[1] - p->padding[1] + ky * p->dilation[1];
+        const uint8_t *from = l->x + (image * p->in[1] + y) * line;
+        const bool inside = y >= 0 && y < p->in[1];
+        for (int64_t kx = 0; kx < p->kernel[2];) {
+            const int64_t x = x0 + kx * p->dilation[2];
+            int64_t taps = 1;
+            if (!inside) {
+                taps = p->kernel[2] - kx;
+                fill(l, taps * l->channels, to);
+            } else if (x < 0 || x >= p->in[2]) {
+                fill(l, l->channels, to);
+            } else {
+                if (p->dilation[2] == 1) taps = p->kernel[2] - kx < p->in[2] - x ? p->kernel[2] - kx : p->in[2] - x;
+                widen(l, from + x * l->channels, taps * l->channels, to);
+            }
+            to += taps * l->channels;
+            kx += taps;
+        }
+    }
+}
+
+static int take_panel(layer *l) {
+    for (int i = 0;; i = (i + 1) % l->places)
+        if (!atomic_flag_test_and_set(&l->taken[i])) return i;
+}
+
+static void run_blocks(void *context, int64_t begin, int64_t end) {
+    layer *l = context;
+    const int place = take_panel(l);
+    int16_t *panel = l->panels + place * l->panel_numbers;
+    for (int64_t item = begin, gathered = -1; item < end; item++) {
+        const int64_t which = item / l->strip_blocks, row = which * l->block_rows;
+        const int64_t rows = l->rows - row < l->block_rows ? l->rows - row : l->block_rows;
+        for (int64_t r = 0; which != gathered && r < rows; r++)
+            gather(l, row + r, panel + r * l->depth);
+        gathered = which;
+        const int64_t first = item % l->strip_blocks * l->block_strips;
+        for (int64_t s = first; s < l->strips && s < first + l->block_strips; s++)
+            for (int64_t r = 0; r < rows; r += ROWS)
+                block(l, panel + r * l->depth, row + r, rows - r < ROWS ? rows - r : ROWS, s);
+    }
+    atomic_flag_clear(&l->taken[place]);
+}
+
+/* Blocks of rows that fit in the cache; where there are few of them, each is cut into groups of strips. */
+static bool run_direct(layer *l) {
+    const int threads = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
+    const int64_t fits = PANEL_BYTES / (l->depth * 2) / ROWS * ROWS, even = (l->rows + ROWS - 1) / ROWS * ROWS;
+    l->block_rows = fits < ROWS ? ROWS : fits > 96 ? 96 : fits;
+    if (l->block_rows > even) l->block_rows = even;
+    const int64_t blocks = (l->rows + l->block_rows - 1) / l->block_rows, wanted = 4 * threads;
+    l->places = threads;
+    l->block_strips = l->strips;
+    if (blocks < wanted) l->block_strips = (l->strips * blocks + wanted - 1) / wanted;
+    l->strip_blocks = (l->strips + l->block_strips - 1) / l->block_strips;
+    l->panel_numbers = ((l->block_rows * l->depth + SLACK) * 2 + 63) / 64 * 32;
+    const size_t bytes = (size_t)(threads * l->panel_numbers) * sizeof *l->panels;
+    if (!(l->panels = cr_block_allocate(bytes))) return false;
+    memset(l->panels, 0, bytes); /* what stands behind the last row is multiplied too */
+    const int64_t work = l->block_rows * l->depth * l->block_strips * COLUMNS / 16;
+    cr_parallel_for(blocks * l->strip_blocks, CR_GRAIN_ELEMENTS / (work + 1), run_blocks, l);
+    cr_block_free(l->panels, bytes);
+    return true;
+}
+
+/* ---------------------------------------------------------------- each channel for itself */
+static void run_each(void *context, int64_t begin, int64_t end) {
+    const layer *l = context;
+    const cr_convolution *p = &l->p;
+    for (int64_t row = begin; row < end; row++) {
+        const int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
+        for (int64_t c = 0; c < l->channels; c += LANES) {
+            const size_t count = l->channels - c < LANES ? (size_t)(l->channels - c) : LANES;
+            vec_i sums = {0};
+            for (int64_t t = 0; t < p->kernel[1] * p->kernel[2]; t++) {
+                const int64_t y = oy * p->stride[1] - p->padding[1] + t / p->kernel[2] * p->dilation[1],
+                              x = ox * p->stride[2] - p->padding[2] + t % p->kernel[2] * p->dilation[2];
+                vec_u bytes = (uint8_t)l->input_zero - (vec_u){0};
+                half_s w;
+                memcpy(&w, l->weight + t * l->strips * COLUMNS + c, sizeof w);
+                if (y >= 0 && y < p->in[1] && x >= 0 && x < p->in[2]) {
+                    const uint8_t *from = l->x + ((image * p->in[1] + y) * p->in[2] + x) * l->channels + c;
+                    if (count == LANES)
+                        memcpy(&bytes, from, LANES);
+                    else
+                        memcpy(&bytes, from, count);
+                } /* the upper halves of the widened bytes are 0: one product for each lane */
+                sums = vec_multiply(sums, __builtin_convertvector(bytes, vec_i), __builtin_convertvector(w, vec_i));
+            }
+            finish(l, sums, row, c);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- the kernel */
+static cr_convolution problem_of(const cr_call *call) {
+    const cr_integer_layer_options *o = call->attributes;
+    const cr_tensor *x = call->inputs[0];
+    if (o->weight.count == 4)
+        return cr_convolution_describe(cr_tensor_shape(x), o->weight, cr_tensor_shape(call->outputs[0]),
+                                       (const void *)o);
+    const int64_t rows = o->weight.at[1] ? x->numel / o->weight.at[1] : 0;
+    return (cr_convolution){1,         1,         o->weight.at[1], o->weight.at[0], {1, 1, rows}, {1, 1, rows},
+                            {1, 1, 1}, {1, 1, 1}, {0, 0, 0},       {1, 1, 1}};
+}
+
+/* Scales and biases with zeros up to a whole strip: [2][features]. */
+static bool pad_numbers(layer *l, const cr_call *call, int32_t *to) {
+    const size_t bytes = (size_t)l->features * sizeof *to, whole = (size_t)(l->strips * COLUMNS);
+    cr_tensor *scale = cr_dense(call->inputs[2]), *bias = cr_dense(call->inputs[3]);
+    if (!scale || !bias) return false;
+    memset(to, 0, 2 * whole * sizeof *to);
+    memcpy(to, cr_tensor_address(scale), bytes);
+    memcpy(to + whole, cr_tensor_address(bias), bytes);
+    l->scale = (const float *)(const void *)to;
+    l->bias = to + whole;
+    return true;
+}
+
+/* Where a tensor's bytes lie as [images][positions][channels]. */
+static cr_tensor *in_rows(cr_tensor *t, bool is_image) { return is_image ? cr_channels_last(t) : cr_dense(t); }
+
+CR_KERNEL(integer_layer) {
+    const cr_integer_layer_options *o = call->attributes;
+    cr_tensor *result = call->outputs[0], *residual = call->input_count > 4 ? call->inputs[4] : NULL;
+    const bool is_image = o->weight.count == 4;
+    cr_tensor *x = in_rows(call->inputs[0], is_image), *weight = cr_dense(call->inputs[1]);
+    cr_tensor *y = in_rows(result, is_image); /* the result itself but in calls by name */
+    if (residual) residual = in_rows(residual, is_image);
+    if (!x || !weight || !y || (call->input_count > 4 && call->inputs[4] && !residual)) return false;
+    if (result->numel == 0) return true;
+    layer l = {.p = problem_of(call),
+               .x = cr_tensor_address(x),
+               .x_end = (const uint8_t *)cr_tensor_address(x) + x->numel,
+               .residual = residual ? cr_tensor_address(residual) : NULL,
+               .weight = cr_tensor_address(weight),
+               .y = cr_tensor_address(y),
+               .is_floating = o->is_floating,
+               .input_zero = (int16_t)o->input_zero,
+               .output_zero = (int32_t)o->output_zero,
+               .residual_zero = (int32_t)o->residual_zero,
+               .residual_scale = (float)o->residual_scale,
+               .least = (float)(o->least - o->output_zero),
+               .most = (float)(o->most - o->output_zero)};
+    l.channels = l.p.groups * l.p.channels;
+    l.features = o->weight.at[0];
+    l.strips = (l.features + COLUMNS - 1) / COLUMNS;
+    l.rows = l.p.batch * cr_product3(l.p.out);
+    l.depth = (l.channels * cr_product3(l.p.kernel) + 1) / 2 * 2;
+    for (int i = 0; i < THREADS; i++)
+        atomic_flag_clear(&l.taken[i]);
+    const size_t bytes = (size_t)(l.strips * COLUMNS) * 2 * sizeof(int32_t);
+    int32_t *numbers = cr_block_allocate(bytes);
+    bool done = numbers && pad_numbers(&l, call, numbers);
+    if (done && o->way == CR_INTEGER_EACH)
+        cr_parallel_for(l.rows, CR_GRAIN_ELEMENTS / (l.channels * cr_product3(l.p.kernel) + 1), run_each, &l);
+    else if (done)
+        done = run_direct(&l);
+    cr_block_free(numbers, bytes);
+    return done && (y == result || cr_copy_(result, y));
+}
+
+/* ---------------------------------------------------------------- pools */
+typedef struct pool {
+    cr_pooling p;
+    const uint8_t *x;
+    uint8_t *y;
+    bool is_mean;
+    float scale, least, most;
+    int32_t input_zero, output_zero;
+} pool;
+
+static void run_pool(void *context, int64_t begin, int64_t end) {
+    const pool *job = context;
+    const cr_pooling *p = &job->p;
+    for (int64_t row = begin; row < end; row++) {
+        const int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
+        const cr_window wy = cr_pool_window(p, 1, oy), wx = cr_pool_window(p, 2, ox);
+        for (int64_t c = 0; c < p->channels; c += LANES) {
+            const size_t count = p->channels - c < LANES ? (size_t)(p->channels - c) : LANES;
+            vec_i sums = {0}, most = {0};
+            int32_t taps = 0;
+            for (int64_t y = wy.begin; y < wy.end; y += p->dilation[1])
+                for (int64_t x = wx.begin; x < wx.end; x += p->dilation[2], taps++) {
+                    const uint8_t *from = job->x + ((image * p->in[1] + y) * p->in[2] + x) * p->channels + c;
+                    vec_u bytes = {0};
+                    if (count == LANES)
+                        memcpy(&bytes, from, LANES);
+                    else
+                        memcpy(&bytes, from, count);
+                    const vec_i wide = __builtin_convertvector(bytes, vec_i);
+                    sums += wide;
+                    most = (wide & (wide > most)) | (most & ~(wide > most));
+                }
+            if (job->is_mean) {
+                const vec_f v = __builtin_convertvector(sums - taps * job->input_zero, vec_f) * job->scale;
+                most = vec_round(vec_clamp(v, job->least, job->most)) + job->output_zero;
+            }
+            const vec_u q = __builtin_convertvector(most, vec_u);
+            memcpy(job->y + row * p->channels + c, &q, count);
+        }
+    }
+}
+
+CR_KERNEL(integer_pool) {
+    const cr_integer_pool_options *o = call->attributes;
+    cr_tensor *result = call->outputs[0], *x = cr_channels_last(call->inputs[0]);
+    cr_tensor *y = cr_channels_last(result);
+    if (!x || !y) return false;
+    if (result->numel == 0) return true;
+    const cr_shape in = cr_tensor_shape(x), out = cr_tensor_shape(result);
+    pool job = {.p = cr_pool_describe(in, out, 2, (const void *)o, NULL),
+                .x = cr_tensor_address(x),
+                .y = cr_tensor_address(y),
+                .is_mean = o->is_mean,
+                .scale = (float)o->scale,
+                .least = (float)-o->output_zero,
+                .most = (float)(255 - o->output_zero),
+                .input_zero = (int32_t)o->input_zero,
+                .output_zero = (int32_t)o->output_zero};
+    const int64_t each = job.p.channels * cr_product3(job.p.kernel);
+    cr_parallel_for(job.p.batch * cr_product3(job.p.out), CR_GRAIN_ELEMENTS / (each + 1), run_pool, &job);
+    return y == result || cr_copy_(result, y);
+}

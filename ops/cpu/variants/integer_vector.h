@@ -1,0 +1,85 @@
+/* Vectors of 32-bit integers and what integer kernels do with them, as wide as the instruction set's registers.
+ *
+ * The product is s16 by s16, two at a time into s32 (pmaddwd): it holds u8 by s8 exactly. pmaddubsw multiplies twice as
+ * many bytes but saturates its s16 sums, and needs another multiplication to widen them: no faster, and not exact.
+ * AVX-512 VNNI's vpdpwssd is pmaddwd and the addition in one. */
+#ifndef CRESSET_OPS_CPU_INTEGER_VECTOR_H
+#define CRESSET_OPS_CPU_INTEGER_VECTOR_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+enum { LANES = 16 };
+#elif defined(__AVX2__)
+#include <immintrin.h>
+enum { LANES = 8 };
+#else
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+enum { LANES = 4 };
+#endif
+
+typedef int32_t vec_i __attribute__((vector_size(4 * LANES)));
+typedef float vec_f __attribute__((vector_size(4 * LANES)));
+typedef int16_t vec_s __attribute__((vector_size(4 * LANES)));
+typedef int16_t half_s __attribute__((vector_size(2 * LANES))); /* as many as vec_i has */
+typedef uint8_t vec_u __attribute__((vector_size(LANES)));
+typedef uint8_t wide_u __attribute__((vector_size(2 * LANES)));
+
+static inline vec_i vec_load(const void *from) {
+    vec_i v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+/* a + the sums of x · y, two by two. */
+static inline vec_i vec_multiply(vec_i a, vec_i x, vec_i y) {
+#if defined(__AVX512BW__)
+    return a + (vec_i)_mm512_madd_epi16((__m512i)x, (__m512i)y);
+#elif defined(__AVX2__)
+    return a + (vec_i)_mm256_madd_epi16((__m256i)x, (__m256i)y);
+#elif defined(__SSE2__)
+    return a + (vec_i)_mm_madd_epi16((__m128i)x, (__m128i)y);
+#else
+    const vec_s p = (vec_s)x, q = (vec_s)y;
+    for (int i = 0; i < LANES; i++)
+        a[i] += p[2 * i] * q[2 * i] + p[2 * i + 1] * q[2 * i + 1];
+    return a;
+#endif
+}
+
+/* Two neighbours of s16 in all lanes. */
+static inline vec_i vec_pair(const int16_t *from) {
+    int32_t pair;
+    memcpy(&pair, from, sizeof pair);
+#if defined(__AVX512BW__)
+    return (vec_i)_mm512_set1_epi32(pair);
+#elif defined(__AVX2__)
+    return (vec_i)_mm256_set1_epi32(pair);
+#else
+    return pair - (vec_i){0};
+#endif
+}
+
+static inline vec_f vec_clamp(vec_f v, float least, float most) {
+    const vec_f low = least - (vec_f){0}, high = most - (vec_f){0};
+#if defined(__AVX512BW__)
+    return (vec_f)_mm512_min_ps(_mm512_max_ps((__m512)v, (__m512)low), (__m512)high);
+#elif defined(__AVX2__)
+    return (vec_f)_mm256_min_ps(_mm256_max_ps((__m256)v, (__m256)low), (__m256)high);
+#elif defined(__SSE2__)
+    return (vec_f)_mm_min_ps(_mm_max_ps((__m128)v, (__m128)low), (__m128)high);
+#else
+    for (int i = 0; i < LANES; i++)
+        v[i] = v[i] < low[i] ? low[i] : v[i] > high[i] ? high[i] : v[i];
+    return v;
+#endif
+}
+
+/* Rounds |v| < 2^22 to the nearest whole number, halves to even: in the sum with 1.5 · 2^23 its last bit is 1. */
+static inline vec_i vec_round(vec_f v) { return (vec_i)(v + 12582912.0F) - 0x4b400000; }
+
+#endif

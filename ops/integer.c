@@ -1,0 +1,120 @@
+/* Rows of integer layers: checks, sizes of packed weights, and which way a layer goes. */
+#include "ops/integer.h"
+
+#include "ops/pooling.h"
+
+#include <stdlib.h>
+
+CR_ATTRIBUTES(integer_layer, CR_INTEGER_LAYER_ATTRIBUTES)
+CR_ATTRIBUTES(pack_integer, CR_PACK_INTEGER_ATTRIBUTES)
+CR_ATTRIBUTES(integer_pool, CR_INTEGER_POOL_ATTRIBUTES)
+_Static_assert(offsetof(cr_integer_layer_options, transposed) == offsetof(cr_convolution_options, transposed),
+               "the options begin with the convolution's");
+_Static_assert(offsetof(cr_integer_pool_options, ceil_mode) == offsetof(cr_max_pool_options, ceil_mode),
+               "the options begin with the maximum's");
+
+/* ---------------------------------------------------------------- weights */
+int64_t cr_packed_integer(cr_shape weight, int way) {
+    const int64_t columns = cr_integer_columns();
+    int64_t taps = 1, all;
+    if (weight.count != 2 && weight.count != 4) return 0;
+    for (int d = 2; d < weight.count; d++)
+        taps *= weight.at[d];
+    if (columns < 1 || !cr_shape_numel(weight, &all) || all < 1 || all > INT64_C(1) << 40) return 0;
+    const int64_t strips = (weight.at[0] + columns - 1) / columns, pairs = (taps * weight.at[1] + 1) / 2;
+    if (way == CR_INTEGER_EACH) return weight.at[1] == 1 && weight.count == 4 ? taps * strips * columns : 0;
+    if (way == CR_INTEGER_DIRECT) return strips * pairs * columns * 2;
+    if (way != CR_INTEGER_WINOGRAD || weight.count != 4 || weight.at[2] != 3 || weight.at[3] != 3) return 0;
+    return CR_INTEGER_TILE * strips * ((weight.at[1] + 1) / 2) * columns * 2;
+}
+
+static bool infer_pack_integer(cr_call *call) {
+    const cr_pack_integer_options *o = call->attributes;
+    const int64_t numbers = cr_packed_integer(cr_tensor_shape(call->inputs[0]), (int)o->way);
+    if (call->inputs[0]->dtype != CR_I8) return cr_fail_call(call, CR_ERROR_DTYPE, "takes an i8 weight");
+    if (!numbers) return cr_fail_call(call, CR_ERROR_ARGUMENT, "this weight cannot be packed in this way");
+    cr_spec_set(call, 0, CR_I16, CR_SHAPE(numbers));
+    return true;
+}
+CR_OP(pack_integer, .inputs = "weight", .outputs = "packed", CR_ROW_ATTRIBUTES(pack_integer),
+      .flags = CR_OP_NO_GRADIENT, .infer = infer_pack_integer,
+      .doc = "An integer layer's weight in the order in which this processor's kernel reads it.")
+
+/* Sums of 255 · 127 · this many stay below 2^31, with as much again for the bias. */
+enum { MOST_TAPS = 32768 };
+
+int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
+    const cr_shape shape = cr_tensor_shape(weight);
+    if (p->groups > 1) return p->channels == 1 && p->features == 1 ? CR_INTEGER_EACH : -1;
+    return p->channels * cr_product3(p->kernel) <= MOST_TAPS && cr_packed_integer(shape, CR_INTEGER_DIRECT)
+               ? CR_INTEGER_DIRECT
+               : -1;
+}
+
+/* ---------------------------------------------------------------- layers */
+static bool check_numbers(const cr_call *call) {
+    const cr_integer_layer_options *o = call->attributes;
+    const int64_t features = o->weight.at[0];
+    if (call->inputs[0]->dtype != CR_U8 || call->inputs[1]->dtype != CR_I16 || call->inputs[2]->dtype != CR_F32 ||
+        call->inputs[3]->dtype != CR_I32)
+        return cr_fail_call(call, CR_ERROR_DTYPE, "takes u8, a packed weight of i16, scales of f32 and biases of i32");
+    if (call->inputs[1]->numel != cr_packed_integer(o->weight, (int)o->way) || call->inputs[1]->numel == 0)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the weight is not packed in this way");
+    if (call->inputs[2]->numel != features || call->inputs[3]->numel != features)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "scales and biases are one for each output channel");
+    if (o->least < 0 || o->most > 255 || o->least > o->most || o->output_zero < 0 || o->output_zero > 255 ||
+        o->input_zero < 0 || o->input_zero > 255)
+        return cr_fail_call(call, CR_ERROR_ARGUMENT, "zero points and limits are between 0 and 255");
+    return true;
+}
+
+static bool infer_integer_layer(cr_call *call) {
+    const cr_integer_layer_options *o = call->attributes;
+    const cr_tensor *x = call->inputs[0], *residual = call->input_count > 4 ? call->inputs[4] : NULL;
+    cr_shape shape = cr_tensor_shape(x);
+    if (o->weight.count != 2 && o->weight.count != 4)
+        return cr_fail_call(call, CR_ERROR_ARGUMENT, "the weight had 2 or 4 dims");
+    if (!check_numbers(call)) return false;
+    if (o->weight.count == 2) {
+        if (x->ndim < 1 || x->sizes[x->ndim - 1] != o->weight.at[1])
+            return cr_fail_call(call, CR_ERROR_SHAPE, "the input's last size is not the weight's");
+        shape.at[shape.count - 1] = o->weight.at[0];
+    } else {
+        const bool each = o->way == CR_INTEGER_EACH;
+        if (x->ndim != 4 || o->transposed || (each ? o->groups != o->weight.at[0] : o->groups != 1))
+            return cr_fail_call(call, CR_ERROR_ARGUMENT,
+                                "takes a batch of images, and one group or one for each channel");
+        if (!cr_convolution_output(call, (const void *)o, cr_tensor_shape(x), o->weight, &shape)) return false;
+        const cr_convolution p = cr_convolution_describe(cr_tensor_shape(x), o->weight, shape, (const void *)o);
+        for (int d = 1; d < CR_SPATIAL_DIMS; d++)
+            if (o->way == CR_INTEGER_WINOGRAD && (p.stride[d] != 1 || p.dilation[d] != 1))
+                return cr_fail_call(call, CR_ERROR_ARGUMENT, "this way has no strides and dilations");
+    }
+    if (residual && (residual->dtype != CR_U8 || !cr_shape_equal(cr_tensor_shape(residual), shape)))
+        return cr_fail_call(call, CR_ERROR_SHAPE, "the residual is u8 in the result's shape");
+    cr_spec_set(call, 0, o->is_floating ? CR_F32 : CR_U8, shape);
+    call->specs[0].channels_last = o->weight.count == 4;
+    return true;
+}
+static double flops_integer_layer(const cr_call *call) {
+    const cr_integer_layer_options *o = call->attributes;
+    return cr_convolution_flops(call->outputs[0], o->weight);
+}
+CR_OP(integer_layer, .inputs = "input weight scale bias residual?", CR_ROW_ATTRIBUTES(integer_layer),
+      .flags = CR_OP_NO_GRADIENT, .infer = infer_integer_layer, .flops = flops_integer_layer,
+      .doc = "A convolution or linear layer of u8 by i8, and its result as u8 or f32.")
+
+/* ---------------------------------------------------------------- pools */
+static bool infer_integer_pool(cr_call *call) {
+    const cr_integer_pool_options *o = call->attributes;
+    const cr_tensor *x = call->inputs[0];
+    cr_shape shape = cr_tensor_shape(x);
+    if (x->dtype != CR_U8 || x->ndim != 4 || o->kernel_sizes.count != 2)
+        return cr_fail_call(call, CR_ERROR_DTYPE, "takes a batch of images in u8");
+    if (!cr_max_pool_output(call, (const void *)o, shape, &shape)) return false;
+    cr_spec_set(call, 0, CR_U8, shape);
+    call->specs[0].channels_last = true;
+    return true;
+}
+CR_OP(integer_pool, .inputs = "input", CR_ROW_ATTRIBUTES(integer_pool), .flags = CR_OP_NO_GRADIENT,
+      .infer = infer_integer_pool, .flops = cr_flops_each_input, .doc = "The maximum or mean of each window, in u8.")
