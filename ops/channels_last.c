@@ -15,7 +15,8 @@ CR_ATTRIBUTES(pack_convolution, CR_PACK_CONVOLUTION_ATTRIBUTES)
 
 static bool check_weight(const cr_call *call, const cr_convolution_options *o, const cr_tensor *weight) {
     return (weight->dtype == CR_F32 && !o->transposed && cr_channels_last_takes(cr_tensor_shape(weight), o->groups)) ||
-           cr_fail_call(call, CR_ERROR_UNSUPPORTED, "takes an f32 weight of 4 dims, in one group or one channel in each");
+           cr_fail_call(call, CR_ERROR_UNSUPPORTED,
+                        "takes an f32 weight of 4 dims, in one group or one channel in each");
 }
 
 static bool infer_convolution(cr_call *call) {
@@ -65,9 +66,9 @@ CR_ATTRIBUTES(max_pool, CR_MAX_POOL_ATTRIBUTES)
 CR_ATTRIBUTES(avg_pool, CR_AVG_POOL_ATTRIBUTES)
 
 static bool check_windows(const cr_call *call, const cr_dims *kernel_sizes) {
-    return check_input(call) && (kernel_sizes->count == 2 ||
-                                 cr_fail_call(call, CR_ERROR_ARGUMENT, "kernel_sizes has %d numbers; it needs 2",
-                                              kernel_sizes->count));
+    return check_input(call) &&
+           (kernel_sizes->count == 2 ||
+            cr_fail_call(call, CR_ERROR_ARGUMENT, "kernel_sizes has %d numbers; it needs 2", kernel_sizes->count));
 }
 static bool infer_max_pool(cr_call *call) {
     cr_shape shape;

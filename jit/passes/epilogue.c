@@ -6,11 +6,10 @@
 
 /* ---------------------------------------------------------------- layers */
 static const cr_op *fused_row(const cr_graph_node *layer) {
-    static const char *const rows[][2] = {
-        {"convolution", "fused_convolution"},
-        {"channels_last_convolution", "fused_channels_last_convolution"},
-        {"linear", "fused_linear"},
-        {"matmul", "fused_matmul"}};
+    static const char *const rows[][2] = {{"convolution", "fused_convolution"},
+                                          {"channels_last_convolution", "fused_channels_last_convolution"},
+                                          {"linear", "fused_linear"},
+                                          {"matmul", "fused_matmul"}};
     for (size_t i = 0; layer && i < sizeof rows / sizeof rows[0]; i++)
         if (!strcmp(layer->op->name, rows[i][0])) return cr_op_find(rows[i][1]);
     return NULL;

@@ -116,8 +116,7 @@ static void each_way_equals_plain_loops(void **state) {
                 const int64_t k = at % g->features, ow = at / g->features % shape.at[2],
                               oh = at / g->features / shape.at[2] % shape.at[1],
                               n = at / g->features / shape.at[2] / shape.at[1];
-                const double expected =
-                    result_at(g, cr_data_f32(x), cr_data_f32(w), cr_data_f32(bias), n, oh, ow, k);
+                const double expected = result_at(g, cr_data_f32(x), cr_data_f32(w), cr_data_f32(bias), n, oh, ow, k);
                 if (!(fabs(made[at] - expected) <= g->tolerance * greatest))
                     fail_msg("%s: element %lld is %.9g, expected %.9g", g->name, (long long)at, (double)made[at],
                              expected);
@@ -164,14 +163,14 @@ static void pools_equal_those_of_channels_first(void **state) {
         CR_SCOPE {
             cr_tensor *x = noise(CR_SHAPE(2, pools[i].height, pools[i].width, pools[i].channels), 7),
                       *planes = cr_contiguous(cr_permute(x, CR_DIMS(0, 3, 1, 2)));
-            cr_data_f32(x)[40] = cr_data_f32(planes)[40 % pools[i].channels * pools[i].height * pools[i].width +
-                                                     40 / pools[i].channels] = NAN;
+            cr_data_f32(x)[40] = cr_data_f32(
+                planes)[40 % pools[i].channels * pools[i].height * pools[i].width + 40 / pools[i].channels] = NAN;
             const cr_dims kernel = CR_DIMS(pools[i].kernel, pools[i].kernel), stride = CR_DIMS(pools[i].stride),
                           padding = CR_DIMS(pools[i].padding);
-            const cr_max_pool_options max = {sizeof max, kernel, stride, padding, CR_DIMS(pools[i].dilation),
+            const cr_max_pool_options max = {sizeof max,        kernel, stride, padding, CR_DIMS(pools[i].dilation),
                                              pools[i].ceil_mode};
-            const cr_avg_pool_options avg = {sizeof avg, kernel, stride, padding, pools[i].ceil_mode, i % 2 == 0,
-                                             i == 3 ? 5 : 0};
+            const cr_avg_pool_options avg = {sizeof avg,         kernel,     stride,        padding,
+                                             pools[i].ceil_mode, i % 2 == 0, i == 3 ? 5 : 0};
             cr_tensor *greatest[2];
             assert_true(cr_run_all(cr_op_find("max_pool"), &planes, 1, &max, greatest, 2));
             cr_tensor *expected[] = {greatest[0], cr_run(cr_op_find("avg_pool"), &planes, 1, &avg)};
@@ -246,8 +245,9 @@ static int occurrences(const char *text, const char *word) {
 static void a_network_computes_so_throughout(void **state) {
     (void)state;
     CR_SCOPE {
-        network n = {noise(CR_SHAPE(16, 3, 3, 3), 1),  noise(CR_SHAPE(16, 1, 3, 3), 2), noise(CR_SHAPE(24, 16, 1, 1), 3),
-                     noise(CR_SHAPE(40, 16, 1, 1), 4), noise(CR_SHAPE(64, 64, 3, 3), 5), noise(CR_SHAPE(24, 1, 1), 6)};
+        network n = {noise(CR_SHAPE(16, 3, 3, 3), 1),  noise(CR_SHAPE(16, 1, 3, 3), 2),
+                     noise(CR_SHAPE(24, 16, 1, 1), 3), noise(CR_SHAPE(40, 16, 1, 1), 4),
+                     noise(CR_SHAPE(64, 64, 3, 3), 5), noise(CR_SHAPE(24, 1, 1), 6)};
         cr_tensor *x = noise(CR_SHAPE(2, 3, 60, 52), 7), *expected[3], *made[3];
         assert_true(run_network(&n, &x, 1, expected, 3));
         cr_graph *graph = cr_jit_trace_function(run_network, &n, &x, 1, NULL, 3, NULL, 0, .freeze = true);
@@ -266,7 +266,8 @@ static void a_network_computes_so_throughout(void **state) {
                 const double difference = cr_item(cr_amax(cr_abs(cr_sub(made[i], expected[i])))),
                              greatest = cr_item(cr_amax(cr_abs(expected[i])));
                 assert_true(greatest > 0.1);
-                if (!(difference <= FOUR * greatest)) fail_msg("output %d differs by %g of %g", i, difference, greatest);
+                if (!(difference <= FOUR * greatest))
+                    fail_msg("output %d differs by %g of %g", i, difference, greatest);
             }
             cr_jit_wait();
         }
@@ -276,10 +277,8 @@ static void a_network_computes_so_throughout(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_way_equals_plain_loops),
-        cmocka_unit_test(threads_change_no_bit),
-        cmocka_unit_test(pools_equal_those_of_channels_first),
-        cmocka_unit_test(bad_calls_are_errors),
+        cmocka_unit_test(each_way_equals_plain_loops),         cmocka_unit_test(threads_change_no_bit),
+        cmocka_unit_test(pools_equal_those_of_channels_first), cmocka_unit_test(bad_calls_are_errors),
         cmocka_unit_test(a_network_computes_so_throughout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,12 +5,14 @@
 #include "ops/cpu/variants/channels_last_winograd.h"
 #include "ops/fused.h"
 
+#include <math.h>
+
 /* ---------------------------------------------------------------- which way */
 typedef enum convolution_way { DEPTHWISE, DIRECT, WINOGRAD_2, WINOGRAD_4 } convolution_way;
 
 /* Arithmetic of a product that reads its weight once, or what could be done while the weight comes from memory. */
 static double product_cost(double rows, double depth, double columns) {
-    enum { FLOPS_PER_BYTE = 6 }; /* one core's peak over its share of the bandwidth; docs/performance.md */
+    enum { FLOPS_PER_BYTE = 12 }; /* done while a byte comes, where others use the memory as well */
     const double flops = 2 * rows * depth * columns, reading = FLOPS_PER_BYTE * sizeof(float) * depth * columns;
     return flops > reading ? flops : reading;
 }
@@ -29,8 +31,8 @@ static convolution_way way_of(const cr_convolution *p) {
         if (p->kernel[d] != 3 || p->stride[d] != 1 || p->dilation[d] != 1) return DIRECT;
     if (p->channels % LANES || p->features % LANES || p->channels < 4 * LANES || p->features < 4 * LANES) return DIRECT;
     const double pixels = (double)(p->batch * p->out[1] * p->out[2]),
-                 direct = product_cost(pixels, 9 * (double)p->channels, (double)p->features),
-                 two = winograd_cost(p, 2), four = winograd_cost(p, 4);
+                 direct = product_cost(pixels, 9 * (double)p->channels, (double)p->features), two = winograd_cost(p, 2),
+                 four = winograd_cost(p, 4);
     if (direct <= two && direct <= four) return DIRECT;
     return two <= four ? WINOGRAD_2 : WINOGRAD_4;
 }
@@ -66,8 +68,8 @@ CR_KERNEL(pack_channels_last) {
     const cr_pack_convolution_options *o = call->attributes;
     cr_tensor *weight = cr_contiguous(call->inputs[0]);
     cr_shape output;
-    if (!weight || !cr_convolution_output(call, (const void *)o, cr_to_channels_first(o->input), cr_tensor_shape(weight),
-                                          &output))
+    if (!weight ||
+        !cr_convolution_output(call, (const void *)o, cr_to_channels_first(o->input), cr_tensor_shape(weight), &output))
         return false;
     const cr_convolution p =
         cr_convolution_describe(cr_to_channels_first(o->input), cr_tensor_shape(weight), output, (const void *)o);
@@ -85,6 +87,13 @@ static bool run_layer(channels_last_layer *l, cr_tensor *input, cr_tensor *bias)
     if (!x || (bias && !shift)) return false;
     l->x = cr_tensor_address(x);
     l->bias = shift ? cr_tensor_address(shift) : NULL;
+    l->low = -INFINITY;
+    l->high = INFINITY;
+    if (l->epilogue && l->epilogue->clamps) {
+        l->low = l->epilogue->low;
+        l->high = l->epilogue->high;
+        l->epilogue = NULL;
+    }
     if (way == DIRECT) return run_direct(l, x->strides);
     if (way != DEPTHWISE) return run_winograd(l, results_of(way));
     run_depthwise(l);
@@ -96,8 +105,8 @@ CR_KERNEL(channels_last_convolution) {
     if (output->numel == 0) return true;
     cr_tensor *y = cr_is_contiguous(output) ? output : cr_empty(CR_F32, cr_tensor_shape(output), output->device);
     if (!y || !weight) return false;
-    const cr_convolution p = describe(cr_tensor_shape(call->inputs[0]), cr_tensor_shape(weight),
-                                      cr_tensor_shape(output), call->attributes);
+    const cr_convolution p =
+        describe(cr_tensor_shape(call->inputs[0]), cr_tensor_shape(weight), cr_tensor_shape(output), call->attributes);
     scratch memory = {0};
     float *packed = scratch_take(&memory, (size_t)CR_NAME(cr_packed_channels_last)(&p) * sizeof(float));
     if (!packed) return false;
@@ -129,9 +138,13 @@ static bool run_pool(cr_call *call, const cr_max_pool_options *max, const cr_avg
     if (output->numel == 0) return true;
     cr_tensor *y = cr_is_contiguous(output) ? output : cr_empty(CR_F32, cr_tensor_shape(output), output->device);
     if (!x || !y) return false;
-    window_job j = {.kind = max ? GREATEST : MEAN, .x = cr_tensor_address(x), .y = cr_tensor_address(y)};
-    j.geometry = cr_pool_describe(cr_to_channels_first(cr_tensor_shape(x)), cr_to_channels_first(cr_tensor_shape(y)), 2, max,
-                                  avg);
+    window_job j = {.kind = max ? GREATEST : MEAN,
+                    .x = cr_tensor_address(x),
+                    .y = cr_tensor_address(y),
+                    .low = -INFINITY,
+                    .high = INFINITY};
+    j.geometry = cr_pool_describe(cr_to_channels_first(cr_tensor_shape(x)), cr_to_channels_first(cr_tensor_shape(y)), 2,
+                                  max, avg);
     run_windows(&j);
     return y == output || cr_copy_(output, y) != NULL;
 }

@@ -11,6 +11,7 @@ typedef struct direct_job {
     const float *image, *packed, *bias, *zeros;
     float *y;
     const cr_epilogue *epilogue;
+    float low, high;
     int64_t in[2], out[2], taps[2], stride[2], padding[2], dilation[2];
     int64_t image_step, row_step, pixel_step; /* of the image */
     int64_t channels, depth, columns, panels, pixels;
@@ -66,7 +67,10 @@ static void multiply_depth(const direct_job *j, const direct_pixels *pixels, con
                              .first_channel = channel,
                              .channels = channels,
                              .target_row = j->columns,
-                             .adds = at > 0};
+                             .adds = at > 0,
+                             .is_last = at + (taps - 1) * j->channels + channels == j->depth,
+                             .low = j->low,
+                             .high = j->high};
     for (int64_t p = panel; p < panel + panels; p++) {
         product.panel = j->packed + (p * j->depth + at) * COLUMNS;
         product.start = j->bias ? j->bias + p * COLUMNS : NULL;
@@ -171,6 +175,8 @@ static bool run_direct(const channels_last_layer *l, const int64_t strides[4]) {
                     .packed = l->packed,
                     .y = l->y,
                     .epilogue = l->epilogue,
+                    .low = l->low,
+                    .high = l->high,
                     .in = {p->in[1], p->in[2]},
                     .out = {p->out[1], p->out[2]},
                     .taps = {p->kernel[1], p->kernel[2]},

@@ -26,12 +26,27 @@ static inline vector load(const float *from) { return *(const loose_vector *)fro
 static inline vector load_or_zero(const float *from) { return from ? load(from) : (vector){0}; }
 static inline void store(float *to, vector value) { *(loose_vector *)to = value; }
 
+/* Within low … high; NaN stays. */
+static inline vector clamped(vector x, float low, float high) {
+#if defined(__AVX512F__)
+    return (vector)__builtin_ia32_minps512_mask((vector){0} + high,
+                                                __builtin_ia32_maxps512_mask((vector){0} + low, x, x, -1, 4), x, -1, 4);
+#elif defined(__AVX__)
+    return __builtin_ia32_minps256((vector){0} + high, __builtin_ia32_maxps256((vector){0} + low, x));
+#else
+    for (int i = 0; i < LANES; i++)
+        x[i] = x[i] < low ? low : x[i] > high ? high : x[i];
+    return x;
+#endif
+}
+
 /* A layer's call. The weight is packed; x is dense but for what `copy_padded` reads. */
 typedef struct channels_last_layer {
     const cr_convolution *problem;
     const float *x, *packed, *bias; /* bias: NULL for none */
     float *y;
-    const cr_epilogue *epilogue; /* NULL: none */
+    const cr_epilogue *epilogue; /* NULL: none, or bounds alone */
+    float low, high;             /* those */
 } channels_last_layer;
 
 static inline int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
@@ -45,7 +60,8 @@ typedef struct panel_product {
     const float *panel, *start;
     float *target;
     int64_t target_row;
-    bool adds;
+    bool adds, is_last; /* the last block of the depth: its results are brought within low … high */
+    float low, high;
 } panel_product;
 
 /* Rows first, first + 1, …: `rows` of them, which is a constant after inlining. */
@@ -74,6 +90,12 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
             }
         }
     }
+    if (p->is_last)
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            sums[i][0] = clamped(sums[i][0], p->low, p->high);
+            sums[i][1] = clamped(sums[i][1], p->low, p->high);
+        }
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
         store(target + i * p->target_row, sums[i][0]);
@@ -81,27 +103,30 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
     }
 }
 
-/* The last rows, fewer than ROWS. */
+/* Rows too few to be shared out well. */
 static void multiply_rest(const panel_product *p, int64_t first) {
+    for (; first + 4 <= p->count; first += 4)
+        multiply_rows(4, p, first);
     switch (p->count - first) {
     case 1: multiply_rows(1, p, first); break;
     case 2: multiply_rows(2, p, first); break;
     case 3: multiply_rows(3, p, first); break;
-    case 4: multiply_rows(4, p, first); break;
-    case 5: multiply_rows(5, p, first); break;
-#if defined(__AVX512F__)
-    case 6: multiply_rows(6, p, first); break;
-    case 7: multiply_rows(7, p, first); break;
-#endif
     default: break;
     }
 }
 
+/* In groups of ROWS and ROWS - 1: a last group of a few rows would take as long as one of four. */
 static void multiply_panel(const panel_product *p) {
+    const int64_t smaller = (ROWS - p->count % ROWS) % ROWS, whole = p->count - smaller * (ROWS - 1);
     int64_t first = 0;
-    for (; first + ROWS <= p->count; first += ROWS)
+    if (whole < 0) {
+        multiply_rest(p, 0);
+        return;
+    }
+    for (; first < whole; first += ROWS)
         multiply_rows(ROWS, p, first);
-    multiply_rest(p, first);
+    for (; first < p->count; first += ROWS - 1)
+        multiply_rows(ROWS - 1, p, first);
 }
 
 /* The same where the target may have fewer columns than the panel. */

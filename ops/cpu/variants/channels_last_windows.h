@@ -12,6 +12,7 @@ typedef struct window_job {
     const float *x, *weight, *bias; /* weight: [taps][channels] */
     float *y;
     const cr_epilogue *epilogue;
+    float low, high; /* of depthwise convolutions */
     cr_pooling geometry;
 } window_job;
 
@@ -23,6 +24,7 @@ typedef struct window_stretch {
     float *y;
     int64_t taps, pixels, x_step, channels;
     float scale; /* of a mean */
+    float low, high;
     bool goes_on; /* from what y holds */
 } window_stretch;
 
@@ -62,7 +64,9 @@ static inline __attribute__((always_inline)) void make_channels(const window_kin
     float *y = s->y + c;
     const vector start = s->start ? load_lanes(s->start + c, lanes) : (vector){0};
     for (int64_t i = 0; i < s->pixels; i++, x += s->x_step, y += s->channels) {
-        vector sum = s->goes_on ? load_lanes(y, lanes) : kind == GREATEST ? load_lanes(x + s->offsets[0], lanes) : start;
+        vector sum = s->goes_on         ? load_lanes(y, lanes)
+                     : kind == GREATEST ? load_lanes(x + s->offsets[0], lanes)
+                                        : start;
 #pragma GCC unroll 9
         for (int64_t t = 0; t < taps; t++) {
             const vector from = load_lanes(x + (known_taps ? known_offsets[t] : s->offsets[t]), lanes);
@@ -71,23 +75,25 @@ static inline __attribute__((always_inline)) void make_channels(const window_kin
             if (kind == MEAN) sum += from;
         }
         if (kind == MEAN) sum *= s->scale;
+        if (kind == WEIGHTED) sum = clamped(sum, s->low, s->high);
         store_lanes(y, sum, lanes);
     }
 }
 
 /* Depthwise 3×3 on windows side by side: an input that several of the results need is loaded once. `stride` is a constant
  * after inlining. */
-enum { TOGETHER = 4 };
-static inline __attribute__((always_inline)) void weigh_together(const int stride, const window_stretch *s, int64_t c) {
+enum { TOGETHER = 4, NEAR_FLOATS = 4096 /* of the input, which stay in the nearest cache for all channels */ };
+static inline __attribute__((always_inline)) void weigh_together(const int stride, const window_stretch *s, int64_t c,
+                                                                 int64_t begin, int64_t end) {
     vector weights[9];
     const vector start = load_or_zero(s->start ? s->start + c : NULL);
-    const int64_t channels = s->channels, row = s->offsets[3], pixels = s->pixels;
+    const int64_t channels = s->channels, row = s->offsets[3];
     for (int t = 0; t < 9; t++)
         weights[t] = load(s->weights[t] + c);
     const float *x = s->x + c;
     float *y = s->y + c;
-    for (int64_t i = 0; i < pixels; i += TOGETHER) {
-        if (i + TOGETHER > pixels) i = pixels - TOGETHER; /* some are made again */
+    for (int64_t i = begin; i < end; i += TOGETHER) {
+        if (i + TOGETHER > s->pixels) i = s->pixels - TOGETHER; /* some are made again */
         vector sums[TOGETHER] = {start, start, start, start};
 #pragma GCC unroll 3
         for (int r = 0; r < 3; r++)
@@ -102,7 +108,7 @@ static inline __attribute__((always_inline)) void weigh_together(const int strid
             }
 #pragma GCC unroll 4
         for (int k = 0; k < TOGETHER; k++)
-            store(y + (i + k) * channels, sums[k]);
+            store(y + (i + k) * channels, clamped(sums[k], s->low, s->high));
     }
 }
 
@@ -121,16 +127,25 @@ static void weigh_3x3(const window_stretch *s) {
         weigh_9(s);
         return;
     }
-    for (int64_t c = 0; c < whole; c += LANES)
-        if (stride == 1)
-            weigh_together(1, s, c);
-        else
-            weigh_together(2, s, c);
+    int64_t part = NEAR_FLOATS / (3 * stride * s->channels) / TOGETHER * TOGETHER;
+    if (part < 2 * TOGETHER) part = 2 * TOGETHER;
+    for (int64_t begin = 0; begin < s->pixels; begin += part)
+        for (int64_t c = 0, end = begin + part < s->pixels ? begin + part : s->pixels; c < whole; c += LANES)
+            if (stride == 1)
+                weigh_together(1, s, c, begin, end);
+            else
+                weigh_together(2, s, c, begin, end);
 }
 MAKE_CHANNELS(weigh_any, WEIGHTED, 0)
 MAKE_CHANNELS(take_greatest, GREATEST, 0)
 MAKE_CHANNELS(take_mean, MEAN, 0)
 #undef MAKE_CHANNELS
+
+/* What is left of a window without taps. */
+static float bounded(const window_job *j, int64_t c) {
+    const float bias = j->bias ? j->bias[c] : 0.0f;
+    return bias < j->low ? j->low : bias > j->high ? j->high : bias;
+}
 
 /* Taps rows × columns of the windows of pixels [column, column + pixels) in one row of results. */
 static void make_stretch(const window_job *j, int64_t image, int64_t row, int64_t column, int64_t pixels) {
@@ -144,15 +159,20 @@ static void make_stretch(const window_job *j, int64_t image, int64_t row, int64_
                         .pixels = pixels,
                         .x_step = g->stride[2] * g->channels,
                         .channels = g->channels,
-                        .scale = 1.0f};
+                        .scale = 1.0f,
+                        .low = -__builtin_inff(),
+                        .high = __builtin_inff()};
     for (int64_t h = down.begin; h < down.end; h += g->dilation[1])
         for (int64_t w = right.begin; w < right.end; w += g->dilation[2]) {
-            const int64_t tap =
-                (h - first_row) / g->dilation[1] * g->kernel[2] + (w - first_column) / g->dilation[2];
+            const int64_t tap = (h - first_row) / g->dilation[1] * g->kernel[2] + (w - first_column) / g->dilation[2];
             s.offsets[s.taps] = ((h - down.begin) * g->in[2] + w - right.begin) * g->channels;
             s.weights[s.taps++] = j->weight ? j->weight + tap * g->channels : NULL;
             const bool is_last = h + g->dilation[1] >= down.end && w + g->dilation[2] >= right.end;
             if (s.taps < WINDOW_TAPS && !is_last) continue;
+            if (is_last) {
+                s.low = j->low;
+                s.high = j->high;
+            }
             if (is_last && j->kind == MEAN)
                 s.scale = 1.0f / (float)(g->divisor_override ? g->divisor_override : extent);
             (j->kind == GREATEST ? take_greatest
@@ -164,7 +184,7 @@ static void make_stretch(const window_job *j, int64_t image, int64_t row, int64_
         }
     for (int64_t i = 0; i < pixels && !s.goes_on; i++) /* a window in the padding alone */
         for (int64_t c = 0; c < g->channels; c++)
-            s.y[i * g->channels + c] = j->kind == GREATEST ? -__builtin_inff() : j->bias ? j->bias[c] : 0.0f;
+            s.y[i * g->channels + c] = j->kind == GREATEST ? -__builtin_inff() : bounded(j, c);
 }
 
 /* Whether the window in dim d begins and ends inside the input. */
@@ -199,7 +219,14 @@ static void run_windows(window_job *j) {
 /* ---------------------------------------------------------------- depthwise convolution */
 static void run_depthwise(const channels_last_layer *l) {
     const cr_convolution *p = l->problem;
-    window_job j = {.kind = WEIGHTED, .x = l->x, .weight = l->packed, .bias = l->bias, .y = l->y, .epilogue = l->epilogue};
+    window_job j = {.kind = WEIGHTED,
+                    .x = l->x,
+                    .weight = l->packed,
+                    .bias = l->bias,
+                    .y = l->y,
+                    .epilogue = l->epilogue,
+                    .low = l->low,
+                    .high = l->high};
     j.geometry = (cr_pooling){.batch = p->batch, .channels = p->groups};
     for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
         j.geometry.in[d] = p->in[d];

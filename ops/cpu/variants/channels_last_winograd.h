@@ -9,14 +9,20 @@
  * where tiles are few, threads share each step. */
 #include "ops/cpu/variants/channels_last_panel.h"
 
-enum { BLOCK_FLOATS = 1 << 19 /* of a block's transformed inputs and products */, MOST_POINTS = 6, LEAST_TILES = 18, MOST_TILES = 192 };
+enum {
+    BLOCK_FLOATS = 1 << 19 /* of a block's transformed inputs and products */,
+    MOST_POINTS = 6,
+    LEAST_TILES = 18,
+    MOST_TILES = 192
+};
 
 typedef struct winograd_job {
     const cr_convolution *problem;
     const float *x, *packed, *bias;
     float *y;
     const cr_epilogue *epilogue;
-    int m, n; /* results and points along a side of a tile */
+    float low, high;
+    int m, n;                     /* results and points along a side of a tile */
     int64_t rows, columns, tiles; /* of tiles: in an image, in a row of them, in all */
     int64_t panels;
     int64_t block_tiles, input_point, product_point; /* elements between points, for that many tiles */
@@ -163,7 +169,7 @@ static inline __attribute__((always_inline)) void transform_outputs_of(const int
             for (int64_t r = 0; r < rows; r++) {
                 transform_output(m, half + r * n, 1, made, 1);
                 for (int64_t c = 0; c < columns; c++)
-                    store(to + (r * p->out[2] + c) * p->features + k, made[c] + bias);
+                    store(to + (r * p->out[2] + c) * p->features + k, clamped(made[c] + bias, j->low, j->high));
             }
         }
     }
@@ -235,7 +241,14 @@ static bool run_winograd(const channels_last_layer *l, int m) {
     const cr_convolution *p = l->problem;
     const int64_t threads = cr_num_threads(), both = p->channels + p->features;
     scratch memory = {0};
-    winograd_job j = {.problem = p, .x = l->x, .packed = l->packed, .y = l->y, .epilogue = l->epilogue, .m = m};
+    winograd_job j = {.problem = p,
+                      .x = l->x,
+                      .packed = l->packed,
+                      .y = l->y,
+                      .epilogue = l->epilogue,
+                      .low = l->low,
+                      .high = l->high,
+                      .m = m};
     j.n = m + 2;
     j.rows = divide_up(p->out[1], m);
     j.columns = divide_up(p->out[2], m);

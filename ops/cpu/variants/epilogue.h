@@ -14,6 +14,8 @@ typedef struct cr_epilogue {
     char *data[CR_FUSED_OPERANDS];
     cr_dtype dtypes[CR_FUSED_OPERANDS];
     int64_t strides[CR_FUSED_OPERANDS][3]; /* in elements: image, row, column */
+    bool clamps;                           /* it is no more than bounds of f32, which a kernel may see to itself */
+    float low, high;
 } cr_epilogue;
 
 #define cr_epilogue_begin  CR_NAME(cr_epilogue_begin)

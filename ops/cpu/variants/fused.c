@@ -3,6 +3,7 @@
 #include "ops/cpu/variants/epilogue.h"
 #include "ops/cpu/variants/reduction.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { TILE = 256, SLOTS = CR_FUSED_OPERANDS + CR_FUSED_INSTRUCTIONS };
@@ -240,12 +241,28 @@ CR_KERNEL(fused_reduction) {
 }
 
 /* ---------------------------------------------------------------- epilogues of layers */
+static void find_bounds(cr_epilogue *e, const cr_fused_program *program) {
+    const cr_fused_instruction *only = program->instructions;
+    e->clamps = false;
+    if (program->instruction_count != 1 || only->dtype != CR_F32 || only->operand_count != 1 || only->operands[0] != 0)
+        return;
+    const int index = only->info->index;
+    e->clamps = true;
+    e->low = index == CR_POINTWISE_INDEX_clamp ? (float)only->numbers[0] : 0.0f;
+    e->high = index == CR_POINTWISE_INDEX_clamp   ? (float)only->numbers[1]
+              : index == CR_POINTWISE_INDEX_relu6 ? 6.0f
+                                                  : INFINITY;
+    if (index != CR_POINTWISE_INDEX_clamp && index != CR_POINTWISE_INDEX_relu6 && index != CR_POINTWISE_INDEX_relu)
+        e->clamps = false;
+}
+
 bool cr_epilogue_begin(cr_epilogue *e, cr_call *call, const cr_fused_program *program) {
     cr_tensor *result = call->outputs[0];
     const cr_shape shape = cr_tensor_shape(result);
     const cr_parts parts = cr_layer_parts(call->op, shape.count);
     bool fits = program->ndim == 2;
     e->program = program;
+    find_bounds(e, program);
     e->operand_count = program->input_count + 1;
     e->rows = e->columns = 1;
     for (int d = parts.image_dims; d < shape.count; d++)
@@ -280,8 +297,15 @@ static void run_interpreted(const cr_epilogue *e, char *const *data, int64_t row
 void cr_epilogue_run(const cr_epilogue *e, int64_t image, int64_t row, int64_t rows, int64_t column, int64_t columns) {
     char *data[CR_FUSED_OPERANDS];
     int64_t strides[CR_FUSED_OPERANDS][CR_MAX_DIMS];
-    const int64_t sizes[CR_MAX_DIMS] = {rows, columns};
     if (e->program->instruction_count == 0) return;
+    bool dense = true; /* rows that follow each other in all operands are one */
+    for (int k = 0; k < e->operand_count && dense; k++)
+        dense = e->strides[k][1] == columns * e->strides[k][2];
+    if (dense) {
+        columns *= rows;
+        rows = 1;
+    }
+    const int64_t sizes[CR_MAX_DIMS] = {rows, columns};
     for (int k = 0; k < e->operand_count; k++) {
         const int64_t at = image * e->strides[k][0] + row * e->strides[k][1] + column * e->strides[k][2];
         data[k] = e->data[k] + at * (int64_t)cr_dtype_size(e->dtypes[k]);
