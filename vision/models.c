@@ -114,6 +114,43 @@ cr_nn_module *cr_vision_resnet50(int64_t classes) {
     return resnet("resnet50", (const int[]){3, 4, 6, 3}, true, classes);
 }
 
+/* ------------------------------------------------------------------ VGG */
+/* As ResNet's; linear weights begin with a deviation of 0.01, biases with zero. */
+static bool init_vgg(cr_nn_module *module, const char *path, void *context) {
+    const bool is_linear = !strcmp(cr_nn_type(module), "linear");
+    if (!is_linear && strcmp(cr_nn_type(module), "conv2d") != 0) return true;
+    if (!cr_nn_init_constant_(cr_nn_tensor(module, "bias"), 0)) return false;
+    return is_linear ? cr_nn_init_normal_(cr_nn_tensor(module, "weight"), 0, 0.01) != NULL
+                     : init_by_fan_out(module, path, context);
+}
+
+/* Stages of 3×3 convolutions, each ending in a pool: features.0, features.2, …; three linear layers: classifier.0, .3, .6. */
+static cr_nn_module *vgg(const char *type, const int layers[5], int64_t classes) {
+    cr_nn_module *self = cr_nn_module_new(type, 0, forward_children);
+    cr_nn_module *features = cr_nn_register(self, "features", cr_nn_sequential_of(NULL, 0));
+    int64_t in = 3;
+    for (int stage = 0; stage < 5; stage++) {
+        const int64_t width = stage < 4 ? (int64_t)64 << stage : 512;
+        for (int i = 0; i < layers[stage]; i++, in = width) {
+            cr_nn_append(features, cr_nn_conv2d(in, width, 3, .padding = 1));
+            cr_nn_append(features, cr_nn_relu());
+        }
+        cr_nn_append(features, cr_nn_max_pool2d(2));
+    }
+    cr_nn_register(self, "avgpool", cr_nn_adaptive_avg_pool2d(7, 7));
+    cr_nn_register(self, "flatten", cr_nn_flatten());
+    cr_nn_register(self, "classifier",
+                   cr_nn_sequential(cr_nn_linear(512 * 7 * 7, 4096), cr_nn_relu(), cr_nn_dropout(0.5),
+                                    cr_nn_linear(4096, 4096), cr_nn_relu(), cr_nn_dropout(0.5),
+                                    cr_nn_linear(4096, classes)));
+    if (cr_ok()) cr_nn_apply(self, init_vgg, NULL);
+    return whole(self);
+}
+
+cr_nn_module *cr_vision_vgg11(int64_t classes) { return vgg("vgg11", (const int[]){1, 1, 2, 2, 2}, classes); }
+cr_nn_module *cr_vision_vgg16(int64_t classes) { return vgg("vgg16", (const int[]){2, 2, 3, 3, 3}, classes); }
+cr_nn_module *cr_vision_vgg19(int64_t classes) { return vgg("vgg19", (const int[]){2, 2, 4, 4, 4}, classes); }
+
 /* ------------------------------------------------------------------ MobileNetV2 */
 /* conv(x), and x added where shapes are the same. */
 typedef struct inverted {

@@ -18,6 +18,12 @@ CR_API cr_nn_module *cr_vision_resnet18(int64_t classes);
 CR_API cr_nn_module *cr_vision_resnet34(int64_t classes);
 CR_API cr_nn_module *cr_vision_resnet50(int64_t classes);
 
+/* Simonyan and Zisserman 2014: [N, 3, H, W] -> [N, classes], H and W from 32 on (224 as published), without batch norm;
+ * features, avgpool to 7×7, classifier, as in torchvision. */
+CR_API cr_nn_module *cr_vision_vgg11(int64_t classes);
+CR_API cr_nn_module *cr_vision_vgg16(int64_t classes);
+CR_API cr_nn_module *cr_vision_vgg19(int64_t classes);
+
 /* Sandler et al. 2018, of width 1: [N, 3, H, W] -> [N, classes], H and W from 32 on (224 as published). */
 CR_API cr_nn_module *cr_vision_mobilenet_v2(int64_t classes);
 

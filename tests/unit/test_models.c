@@ -17,7 +17,10 @@ static void networks_have_torchvisions_parameters(void **state) {
     } models[] = {{cr_vision_resnet18, 11689512, "layer2.0.downsample.0.weight", "conv1.weight"},
                   {cr_vision_resnet34, 21797672, "layer3.5.bn2.running_var", "conv1.weight"},
                   {cr_vision_resnet50, 25557032, "layer1.0.downsample.1.num_batches_tracked", "conv1.weight"},
-                  {cr_vision_mobilenet_v2, 3504872, "features.2.conv.1.1.running_var", "features.0.0.weight"}};
+                  {cr_vision_mobilenet_v2, 3504872, "features.2.conv.1.1.running_var", "features.0.0.weight"},
+                  {cr_vision_vgg11, 132863336, "classifier.6.bias", "features.0.weight"},
+                  {cr_vision_vgg16, 138357544, "features.28.weight", "features.0.weight"},
+                  {cr_vision_vgg19, 143667240, "features.34.bias", "features.0.weight"}};
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         cr_nn_module *net = models[i].make(1000);
         assert_cr_ok();
