@@ -43,12 +43,32 @@ CR_OP(pack_integer, .inputs = "weight", .outputs = "packed", CR_ROW_ATTRIBUTES(p
 /* Sums of 255 · 127 · this many stay below 2^31, with as much again for the bias. */
 enum { MOST_TAPS = 32768 };
 
+/* Sums of u8 by each output's weights stay within ±2^25, whatever the input. */
+static bool stays_small(const cr_tensor *weight) {
+    const int64_t features = weight->sizes[0], each = weight->numel / features;
+    const int8_t *w = cr_tensor_address(weight);
+    for (int64_t k = 0; k < features; k++) {
+        int64_t up = 0, down = 0;
+        for (int64_t i = 0; i < each; i++)
+            *(w[k * each + i] > 0 ? &up : &down) += w[k * each + i];
+        if (up * 255 >= 1 << 25 || down * 255 <= -(1 << 25)) return false;
+    }
+    return true;
+}
+
+/* Tiles that pay for reading four times as much weight, and channels that pay for the transforms. */
+enum { LEAST_TILES = 6, LEAST_CHANNELS = 24 };
+
 int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
     const cr_shape shape = cr_tensor_shape(weight);
     if (p->groups > 1) return p->channels == 1 && p->features == 1 ? CR_INTEGER_EACH : -1;
-    return p->channels * cr_product3(p->kernel) <= MOST_TAPS && cr_packed_integer(shape, CR_INTEGER_DIRECT)
-               ? CR_INTEGER_DIRECT
-               : -1;
+    if (p->channels * cr_product3(p->kernel) > MOST_TAPS || !cr_packed_integer(shape, CR_INTEGER_DIRECT)) return -1;
+    const int64_t tiles = p->batch * ((p->out[1] + 3) / 4) * ((p->out[2] + 3) / 4);
+    const bool pays = tiles >= LEAST_TILES && p->channels >= LEAST_CHANNELS && p->features >= LEAST_CHANNELS;
+    if (!pays || cr_product3(p->stride) != 1 || cr_product3(p->dilation) != 1 ||
+        !cr_packed_integer(shape, CR_INTEGER_WINOGRAD) || !stays_small(weight))
+        return CR_INTEGER_DIRECT;
+    return CR_INTEGER_WINOGRAD;
 }
 
 /* ---------------------------------------------------------------- layers */

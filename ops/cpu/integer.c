@@ -29,6 +29,24 @@ static void pack_each(const packing *p) {
             p->to[t * p->strips * p->columns + k] = p->from[k * p->taps + t];
 }
 
+/* to[strip][point][pair of channels][output][2] of G' g G'ᵀ: see variants/integer_winograd.h. */
+static void pack_winograd(const packing *p) {
+    static const int8_t g[6][3] = {{1, 0, 0}, {1, 1, 1}, {1, -1, 1}, {1, 2, 4}, {1, -2, 4}, {0, 0, 1}};
+    const int64_t pairs = (p->channels + 1) / 2;
+    for (int64_t k = 0; k < p->features; k++)
+        for (int64_t c = 0; c < p->channels; c++) {
+            const int8_t *w = p->from + (k * p->channels + c) * p->taps;
+            int16_t *to = p->to + k / p->columns * CR_INTEGER_TILE * pairs * p->columns * 2 + c / 2 * p->columns * 2 +
+                          k % p->columns * 2 + c % 2;
+            for (int i = 0; i < CR_INTEGER_TILE; i++) {
+                int sum = 0;
+                for (int t = 0; t < 9; t++)
+                    sum += g[i / 6][t / 3] * g[i % 6][t % 3] * w[t];
+                to[i * pairs * p->columns * 2] = (int16_t)sum;
+            }
+        }
+}
+
 CR_KERNEL(pack_integer) {
     const cr_pack_integer_options *o = call->attributes;
     cr_tensor *weight = cr_dense(call->inputs[0]), *result = call->outputs[0];
@@ -45,6 +63,8 @@ CR_KERNEL(pack_integer) {
     memset(p.to, 0, (size_t)result->numel * sizeof *p.to);
     if (o->way == CR_INTEGER_EACH)
         pack_each(&p);
+    else if (o->way == CR_INTEGER_WINOGRAD)
+        pack_winograd(&p);
     else
         pack_direct(&p);
     return true;

@@ -18,7 +18,7 @@ typedef struct layer {
     const float *scale;  /* up to a whole strip */
     const int32_t *bias; /* likewise */
     void *y;
-    bool is_floating;
+    bool is_floating, is_plain;         /* the result; positions are read as they lie */
     int64_t channels, features, strips; /* of images; of the result */
     int64_t rows, depth;                /* positions of the result; taps · channels, even */
     int16_t input_zero;
@@ -33,34 +33,74 @@ typedef struct layer {
 } layer;
 
 /* ---------------------------------------------------------------- what becomes of sums */
-/* Sums of LANES columns of one position. */
-static inline __attribute__((always_inline)) void finish(const layer *l, vec_i sums, int64_t row, int64_t column) {
+static inline __attribute__((always_inline)) vec_f add_residual(vec_f v, vec_u r, int32_t zero, float scale) {
+    return v + __builtin_convertvector(__builtin_convertvector(r, vec_i) - zero, vec_f) * scale;
+}
+
+/* Sums of LANES columns of one position, of which the last may not be there. */
+static void finish(const layer *l, vec_i sums, int64_t row, int64_t column) {
     const int64_t left = l->features - column, at = row * l->features + column;
     const size_t count = left < LANES ? (size_t)(left < 0 ? 0 : left) : LANES;
     vec_f v = __builtin_convertvector(sums + vec_load(l->bias + column), vec_f) * (vec_f)vec_load(l->scale + column);
+    vec_u bytes = {0};
     if (l->residual) {
-        vec_u r = {0};
-        if (count == LANES)
-            memcpy(&r, l->residual + at, LANES);
-        else
-            memcpy(&r, l->residual + at, count);
-        v += __builtin_convertvector(__builtin_convertvector(r, vec_i) - l->residual_zero, vec_f) * l->residual_scale;
+        memcpy(&bytes, l->residual + at, count);
+        v = add_residual(v, bytes, l->residual_zero, l->residual_scale);
     }
     if (l->is_floating) {
         memcpy((float *)l->y + at, &v, count * sizeof(float));
         return;
     }
-    const vec_u q = __builtin_convertvector(vec_round(vec_clamp(v, l->least, l->most)) + l->output_zero, vec_u);
-    if (count == LANES)
-        memcpy((uint8_t *)l->y + at, &q, LANES);
-    else
-        memcpy((uint8_t *)l->y + at, &q, count);
+    const vec_i q = vec_round(vec_clamp(v, l->least, l->most)) + l->output_zero;
+    const wide_u narrow = vec_narrow(q, q);
+    memcpy((uint8_t *)l->y + at, &narrow, count);
+}
+
+/* A whole strip of `count` positions, as bytes. */
+static inline __attribute__((always_inline)) void finish_rows(const layer *l, vec_i sums[][2], int64_t row,
+                                                              int64_t count, int64_t column, const bool has_residual) {
+    const vec_i b0 = vec_load(l->bias + column), b1 = vec_load(l->bias + column + LANES);
+    const vec_f s0 = (vec_f)vec_load(l->scale + column), s1 = (vec_f)vec_load(l->scale + column + LANES);
+    const float least = l->least, most = l->most, residual_scale = l->residual_scale;
+    const int32_t zero = l->output_zero, residual_zero = l->residual_zero;
+    const int64_t features = l->features;
+    const uint8_t *residual = l->residual + (has_residual ? row * features + column : 0);
+    uint8_t *y = (uint8_t *)l->y + row * features + column;
+    for (int64_t r = 0; r < count; r++, y += features) {
+        vec_f v0 = __builtin_convertvector(sums[r][0] + b0, vec_f) * s0,
+              v1 = __builtin_convertvector(sums[r][1] + b1, vec_f) * s1;
+        if (has_residual) {
+            vec_u r0, r1;
+            memcpy(&r0, residual, LANES);
+            memcpy(&r1, residual + LANES, LANES);
+            v0 = add_residual(v0, r0, residual_zero, residual_scale);
+            v1 = add_residual(v1, r1, residual_zero, residual_scale);
+            residual += features;
+        }
+        const wide_u bytes =
+            vec_narrow(vec_round(vec_clamp(v0, least, most)) + zero, vec_round(vec_clamp(v1, least, most)) + zero);
+        memcpy(y, &bytes, sizeof bytes);
+    }
+}
+
+static inline __attribute__((always_inline)) void finish_block(const layer *l, vec_i sums[][2], int64_t row,
+                                                               int64_t count, int64_t column) {
+    if (column + COLUMNS > l->features || l->is_floating) {
+        for (int64_t r = 0; r < count; r++) {
+            finish(l, sums[r][0], row + r, column);
+            finish(l, sums[r][1], row + r, column + LANES);
+        }
+    } else if (l->residual) {
+        finish_rows(l, sums, row, count, column, true);
+    } else {
+        finish_rows(l, sums, row, count, column, false);
+    }
 }
 
 /* ---------------------------------------------------------------- the micro-kernel */
-/* a: `rows` rows of `depth` numbers; b: a strip. */
-static inline __attribute__((always_inline)) void multiply(const int16_t *a, const int16_t *b, int64_t depth,
-                                                           const int rows, vec_i sums[ROWS][2]) {
+/* a: `rows` rows of `depth` numbers, `stride` apart; b: a strip. */
+static inline __attribute__((always_inline)) void multiply(const int16_t *a, int64_t stride, const int16_t *b,
+                                                           int64_t depth, const int rows, vec_i sums[ROWS][2]) {
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
         sums[r][0] = sums[r][1] = (vec_i){0};
@@ -68,7 +108,7 @@ static inline __attribute__((always_inline)) void multiply(const int16_t *a, con
         const vec_i b0 = vec_load(b + k * COLUMNS), b1 = vec_load(b + k * COLUMNS + 2 * LANES);
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
-            const vec_i pair = vec_pair(a + r * depth + k);
+            const vec_i pair = vec_pair(a + r * stride + k);
             sums[r][0] = vec_multiply(sums[r][0], pair, b0);
             sums[r][1] = vec_multiply(sums[r][1], pair, b1);
         }
@@ -80,58 +120,76 @@ static __attribute__((noinline)) void block(const layer *l, const int16_t *a, in
     vec_i sums[ROWS][2];
     const int16_t *b = l->weight + strip * l->depth * COLUMNS;
     if (count == 1)
-        multiply(a, b, l->depth, 1, sums);
+        multiply(a, l->depth, b, l->depth, 1, sums);
     else
-        multiply(a, b, l->depth, ROWS, sums);
-    for (int64_t r = 0; r < count; r++) {
-        finish(l, sums[r][0], row + r, strip * COLUMNS);
-        finish(l, sums[r][1], row + r, strip * COLUMNS + LANES);
-    }
+        multiply(a, l->depth, b, l->depth, ROWS, sums);
+    finish_block(l, sums, row, count, strip * COLUMNS);
 }
 
 /* ---------------------------------------------------------------- gathering */
 /* Widens a run; what it writes too much, by up to SLACK numbers, is written again by the next run. */
-static inline void widen(const layer *l, const uint8_t *from, int64_t count, int16_t *to) {
-    int64_t i = 0;
-    for (; i < count && from + i + 2 * LANES <= l->x_end; i += 2 * LANES) {
-        wide_u bytes;
-        memcpy(&bytes, from + i, sizeof bytes);
-        const vec_s wide = __builtin_convertvector(bytes, vec_s);
+static inline __attribute__((always_inline)) void widen(const uint8_t *from, const uint8_t *end, int64_t count,
+                                                        int16_t *to) {
+    for (int64_t i = 0; i < count; i += 2 * LANES) {
+        wide_u bytes = {0};
+        if (end - from - i >= 2 * LANES)
+            memcpy(&bytes, from + i, sizeof bytes);
+        else
+            memcpy(&bytes, from + i, (size_t)(end - from - i));
+        const vec_s wide = vec_widen(bytes);
         memcpy(to + i, &wide, sizeof wide);
     }
-    for (; i < count; i++)
-        to[i] = from[i];
 }
 
-static inline void fill(const layer *l, int64_t count, int16_t *to) {
+static int16_t *fill(int16_t value, int64_t count, int16_t *to) {
     for (int64_t i = 0; i < count; i++)
-        to[i] = l->input_zero;
+        to[i] = value;
+    return to + count;
 }
 
-/* What one position of the result is made of: [kernel height][kernel width][channels]. */
-static void gather(const layer *l, int64_t row, int16_t *to) {
+/* What a position at the border is made of, tap by tap. */
+static void gather_border(const layer *l, const uint8_t *from, int64_t y0, int64_t x0, int16_t *to) {
     const cr_convolution *p = &l->p;
-    const int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
-    const int64_t x0 = ox * p->stride[2] - p->padding[2], line = p->in[2] * l->channels;
-    for (int64_t ky = 0; ky < p->kernel[1]; ky++) {
-        const int64_t y = oy * p->stride[1] - p->padding[1] + ky * p->dilation[1];
-        const uint8_t *from = l->x + (image * p->in[1] + y) * line;
-        const bool inside = y >= 0 && y < p->in[1];
-        for (int64_t kx = 0; kx < p->kernel[2];) {
-            const int64_t x = x0 + kx * p->dilation[2];
-            int64_t taps = 1;
-            if (!inside) {
-                taps = p->kernel[2] - kx;
-                fill(l, taps * l->channels, to);
-            } else if (x < 0 || x >= p->in[2]) {
-                fill(l, l->channels, to);
-            } else {
-                if (p->dilation[2] == 1) taps = p->kernel[2] - kx < p->in[2] - x ? p->kernel[2] - kx : p->in[2] - x;
-                widen(l, from + x * l->channels, taps * l->channels, to);
+    for (int64_t ky = 0; ky < p->kernel[1]; ky++)
+        for (int64_t kx = 0; kx < p->kernel[2]; kx++) {
+            const int64_t y = y0 + ky * p->dilation[1], x = x0 + kx * p->dilation[2];
+            if (y < 0 || y >= p->in[1] || x < 0 || x >= p->in[2]) {
+                to = fill(l->input_zero, l->channels, to);
+                continue;
             }
-            to += taps * l->channels;
-            kx += taps;
+            widen(from + (y * p->in[2] + x) * l->channels, l->x_end, l->channels, to);
+            to += l->channels;
         }
+}
+
+/* Positions of the result, each [kernel height][kernel width][channels]. */
+static void gather(const layer *l, int64_t row, int64_t rows, int16_t *to) {
+    const cr_convolution p = l->p;
+    const int64_t channels = l->channels, line = p.in[2] * channels, depth = l->depth;
+    const uint8_t *end = l->x_end;
+    if (l->is_plain) {
+        widen(l->x + row * channels, end, rows * channels, to);
+        return;
+    }
+    const int64_t runs = p.dilation[2] == 1 ? 1 : p.kernel[2], run = p.kernel[2] / runs * channels;
+    int64_t ox = row % p.out[2], oy = row / p.out[2] % p.out[1], image = row / (p.out[2] * p.out[1]);
+    for (int64_t r = 0; r < rows; r++, to += depth) {
+        const int64_t x0 = ox * p.stride[2] - p.padding[2], y0 = oy * p.stride[1] - p.padding[1];
+        const uint8_t *from = l->x + image * p.in[1] * line;
+        if (y0 < 0 || x0 < 0 || y0 + (p.kernel[1] - 1) * p.dilation[1] >= p.in[1] ||
+            x0 + (p.kernel[2] - 1) * p.dilation[2] >= p.in[2]) {
+            gather_border(l, from, y0, x0, to);
+        } else {
+            int16_t *at = to;
+            for (int64_t ky = 0; ky < p.kernel[1]; ky++)
+                for (int64_t k = 0; k < runs; k++, at += run)
+                    widen(from + (y0 + ky * p.dilation[1]) * line + (x0 + k * p.dilation[2]) * channels, end, run, at);
+        }
+        if (++ox < p.out[2]) continue;
+        ox = 0;
+        if (++oy < p.out[1]) continue;
+        oy = 0;
+        image++;
     }
 }
 
@@ -147,8 +205,7 @@ static void run_blocks(void *context, int64_t begin, int64_t end) {
     for (int64_t item = begin, gathered = -1; item < end; item++) {
         const int64_t which = item / l->strip_blocks, row = which * l->block_rows;
         const int64_t rows = l->rows - row < l->block_rows ? l->rows - row : l->block_rows;
-        for (int64_t r = 0; which != gathered && r < rows; r++)
-            gather(l, row + r, panel + r * l->depth);
+        if (which != gathered) gather(l, row, rows, panel);
         gathered = which;
         const int64_t first = item % l->strip_blocks * l->block_strips;
         for (int64_t s = first; s < l->strips && s < first + l->block_strips; s++)
@@ -158,26 +215,39 @@ static void run_blocks(void *context, int64_t begin, int64_t end) {
     atomic_flag_clear(&l->taken[place]);
 }
 
-/* Blocks of rows that fit in the cache; where there are few of them, each is cut into groups of strips. */
-static bool run_direct(layer *l) {
+/* Blocks of at most `limit` rows, which fit in the cache; where there are few, each is cut into groups of strips. A row of
+ * a panel takes `room` bytes, a panel `slack` more; `depth` multiplications make a number of a row. */
+static bool run_blocked(layer *l, int64_t rows, int64_t limit, int64_t room, int64_t slack, int64_t depth,
+                        void (*run)(void *context, int64_t begin, int64_t end)) {
     const int threads = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
-    const int64_t fits = PANEL_BYTES / (l->depth * 2) / ROWS * ROWS, even = (l->rows + ROWS - 1) / ROWS * ROWS;
-    l->block_rows = fits < ROWS ? ROWS : fits > 96 ? 96 : fits;
-    if (l->block_rows > even) l->block_rows = even;
-    const int64_t blocks = (l->rows + l->block_rows - 1) / l->block_rows, wanted = 4 * threads;
+    int64_t blocks = (rows + limit - 1) / limit;
+    if (blocks > 1) blocks = (blocks + threads - 1) / threads * threads;
+    l->block_rows = ((rows + blocks - 1) / blocks + ROWS - 1) / ROWS * ROWS;
+    blocks = (rows + l->block_rows - 1) / l->block_rows;
+    const int64_t wanted = 4 * threads;
     l->places = threads;
-    l->block_strips = l->strips;
-    if (blocks < wanted) l->block_strips = (l->strips * blocks + wanted - 1) / wanted;
+    l->block_strips = blocks < wanted && threads > 1 ? (l->strips * blocks + wanted - 1) / wanted : l->strips;
     l->strip_blocks = (l->strips + l->block_strips - 1) / l->block_strips;
-    l->panel_numbers = ((l->block_rows * l->depth + SLACK) * 2 + 63) / 64 * 32;
+    l->panel_numbers = (l->block_rows * room + slack + 63) / 64 * 32;
     const size_t bytes = (size_t)(threads * l->panel_numbers) * sizeof *l->panels;
     if (!(l->panels = cr_block_allocate(bytes))) return false;
     memset(l->panels, 0, bytes); /* what stands behind the last row is multiplied too */
-    const int64_t work = l->block_rows * l->depth * l->block_strips * COLUMNS / 16;
-    cr_parallel_for(blocks * l->strip_blocks, CR_GRAIN_ELEMENTS / (work + 1), run_blocks, l);
+    const int64_t work = l->block_rows * depth * l->block_strips * COLUMNS / 16;
+    cr_parallel_for(blocks * l->strip_blocks, CR_GRAIN_ELEMENTS / (work + 1), run, l);
     cr_block_free(l->panels, bytes);
     return true;
 }
+
+static bool run_direct(layer *l) {
+    const int64_t fits = PANEL_BYTES / (l->depth * 2) / ROWS * ROWS;
+    return run_blocked(l, l->rows,
+                       fits < ROWS ? ROWS
+                       : fits > 96 ? 96
+                                   : fits,
+                       l->depth * 2, SLACK * 2, l->depth, run_blocks);
+}
+
+#include "ops/cpu/variants/integer_winograd.h"
 
 /* ---------------------------------------------------------------- each channel for itself */
 static void run_each(void *context, int64_t begin, int64_t end) {
@@ -263,6 +333,7 @@ CR_KERNEL(integer_layer) {
     l.strips = (l.features + COLUMNS - 1) / COLUMNS;
     l.rows = l.p.batch * cr_product3(l.p.out);
     l.depth = (l.channels * cr_product3(l.p.kernel) + 1) / 2 * 2;
+    l.is_plain = l.depth == l.channels && cr_product3(l.p.stride) == 1 && l.p.padding[1] == 0 && l.p.padding[2] == 0;
     for (int i = 0; i < THREADS; i++)
         atomic_flag_clear(&l.taken[i]);
     const size_t bytes = (size_t)(l.strips * COLUMNS) * 2 * sizeof(int32_t);
@@ -271,7 +342,7 @@ CR_KERNEL(integer_layer) {
     if (done && o->way == CR_INTEGER_EACH)
         cr_parallel_for(l.rows, CR_GRAIN_ELEMENTS / (l.channels * cr_product3(l.p.kernel) + 1), run_each, &l);
     else if (done)
-        done = run_direct(&l);
+        done = o->way == CR_INTEGER_WINOGRAD ? run_winograd(&l) : run_direct(&l);
     cr_block_free(numbers, bytes);
     return done && (y == result || cr_copy_(result, y));
 }

@@ -79,6 +79,34 @@ static inline vec_f vec_clamp(vec_f v, float least, float most) {
 #endif
 }
 
+/* Numbers within 0 … 255 as bytes. */
+static inline wide_u vec_narrow(vec_i a, vec_i b) {
+#if defined(__AVX512BW__)
+    const __m256i v = _mm256_set_m128i(_mm512_cvtepi32_epi8((__m512i)b), _mm512_cvtepi32_epi8((__m512i)a));
+    return (wide_u)v;
+#elif defined(__AVX2__)
+    const __m256i words = _mm256_packus_epi32((__m256i)a, (__m256i)b), bytes = _mm256_packus_epi16(words, words);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+    return (wide_u)_mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
+#else
+    const vec_u low = __builtin_convertvector(a, vec_u), high = __builtin_convertvector(b, vec_u);
+    wide_u v;
+    memcpy(&v, &low, sizeof low);
+    memcpy((char *)&v + sizeof low, &high, sizeof high);
+    return v;
+#endif
+}
+
+static inline vec_s vec_widen(wide_u bytes) {
+#if defined(__AVX512BW__)
+    return (vec_s)_mm512_cvtepu8_epi16((__m256i)bytes);
+#elif defined(__AVX2__)
+    return (vec_s)_mm256_cvtepu8_epi16((__m128i)bytes);
+#else
+    return __builtin_convertvector(bytes, vec_s);
+#endif
+}
+
 /* Rounds |v| < 2^22 to the nearest whole number, halves to even: in the sum with 1.5 · 2^23 its last bit is 1. */
 static inline vec_i vec_round(vec_f v) { return (vec_i)(v + 12582912.0F) - 0x4b400000; }
 
