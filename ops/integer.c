@@ -57,7 +57,7 @@ static bool stays_small(const cr_tensor *weight) {
 }
 
 /* Tiles that pay for reading four times as much weight, and channels that pay for the transforms. */
-enum { LEAST_TILES = 6, LEAST_CHANNELS = 24 };
+enum { LEAST_TILES = 4, LEAST_CHANNELS = 24 };
 
 int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
     const cr_shape shape = cr_tensor_shape(weight);

@@ -33,8 +33,8 @@ typedef struct layer {
 } layer;
 
 /* ---------------------------------------------------------------- what becomes of sums */
-static inline __attribute__((always_inline)) vec_f add_residual(vec_f v, vec_u r, int32_t zero, float scale) {
-    return v + __builtin_convertvector(__builtin_convertvector(r, vec_i) - zero, vec_f) * scale;
+static inline __attribute__((always_inline)) vec_f add_residual(vec_f v, const uint8_t *r, int32_t zero, float scale) {
+    return v + __builtin_convertvector(vec_bytes(r) - zero, vec_f) * scale;
 }
 
 /* Sums of LANES columns of one position, of which the last may not be there. */
@@ -42,9 +42,9 @@ static void finish(const layer *l, vec_i sums, int64_t row, int64_t column) {
     const int64_t left = l->features - column, at = row * l->features + column;
     const size_t count = left < LANES ? (size_t)(left < 0 ? 0 : left) : LANES;
     vec_f v = __builtin_convertvector(sums + vec_load(l->bias + column), vec_f) * (vec_f)vec_load(l->scale + column);
-    vec_u bytes = {0};
+    uint8_t bytes[LANES] = {0};
     if (l->residual) {
-        memcpy(&bytes, l->residual + at, count);
+        memcpy(bytes, l->residual + at, count);
         v = add_residual(v, bytes, l->residual_zero, l->residual_scale);
     }
     if (l->is_floating) {
@@ -70,11 +70,8 @@ static inline __attribute__((always_inline)) void finish_rows(const layer *l, ve
         vec_f v0 = __builtin_convertvector(sums[r][0] + b0, vec_f) * s0,
               v1 = __builtin_convertvector(sums[r][1] + b1, vec_f) * s1;
         if (has_residual) {
-            vec_u r0, r1;
-            memcpy(&r0, residual, LANES);
-            memcpy(&r1, residual + LANES, LANES);
-            v0 = add_residual(v0, r0, residual_zero, residual_scale);
-            v1 = add_residual(v1, r1, residual_zero, residual_scale);
+            v0 = add_residual(v0, residual, residual_zero, residual_scale);
+            v1 = add_residual(v1, residual + LANES, residual_zero, residual_scale);
             residual += features;
         }
         const wide_u bytes =
@@ -119,6 +116,9 @@ static __attribute__((noinline)) void block(const layer *l, const int16_t *a, in
                                             int64_t strip) {
     vec_i sums[ROWS][2];
     const int16_t *b = l->weight + strip * l->depth * COLUMNS;
+    const int64_t at = row * l->features + strip * COLUMNS;
+    for (int64_t r = 0; r < count && l->residual; r++) /* it is far away */
+        __builtin_prefetch(l->residual + at + r * l->features);
     if (count == 1)
         multiply(a, l->depth, b, l->depth, 1, sums);
     else
@@ -261,17 +261,15 @@ static void run_each(void *context, int64_t begin, int64_t end) {
             for (int64_t t = 0; t < p->kernel[1] * p->kernel[2]; t++) {
                 const int64_t y = oy * p->stride[1] - p->padding[1] + t / p->kernel[2] * p->dilation[1],
                               x = ox * p->stride[2] - p->padding[2] + t % p->kernel[2] * p->dilation[2];
-                vec_u bytes = (uint8_t)l->input_zero - (vec_u){0};
-                half_s w;
-                memcpy(&w, l->weight + t * l->strips * COLUMNS + c, sizeof w);
-                if (y >= 0 && y < p->in[1] && x >= 0 && x < p->in[2]) {
-                    const uint8_t *from = l->x + ((image * p->in[1] + y) * p->in[2] + x) * l->channels + c;
-                    if (count == LANES)
-                        memcpy(&bytes, from, LANES);
-                    else
-                        memcpy(&bytes, from, count);
+                const bool inside = y >= 0 && y < p->in[1] && x >= 0 && x < p->in[2];
+                uint8_t bytes[LANES];
+                const uint8_t *from = l->x + ((image * p->in[1] + y) * p->in[2] + x) * l->channels + c;
+                if (!inside || count < LANES) {
+                    memset(bytes, l->input_zero, LANES);
+                    if (inside) memcpy(bytes, from, count);
+                    from = bytes;
                 } /* the upper halves of the widened bytes are 0: one product for each lane */
-                sums = vec_multiply(sums, __builtin_convertvector(bytes, vec_i), __builtin_convertvector(w, vec_i));
+                sums = vec_multiply(sums, vec_bytes(from), vec_shorts(l->weight + t * l->strips * COLUMNS + c));
             }
             finish(l, sums, row, c);
         }
@@ -357,34 +355,60 @@ typedef struct pool {
     int32_t input_zero, output_zero;
 } pool;
 
+/* Channels c … c + count - 1 of the positions in a window. */
+static inline vec_b pool_most(const pool *job, const uint8_t *image, cr_window wy, cr_window wx, int64_t c,
+                              size_t count) {
+    const cr_pooling *p = &job->p;
+    vec_b most = {0};
+    for (int64_t y = wy.begin; y < wy.end; y += p->dilation[1])
+        for (int64_t x = wx.begin; x < wx.end; x += p->dilation[2]) {
+            const uint8_t *from = image + (y * p->in[2] + x) * p->channels + c;
+            vec_b bytes = {0};
+            if (count == sizeof bytes)
+                memcpy(&bytes, from, sizeof bytes);
+            else
+                memcpy(&bytes, from, count);
+            most = vec_most(most, bytes);
+        }
+    return most;
+}
+
+static void pool_mean(const pool *job, const uint8_t *image, cr_window wy, cr_window wx, int64_t c, size_t count,
+                      uint8_t *to) {
+    const cr_pooling *p = &job->p;
+    int32_t sums[4 * LANES] = {0}, taps = 0;
+    for (int64_t y = wy.begin; y < wy.end; y += p->dilation[1])
+        for (int64_t x = wx.begin; x < wx.end; x += p->dilation[2], taps++) {
+            const uint8_t *from = image + (y * p->in[2] + x) * p->channels + c;
+            for (size_t i = 0; i < count; i++)
+                sums[i] += from[i];
+        }
+    for (int64_t i = 0; i < 4; i++) {
+        const vec_f v =
+            __builtin_convertvector(vec_load(sums + i * LANES) - taps * job->input_zero, vec_f) * job->scale;
+        const vec_i q = vec_round(vec_clamp(v, job->least, job->most)) + job->output_zero;
+        memcpy(sums + i * LANES, &q, sizeof q);
+    }
+    for (size_t i = 0; i < count; i++)
+        to[i] = (uint8_t)sums[i];
+}
+
 static void run_pool(void *context, int64_t begin, int64_t end) {
     const pool *job = context;
     const cr_pooling *p = &job->p;
     for (int64_t row = begin; row < end; row++) {
-        const int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
+        const int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], which = row / (p->out[2] * p->out[1]);
         const cr_window wy = cr_pool_window(p, 1, oy), wx = cr_pool_window(p, 2, ox);
-        for (int64_t c = 0; c < p->channels; c += LANES) {
-            const size_t count = p->channels - c < LANES ? (size_t)(p->channels - c) : LANES;
-            vec_i sums = {0}, most = {0};
-            int32_t taps = 0;
-            for (int64_t y = wy.begin; y < wy.end; y += p->dilation[1])
-                for (int64_t x = wx.begin; x < wx.end; x += p->dilation[2], taps++) {
-                    const uint8_t *from = job->x + ((image * p->in[1] + y) * p->in[2] + x) * p->channels + c;
-                    vec_u bytes = {0};
-                    if (count == LANES)
-                        memcpy(&bytes, from, LANES);
-                    else
-                        memcpy(&bytes, from, count);
-                    const vec_i wide = __builtin_convertvector(bytes, vec_i);
-                    sums += wide;
-                    most = (wide & (wide > most)) | (most & ~(wide > most));
-                }
+        const uint8_t *image = job->x + which * p->in[1] * p->in[2] * p->channels;
+        for (int64_t c = 0; c < p->channels; c += 4 * LANES) {
+            const size_t count = p->channels - c < 4 * LANES ? (size_t)(p->channels - c) : 4 * LANES;
+            uint8_t *to = job->y + row * p->channels + c;
             if (job->is_mean) {
-                const vec_f v = __builtin_convertvector(sums - taps * job->input_zero, vec_f) * job->scale;
-                most = vec_round(vec_clamp(v, job->least, job->most)) + job->output_zero;
+                pool_mean(job, image, wy, wx, c, count, to);
+                continue;
             }
-            const vec_u q = __builtin_convertvector(most, vec_u);
-            memcpy(job->y + row * p->channels + c, &q, count);
+            const vec_b most = pool_most(job, image, wy, wx, c, count);
+            memcpy(to, &most, count);
         }
     }
 }

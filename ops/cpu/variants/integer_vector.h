@@ -28,6 +28,7 @@ typedef int16_t vec_s __attribute__((vector_size(4 * LANES)));
 typedef int16_t half_s __attribute__((vector_size(2 * LANES))); /* as many as vec_i has */
 typedef uint8_t vec_u __attribute__((vector_size(LANES)));
 typedef uint8_t wide_u __attribute__((vector_size(2 * LANES)));
+typedef uint8_t vec_b __attribute__((vector_size(4 * LANES)));
 
 static inline vec_i vec_load(const void *from) {
     vec_i v;
@@ -79,6 +80,20 @@ static inline vec_f vec_clamp(vec_f v, float least, float most) {
 #endif
 }
 
+static inline vec_b vec_most(vec_b a, vec_b b) {
+#if defined(__AVX512BW__)
+    return (vec_b)_mm512_max_epu8((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (vec_b)_mm256_max_epu8((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return (vec_b)_mm_max_epu8((__m128i)a, (__m128i)b);
+#else
+    for (int i = 0; i < 4 * LANES; i++)
+        a[i] = a[i] > b[i] ? a[i] : b[i];
+    return a;
+#endif
+}
+
 /* Numbers within 0 … 255 as bytes. */
 static inline wide_u vec_narrow(vec_i a, vec_i b) {
 #if defined(__AVX512BW__)
@@ -88,12 +103,43 @@ static inline wide_u vec_narrow(vec_i a, vec_i b) {
     const __m256i words = _mm256_packus_epi32((__m256i)a, (__m256i)b), bytes = _mm256_packus_epi16(words, words);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
     return (wide_u)_mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
+#elif defined(__SSE2__)
+    const __m128i words = _mm_packs_epi32((__m128i)a, (__m128i)b), bytes = _mm_packus_epi16(words, words);
+    wide_u v;
+    memcpy(&v, &bytes, sizeof v);
+    return v;
 #else
     const vec_u low = __builtin_convertvector(a, vec_u), high = __builtin_convertvector(b, vec_u);
     wide_u v;
     memcpy(&v, &low, sizeof low);
     memcpy((char *)&v + sizeof low, &high, sizeof high);
     return v;
+#endif
+}
+
+/* LANES bytes from memory as s32. */
+static inline vec_i vec_bytes(const void *from) {
+#if defined(__AVX512BW__)
+    return (vec_i)_mm512_cvtepu8_epi32(_mm_loadu_si128(from));
+#elif defined(__AVX2__)
+    return (vec_i)_mm256_cvtepu8_epi32(_mm_loadl_epi64(from));
+#else
+    uint8_t bytes[LANES];
+    memcpy(bytes, from, sizeof bytes);
+    return (vec_i){bytes[0], bytes[1], bytes[2], bytes[3]};
+#endif
+}
+
+/* LANES numbers of s16 from memory as s32. */
+static inline vec_i vec_shorts(const void *from) {
+#if defined(__AVX512BW__)
+    return (vec_i)_mm512_cvtepi16_epi32(_mm256_loadu_si256(from));
+#elif defined(__AVX2__)
+    return (vec_i)_mm256_cvtepi16_epi32(_mm_loadu_si128(from));
+#else
+    half_s v;
+    memcpy(&v, from, sizeof v);
+    return __builtin_convertvector(v, vec_i);
 #endif
 }
 
