@@ -171,3 +171,54 @@ cr_tensor *cr_scaled_dot_product_attention_with(cr_tensor *q, cr_tensor *k, cr_t
     cr_attention_options storage;
     return CR_RUN(attention, cr_options_complete(&cr_op_attention, options, &storage), q, k, v, mask);
 }
+
+/* ---------------------------------------------------------------- words that come after others */
+#define CACHED_ATTRIBUTES(A, op) A(op, FLOAT, scale, 0)
+CR_OPTIONS(cached_attention, CACHED_ATTRIBUTES)
+CR_ATTRIBUTES(cached_attention, CACHED_ATTRIBUTES)
+
+static bool infer_cached(cr_call *call) {
+    const cr_tensor *q = call->inputs[0], *k = call->inputs[1], *v = call->inputs[2], *position = call->inputs[5];
+    if (!check_operands(call, q, k, v, NULL)) return false;
+    for (int i = 3; i < 5; i++) {
+        const cr_tensor *cache = call->inputs[i];
+        cr_shape shape = cr_tensor_shape(call->inputs[i - 2]);
+        if (cache->ndim == q->ndim) shape.at[q->ndim - 2] = cache->sizes[q->ndim - 2];
+        if (!cr_shape_equal(cr_tensor_shape(cache), shape) || cache->dtype != q->dtype ||
+            shape.at[q->ndim - 2] != call->inputs[3]->sizes[q->ndim - 2])
+            return cr_fail_call(call, CR_ERROR_SHAPE,
+                                "the caches are [*, capacity, E] and [*, capacity, Ev], as k and v");
+    }
+    if (q->sizes[q->ndim - 2] != k->sizes[k->ndim - 2] || position->numel != 1 || position->dtype != CR_I64)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "q and k are of the same words, and the position is one i64");
+    cr_shape shape = cr_tensor_shape(q);
+    shape.at[shape.count - 1] = v->sizes[v->ndim - 1];
+    cr_spec_set(call, 0, (cr_dtype)q->dtype, shape);
+    return true;
+}
+
+/* Writes x into rows `words` [L, 1] of the cache. */
+static cr_tensor *write_words(cr_tensor *cache, cr_tensor *words, cr_tensor *x) {
+    return cr_copy_(cache, cr_scatter(cache, -2, cr_expand(words, cr_tensor_shape(x)), x));
+}
+
+static bool decompose_cached(cr_call *call) {
+    const cr_cached_attention_options *o = call->attributes;
+    cr_tensor *q = call->inputs[0], *keys = call->inputs[3], *values = call->inputs[4], *position = call->inputs[5];
+    const int64_t length = cr_size(q, -2), capacity = cr_size(keys, -2);
+    cr_tensor *counted = cr_arange(CR_I64, 0, (double)length, 1, cr_device_of(q));
+    cr_tensor *words = cr_unsqueeze(cr_add(counted, cr_reshape(position, CR_SHAPE(1))), 1);
+    cr_tensor *seen = cr_le(cr_arange(CR_I64, 0, (double)capacity, 1, cr_device_of(q)), words);
+    if (!write_words(keys, words, call->inputs[1]) || !write_words(values, words, call->inputs[2])) return false;
+    call->outputs[0] = cr_scaled_dot_product_attention(q, keys, values, seen, .scale = o->scale);
+    return call->outputs[0] && cr_add_scalar_(position, (double)length);
+}
+CR_OP(cached_attention, .inputs = "q k v keys values position", CR_ROW_ATTRIBUTES(cached_attention),
+      .mutates = 8 | 16 | 32, .flags = CR_OP_NO_GRADIENT, .infer = infer_cached, .decompose = decompose_cached,
+      .doc = "Attention of words behind those that two caches hold, which take them in.")
+
+cr_tensor *cr_cached_attention(cr_tensor *q, cr_tensor *k, cr_tensor *v, cr_tensor *keys, cr_tensor *values,
+                               cr_tensor *position, double scale) {
+    const cr_cached_attention_options options = {sizeof options, scale};
+    return CR_RUN(cached_attention, &options, q, k, v, keys, values, position);
+}

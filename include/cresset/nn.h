@@ -192,6 +192,51 @@ CR_API cr_nn_module *cr_nn_lstm_with(int64_t input_size, int64_t hidden_size, co
 CR_API cr_tensor *cr_nn_lstm_forward(cr_nn_module *lstm, cr_tensor *x, cr_tensor *h, cr_tensor *c, cr_tensor **h_n,
                                      cr_tensor **c_n);
 
+/* clang-format off */
+#define CR_NN_ATTENTION_OPTIONS(A, op) \
+    A(op, BOOL, bias, true) \
+    A(op, BOOL, is_causal, false) \
+    A(op, FLOAT, dropout, 0) \
+    A(op, DTYPE, dtype, CR_F32) \
+    A(op, DEVICE, device, CR_CPU)
+#define CR_NN_TRANSFORMER_OPTIONS(A, op) \
+    A(op, INT, hidden, 0) \
+    A(op, BOOL, is_causal, false) \
+    A(op, BOOL, norm_first, false) \
+    A(op, BOOL, gelu, false) \
+    A(op, FLOAT, dropout, 0) \
+    A(op, BOOL, bias, true) \
+    A(op, DTYPE, dtype, CR_F32) \
+    A(op, DEVICE, device, CR_CPU)
+/* clang-format on */
+CR_OPTIONS(nn_attention, CR_NN_ATTENTION_OPTIONS)
+CR_OPTIONS(nn_transformer, CR_NN_TRANSFORMER_OPTIONS)
+/* Attention over `heads` heads of width / heads (Vaswani et al. 2017), x: [batch, length, width]; parameters as in
+ * torch.nn.MultiheadAttention: in_proj_weight [3 width, width], in_proj_bias, out_proj. is_causal: a word sees itself
+ * and those before it. dropout: of the weights, in training. forward is self-attention; the other function takes
+ * queries, keys and values apart, and a mask as cr_scaled_dot_product_attention or NULL. */
+CR_API cr_nn_module *cr_nn_multihead_attention_with(int64_t width, int64_t heads,
+                                                    const cr_nn_attention_options *options);
+CR_API cr_tensor *cr_nn_multihead_attention_forward(cr_nn_module *attention, cr_tensor *query, cr_tensor *key,
+                                                    cr_tensor *value, cr_tensor *mask);
+/* torch.nn.TransformerEncoderLayer (batch first): self_attn, linear1 [hidden, width], linear2, norm1, norm2. hidden 0:
+ * 4 width; norm_first: norms before attention and linear layers, not behind the sums; gelu: in place of relu. */
+CR_API cr_nn_module *cr_nn_transformer_layer_with(int64_t width, int64_t heads,
+                                                  const cr_nn_transformer_options *options);
+
+/* Token by token: gives each causal attention below `module` memory for the keys and values of `capacity` words in each
+ * of `batch` sequences (buffers keys, values, position; not part of the state dict). From then on forward, in evaluation
+ * mode, takes the words that follow those it has seen, one or many, and fails beyond the capacity. Whoever traces the
+ * module gets the buffers as state: one graph with a dynamic length takes a prompt, then word for word. */
+CR_API bool cr_nn_cache_begin(cr_nn_module *module, int64_t batch, int64_t capacity);
+/* Forgets the words from `position` on; 0: all. */
+CR_API bool cr_nn_cache_rewind(cr_nn_module *module, int64_t position);
+/* The count of words so far, i64, of the first attention that has a cache, to add to positions; NULL where there is none.
+ * It changes in place with each forward. */
+CR_API cr_tensor *cr_nn_cache_position(cr_nn_module *module);
+/* Ends the caches; forward takes whole sequences again. NULL is ignored. */
+CR_API void cr_nn_cache_end(cr_nn_module *module);
+
 #define CR_NN_POOL_OPTIONS(A, op)                                                                                      \
     A(op, INT, stride, 0)                                                                                              \
     A(op, INT, padding, 0) A(op, INT, dilation, 1) A(op, BOOL, ceil_mode, false) A(op, BOOL, count_include_pad, true)
@@ -259,7 +304,11 @@ CR_API cr_nn_module *cr_nn_hardswish(void);
     cr_nn_group_norm_with(groups, channels, CR_WITH(nn_norm, CR_NN_NORM_OPTIONS, __VA_ARGS__))
 #define cr_nn_embedding(count, width, ...)                                                                             \
     cr_nn_embedding_with(count, width, CR_WITH(nn_embedding, CR_NN_EMBEDDING_OPTIONS, __VA_ARGS__))
-#define cr_nn_lstm(in, hidden, ...)   cr_nn_lstm_with(in, hidden, CR_WITH(nn_lstm, CR_NN_LSTM_OPTIONS, __VA_ARGS__))
+#define cr_nn_lstm(in, hidden, ...) cr_nn_lstm_with(in, hidden, CR_WITH(nn_lstm, CR_NN_LSTM_OPTIONS, __VA_ARGS__))
+#define cr_nn_multihead_attention(width, heads, ...)                                                                   \
+    cr_nn_multihead_attention_with(width, heads, CR_WITH(nn_attention, CR_NN_ATTENTION_OPTIONS, __VA_ARGS__))
+#define cr_nn_transformer_layer(width, heads, ...)                                                                     \
+    cr_nn_transformer_layer_with(width, heads, CR_WITH(nn_transformer, CR_NN_TRANSFORMER_OPTIONS, __VA_ARGS__))
 #define CR_NN_POOL_(...)              CR_WITH(nn_pool, CR_NN_POOL_OPTIONS, __VA_ARGS__)
 #define cr_nn_max_pool1d(kernel, ...) cr_nn_max_pool1d_with(kernel, CR_NN_POOL_(__VA_ARGS__))
 #define cr_nn_max_pool2d(kernel, ...) cr_nn_max_pool2d_with(kernel, CR_NN_POOL_(__VA_ARGS__))

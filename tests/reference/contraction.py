@@ -26,3 +26,13 @@ def _(q, k, v, mask, is_causal=False, scale=0, dropout_p=0):
 @op("flash_attention")
 def _(q, k, v, mask, is_causal=False, scale=1):
     return torch.softmax(masked_scores(q, k, mask, is_causal, scale), -1) @ v
+
+
+@op("cached_attention")
+def _(q, k, v, keys, values, position, scale=0):
+    begin, length = int(position), q.shape[-2]
+    keys, values = keys.clone(), values.clone()
+    keys[..., begin : begin + length, :], values[..., begin : begin + length, :] = k, v
+    seen = torch.arange(keys.shape[-2]) <= begin + torch.arange(length)[:, None]
+    scores = masked_scores(q, keys, seen, False, scale or q.shape[-1] ** -0.5)
+    return [torch.softmax(scores, -1) @ values, keys, values, position + length]

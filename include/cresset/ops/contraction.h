@@ -28,3 +28,9 @@ CR_API cr_tensor *cr_scaled_dot_product_attention_with(cr_tensor *q, cr_tensor *
 #define cr_scaled_dot_product_attention(q, k, v, mask, ...)                                                            \
     cr_scaled_dot_product_attention_with(q, k, v, mask, CR_WITH(attention, CR_ATTENTION_ATTRIBUTES, __VA_ARGS__))
 #endif
+/* Attention of L words that come after `position` (i64, one number) others, whose keys and values two caches hold: keys
+ * [*, capacity, E], values [*, capacity, Ev]. Writes k and v behind those, adds L to position, and returns
+ * softmax(q kᵀ · scale) v, where a word sees itself and all before it; scale 0: 1 / sqrt(E). Fails where the caches are
+ * full. No gradient flows through it. */
+CR_API cr_tensor *cr_cached_attention(cr_tensor *q, cr_tensor *k, cr_tensor *v, cr_tensor *keys, cr_tensor *values,
+                                      cr_tensor *position, double scale);

@@ -21,6 +21,7 @@
 enum {
     ROWS = 6,
     TILE = 96,      /* queries and keys of a tile: a multiple of ROWS and of two vectors */
+    FEW_ROWS = 3,   /* up to so many queries meet keys as they lie */
     FEW_BATCHES = 8 /* below it the gradient cuts the keys of a batch as well */
 };
 
@@ -38,6 +39,7 @@ typedef struct attention_job {
     void *partials; /* gradient: [batches, parts, rows, width] of grad_q where parts > 1 */
     double scale;
     bool is_causal;
+    int64_t before; /* keys that stand before the first query's own */
 } attention_job;
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -83,20 +85,19 @@ static cr_tensor *with_dense_rows(cr_tensor *t) {
 }
 
 /* The operands that both directions share. */
-static bool begin_job(attention_job *job, const cr_call *call, cr_tensor *const *operands, cr_tensor *mask) {
+static bool begin_job(attention_job *job, cr_tensor *const *operands, cr_tensor *mask, bool is_causal, double scale) {
     cr_tensor *q = with_dense_rows(operands[0]), *k = with_dense_rows(operands[1]), *v = with_dense_rows(operands[2]);
     if (!q || !k || !v) return false;
-    *job =
-        (attention_job){.q = q,
-                        .k = k,
-                        .v = v,
-                        .rows = q->sizes[q->ndim - 2],
-                        .keys = k->sizes[k->ndim - 2],
-                        .width = q->sizes[q->ndim - 1],
-                        .value_width = v->sizes[v->ndim - 1],
-                        .batches = 1,
-                        .is_causal = *(const bool *)((const char *)call->attributes + call->op->attributes[0].offset),
-                        .scale = *(const double *)((const char *)call->attributes + call->op->attributes[1].offset)};
+    *job = (attention_job){.q = q,
+                           .k = k,
+                           .v = v,
+                           .rows = q->sizes[q->ndim - 2],
+                           .keys = k->sizes[k->ndim - 2],
+                           .width = q->sizes[q->ndim - 1],
+                           .value_width = v->sizes[v->ndim - 1],
+                           .batches = 1,
+                           .is_causal = is_causal,
+                           .scale = scale};
     for (int d = 0; d < q->ndim - 2; d++)
         job->batches *= q->sizes[d];
     if (!mask) return true;
@@ -121,15 +122,50 @@ static bool run_tasks(attention_job *job, int64_t slot_bytes, void (*run_slots)(
     return true;
 }
 
+static bool run_forward(attention_job *job, cr_tensor *out, cr_tensor *log_sum) {
+    job->out = out;
+    job->out_log_sum = log_sum;
+    job->parts = (job->rows + TILE - 1) / TILE;
+    if (job->q->dtype == CR_F64) return run_tasks(job, attention_f64_forward_bytes(job), attention_f64_run_slots);
+    return run_tasks(job, attention_f32_forward_bytes(job), attention_f32_run_slots);
+}
+
+/* The attributes of flash_attention and its gradient. */
+static bool begin_flash(attention_job *job, const cr_call *call, cr_tensor *const *operands, cr_tensor *mask) {
+    const char *attributes = call->attributes;
+    return begin_job(job, operands, mask, *(const bool *)(attributes + call->op->attributes[0].offset),
+                     *(const double *)(attributes + call->op->attributes[1].offset));
+}
+
 CR_KERNEL(flash_attention) {
     attention_job job;
     if (call->outputs[1]->numel == 0) return true;
-    if (!begin_job(&job, call, call->inputs, call->inputs[3])) return false;
-    job.out = call->outputs[0];
-    job.out_log_sum = call->outputs[1];
-    job.parts = (job.rows + TILE - 1) / TILE;
-    if (job.q->dtype == CR_F64) return run_tasks(&job, attention_f64_forward_bytes(&job), attention_f64_run_slots);
-    return run_tasks(&job, attention_f32_forward_bytes(&job), attention_f32_run_slots);
+    return begin_flash(&job, call, call->inputs, call->inputs[3]) &&
+           run_forward(&job, call->outputs[0], call->outputs[1]);
+}
+
+CR_KERNEL(cached_attention) {
+    attention_job job;
+    cr_tensor *q = call->inputs[0], *operands[3] = {q};
+    int64_t *position = cr_tensor_address(call->inputs[5]);
+    const int64_t length = q->sizes[q->ndim - 2], end = *position + length,
+                  capacity = call->inputs[3]->sizes[q->ndim - 2];
+    const double scale = *(const double *)((const char *)call->attributes + call->op->attributes[0].offset);
+    if (*position < 0 || end > capacity)
+        return cr_fail_call(call, CR_ERROR_STATE, "%lld words behind %lld do not fit into caches for %lld",
+                            (long long)length, (long long)*position, (long long)capacity);
+    for (int i = 1; i < 3; i++) {
+        cr_tensor *cache = call->inputs[i + 2];
+        if (!cr_copy_(cr_narrow(cache, -2, *position, length), call->inputs[i])) return false;
+        operands[i] = cr_narrow(cache, -2, 0, end);
+    }
+    if (call->outputs[0]->numel &&
+        (!begin_job(&job, operands, NULL, true, scale != 0 ? scale : 1 / sqrt((double)q->sizes[q->ndim - 1]))))
+        return false;
+    job.before = *position;
+    if (call->outputs[0]->numel && !run_forward(&job, call->outputs[0], NULL)) return false;
+    *position = end;
+    return true;
 }
 
 static bool run_gradient(attention_job *job) {
@@ -153,7 +189,7 @@ static bool run_gradient(attention_job *job) {
 CR_KERNEL(flash_attention_grad) {
     attention_job job;
     cr_tensor **in = call->inputs;
-    if (!begin_job(&job, call, in + 1, in[4])) return false;
+    if (!begin_flash(&job, call, in + 1, in[4])) return false;
     job.grad = with_dense_rows(in[0]);
     job.output = with_dense_rows(in[5]);
     job.log_sum = cr_contiguous(in[6]);

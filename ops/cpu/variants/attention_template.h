@@ -130,7 +130,8 @@ static void NAMED(mask)(const attention_job *job, int64_t batch, int64_t row, in
                 s[i] += added[i * key_step];
         }
         int64_t end = keys;
-        if (job->is_causal && row + r - key + 1 < end) end = row + r - key + 1 > 0 ? row + r - key + 1 : 0;
+        const int64_t seen = job->before + row + r - key + 1; /* if causal */
+        if (job->is_causal && seen < end) end = seen > 0 ? seen : 0;
         for (int64_t i = end; i < padded; i++)
             s[i] = (T)-INFINITY;
     }
@@ -179,6 +180,21 @@ static T NAMED(sum)(const T *x, int64_t padded) {
     FOLD(first, ADD);
     return first[0];
 }
+/* scores [count][TILE] = q · keysᵀ, for few rows: keys are read once, as they lie. Widths are whole columns. */
+static void NAMED(few_scores)(int64_t count, int64_t keys, int64_t width, const T *q, const T *k, int64_t k_step,
+                              T *scores) {
+    for (int64_t key = 0; key < keys; key++, k += k_step)
+        for (int64_t r = 0; r < count; r++) {
+            NAMED(vector) first = {0}, second = {0};
+            for (int64_t i = 0; i < width; i += COLUMNS) {
+                first += NAMED(load_vector)(k + i) * NAMED(load_vector)(q + r * width + i);
+                second += NAMED(load_vector)(k + i + LANES) * NAMED(load_vector)(q + r * width + i + LANES);
+            }
+            first += second;
+            FOLD(first, ADD);
+            scores[r * TILE + key] = first[0];
+        }
+}
 #undef FOLD
 #undef ADD
 
@@ -223,7 +239,7 @@ static void NAMED(exponentials)(NAMED(tiles) * t, int64_t r, int64_t padded) {
 static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part, T *memory) {
     NAMED(tiles) t = NAMED(forward_tiles)(job, memory);
     const int64_t first = part * TILE, count = least(TILE, job->rows - first);
-    const int64_t last = job->is_causal ? least(job->keys, first + count) : job->keys;
+    const int64_t last = job->is_causal ? least(job->keys, job->before + first + count) : job->keys;
     NAMED(load)(job->q, batch, first, count, (T)job->scale, t.q, t.width);
     for (int64_t r = 0; r < count; r++) {
         t.top[r] = (T)-INFINITY;
@@ -235,14 +251,18 @@ static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part
         int64_t k_step, v_step;
         const T *k = NAMED(rows_of)(job->k, batch, key, keys, t.k, &k_step);
         const T *v = NAMED(rows_of)(job->v, batch, key, keys, t.v, &v_step);
-        NAMED(transpose)(k, k_step, keys, job->width, t.transposed);
-        NAMED(multiply)(count, keys, job->width, t.q, t.width, t.transposed, TILE, t.scores, TILE, false);
+        if (count > FEW_ROWS) {
+            NAMED(transpose)(k, k_step, keys, job->width, t.transposed);
+            NAMED(multiply)(count, keys, job->width, t.q, t.width, t.transposed, TILE, t.scores, TILE, false);
+        } else {
+            NAMED(few_scores)(count, keys, t.width, t.q, k, k_step, t.scores);
+        }
         NAMED(mask)(job, batch, first, count, key, keys, t.scores);
         for (int64_t r = 0; r < count; r++)
             NAMED(exponentials)(&t, r, round_up(keys, COLUMNS));
         NAMED(multiply)(count, job->value_width, keys, t.scores, TILE, v, v_step, t.out, t.value_width, true);
     }
-    T *log_sum = (T *)cr_tensor_address(job->out_log_sum) + batch * job->rows + first;
+    T *log_sum = job->out_log_sum ? (T *)cr_tensor_address(job->out_log_sum) + batch * job->rows + first : t.top;
     for (int64_t r = 0; r < count; r++) {
         log_sum[r] = (T)(log((double)t.total[r]) + (double)t.top[r]);
         NAMED(store)
