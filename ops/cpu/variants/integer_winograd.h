@@ -58,6 +58,7 @@ static void transform_tile(const layer *l, const tiles *t, int64_t which, const 
     for (int64_t c = 0; c < l->channels; c += 2 * LANES) {
         vec_s rows[6][6], d[6], made[6];
         for (int i = 0; i < 6; i++) {
+#pragma GCC unroll 6
             for (int k = 0; k < 6; k++) {
                 const uint8_t *at = from[6 * i + k] + c;
                 const int64_t left = l->x_end - at; /* the edge has room enough */
@@ -71,9 +72,11 @@ static void transform_tile(const layer *l, const tiles *t, int64_t which, const 
             to_points(d, rows[i]);
         }
         for (int k = 0; k < 6; k++) {
+#pragma GCC unroll 6
             for (int i = 0; i < 6; i++)
                 d[i] = rows[i][k];
             to_points(d, made);
+#pragma GCC unroll 6
             for (int i = 0; i < 6; i++)
                 memcpy(to + (6 * i + k) * apart + c, &made[i], sizeof made[i]);
         }
@@ -90,14 +93,17 @@ static void finish_tile(const layer *l, const tiles *t, int64_t which, const int
     for (int half = 0; half < 2; half++) {
         vec_i rows[6][4], m[6], y[4];
         for (int i = 0; i < 6; i++) {
+#pragma GCC unroll 6
             for (int k = 0; k < 6; k++)
                 m[k] = vec_load(from + (6 * i + k) * apart + half * LANES);
             from_points(m, rows[i]);
         }
         for (int k = 0; k < TILE; k++) {
+#pragma GCC unroll 6
             for (int i = 0; i < 6; i++)
                 m[i] = rows[i][k];
             from_points(m, y);
+#pragma GCC unroll 4
             for (int i = 0; i < TILE; i++)
                 results[i][k][half] = (y[i] * INVERSE_OF_9) >> 6;
         }
