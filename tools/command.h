@@ -14,7 +14,8 @@ typedef struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 } command;
 
-extern const command command_info, command_inspect, command_run, command_bench, command_compile, command_convert;
+extern const command command_info, command_inspect, command_run, command_bench, command_compile, command_convert,
+    command_quantize;
 
 /* ---------------------------------------------------------------- options */
 enum { LIST_MOST = 64 };

@@ -7,12 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const command *const commands[] = {&command_info,  &command_inspect, &command_run,
-                                          &command_bench, &command_compile, &command_convert};
+static const command *const commands[] = {&command_info,    &command_inspect, &command_run,     &command_bench,
+                                          &command_compile, &command_convert, &command_quantize};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int print_help(void) {
-    printf("Looks at, runs, measures, compiles and converts programs that cr_jit_save has saved, and ONNX models.\n\n"
+    printf("Looks at, runs, measures, compiles, converts and quantises programs that cr_jit_save has saved, and ONNX "
+           "models.\n\n"
            "usage: cresset COMMAND [options]\n\n");
     for (int i = 0; i < COMMANDS; i++)
         printf("  %-9s %s\n", commands[i]->name, commands[i]->line);

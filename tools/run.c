@@ -1,12 +1,12 @@
 /* cresset run: a program on files. */
 #include "json.h"
-#include "program.h"
+#include "pictures.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum { CHANNELS_MOST = 4, SHOWN_MOST = 1000 };
+enum { SHOWN_MOST = 1000 };
 
 static int run_run(int argc, char **argv);
 const command command_run = {
@@ -39,38 +39,17 @@ const command command_run = {
 
 typedef struct settings {
     text_list inputs, outputs, sizes;
-    const char *mean_text, *std_text, *range_text;
-    float mean[CHANNELS_MOST], std[CHANNELS_MOST], range[CHANNELS_MOST];
-    int mean_count, std_count;
+    const char *range_text;
+    float range[CHANNELS_MOST];
+    picture_settings pictures;
     int64_t top, seed, threads;
 } settings;
 
 /* ---------------------------------------------------------------- options */
-/* "0.5" or "0.485,0.456,0.406"; returns how many, 0 where it is none. */
-static int read_list(const char *text, float *numbers) {
-    for (int count = 0; count < CHANNELS_MOST;) {
-        char *end;
-        numbers[count++] = strtof(text, &end);
-        if (end == text) return 0;
-        if (!*end) return count;
-        if (*end != ',') return 0;
-        text = end + 1;
-    }
-    return 0;
-}
-
 static int read_lists(settings *s) {
-    s->mean_count = read_list(s->mean_text, s->mean);
-    s->std_count = read_list(s->std_text, s->std);
-    if (!s->mean_count)
-        return bad_usage(&command_run, "--mean is \"%s\"; one number, or one for each channel, is needed",
-                         s->mean_text);
-    for (int i = 0; i < s->std_count; i++)
-        if (!(s->std[i] > 0)) s->std_count = 0;
-    if (!s->std_count)
-        return bad_usage(&command_run, "--std is \"%s\"; numbers above 0, as many as channels, are needed",
-                         s->std_text);
-    if (read_list(s->range_text, s->range) != 2 || !(s->range[0] < s->range[1]))
+    const int status = read_picture_settings(&command_run, &s->pictures);
+    if (status >= 0) return status;
+    if (read_numbers(s->range_text, s->range) != 2 || !(s->range[0] < s->range[1]))
         return bad_usage(&command_run, "--range is \"%s\"; LOW,HIGH is needed, such as -1,1", s->range_text);
     return -1;
 }
@@ -87,33 +66,6 @@ static bool is_word(const char *name) {
 }
 
 /* ---------------------------------------------------------------- inputs */
-/* (x - mean) / std, where either has one number for all channels or as many as there are. */
-static cr_tensor *normalized(cr_tensor *image, const settings *s) {
-    const int channels = (int)cr_size(image, 0);
-    float mean[CHANNELS_MOST], std[CHANNELS_MOST];
-    for (int c = 0; c < channels && c < CHANNELS_MOST; c++) {
-        mean[c] = s->mean[s->mean_count == 1 ? 0 : c];
-        std[c] = s->std[s->std_count == 1 ? 0 : c];
-    }
-    if ((s->mean_count == 1 || s->mean_count == channels) && (s->std_count == 1 || s->std_count == channels))
-        return cr_vision_image_normalize(image, channels, mean, std);
-    cr_record_error(CR_ERROR_ARGUMENT, "run: %d numbers in --mean and %d in --std for a picture of %d channels",
-                    s->mean_count, s->std_count, channels);
-    return NULL;
-}
-
-/* f32 [1,C,H,W], with as many channels as the program takes. */
-static cr_tensor *read_picture(const program *p, const settings *s, int index, const char *path) {
-    const cr_shape wanted = cr_jit_input_shape(p->graph, index);
-    const int64_t channels = wanted.count >= 3 ? wanted.at[wanted.count - 3] : 0;
-    cr_tensor *image = cr_vision_read_image(path, channels == 1   ? CR_VISION_GRAY
-                                                  : channels == 3 ? CR_VISION_RGB
-                                                  : channels == 4 ? CR_VISION_RGB_ALPHA
-                                                                  : CR_VISION_UNCHANGED);
-    if (image && cr_jit_input_dtype(p->graph, index) != CR_U8) image = normalized(cr_vision_image_to_tensor(image), s);
-    return image && wanted.count == 4 ? cr_unsqueeze(image, 0) : image;
-}
-
 /* Arrays of another precision are converted, as NumPy's default is f64; anything else is an error of the run. */
 static cr_tensor *read_array(const program *p, int index, const char *path) {
     const cr_dtype wanted = cr_jit_input_dtype(p->graph, index);
@@ -149,7 +101,7 @@ static int read_inputs(program *p, const settings *s, bool words) {
         if (p->inputs[index])
             return bad_usage(&command_run, "--input %s is given twice", cr_jit_input_name(p->graph, index));
         p->inputs[index] = words              ? program_make_input(p, index, file)
-                           : is_picture(file) ? read_picture(p, s, index, file)
+                           : is_picture(file) ? read_picture(p, &s->pictures, index, file)
                                               : read_array(p, index, file);
         if (!p->inputs[index]) return cr_report(stderr);
         adopt_sizes(p, index);
@@ -229,15 +181,16 @@ static int run_program(program *p, const settings *s) {
 }
 
 static int run_run(int argc, char **argv) {
-    settings s = {.mean_text = "0", .std_text = "1", .range_text = "0,1", .seed = 42, .threads = cr_num_threads()};
+    settings s = {
+        .pictures = {.mean_text = "0", .std_text = "1"}, .range_text = "0,1", .seed = 42, .threads = cr_num_threads()};
     const char *path = NULL;
     program p;
     const option_row rows[] = {
         {"input", OPTION_LIST, &s.inputs},
         {"output", OPTION_LIST, &s.outputs},
         {"size", OPTION_LIST, &s.sizes},
-        {"mean", OPTION_TEXT, &s.mean_text},
-        {"std", OPTION_TEXT, &s.std_text},
+        {"mean", OPTION_TEXT, &s.pictures.mean_text},
+        {"std", OPTION_TEXT, &s.pictures.std_text},
         {"range", OPTION_TEXT, &s.range_text},
         {"top", OPTION_COUNT, &s.top, 1, 1 << 20},
         {"seed", OPTION_COUNT, &s.seed, 0, 9e18},

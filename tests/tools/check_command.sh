@@ -38,7 +38,7 @@ fails() {
 # ---------------------------------------------------------------- help
 expect 0 --help
 cp out commands
-for name in info inspect run bench compile convert; do
+for name in info inspect run bench compile convert quantize; do
     grep -q "^  $name " commands || fail "cresset --help does not name $name"
     "$command" $name --help >help 2>err || fail "cresset $name --help: exit status $?"
     grep -q "^usage: cresset $name" help && grep -q "^examples:" help || fail "cresset $name --help teaches nothing"
@@ -124,6 +124,42 @@ elif ! grep -q "without ONNX" err; then
     fail "convert: $(cat err)"
 fi
 
+# ---------------------------------------------------------------- quantize
+mkdir -p pictures/within
+for i in 1 2 3; do cp picture.png pictures/within/$i.png; done
+expect 0 quantize classifier.safetensors -o int8.safetensors --data pictures --mean 0.5 --std 0.5,0.25,0.5
+prints '^3 samples of pictures$'
+prints '^ +[0-9.]+% +[0-9.]+%  convolution 0$'
+prints '^ +[0-9.]+% +[0-9.]+%  linear 5$'
+prints 'in the same place in [0-9]+ of 3 rows'
+expect 0 run int8.safetensors --input image.npy
+expect 0 inspect int8.safetensors
+prints 'i8 +\[10,512\] +5120 bytes'
+expect 0 quantize classifier.safetensors -o kept.safetensors --data image.npy --keep 5 --per-tensor --method percentile --json
+json '[l["quantized"] for l in j["layers"]] == [True, False] and j["rows"] == 2'
+json '0 < j["layers"][0]["weight_error"] < 0.02 and j["output_error"] < 0.05'
+if "$command" quantize classifier.safetensors -o int8.onnx --data image.npy --no-report >out 2>err; then
+    [ ! -s out ] || fail "--no-report reports"
+    expect 0 run int8.onnx --input image.npy
+    fails "quantised already" quantize int8.onnx -o twice.onnx --data image.npy
+elif ! grep -q "without ONNX" err; then
+    fail "quantize: $(cat err)"
+fi
+mkdir -p nothing
+refuses "-o OUTPUT is missing" quantize classifier.safetensors --data pictures
+refuses "--data PATH is missing" quantize classifier.safetensors -o a.safetensors
+refuses "--method is" quantize classifier.safetensors -o a.safetensors --data pictures --method best
+refuses "--percentile" quantize classifier.safetensors -o a.safetensors --data pictures --percentile 20
+fails "nowhere" quantize classifier.safetensors -o a.safetensors --data nowhere
+fails "nothing" quantize classifier.safetensors -o a.safetensors --data nothing
+fails "no layer to quantise" quantize classifier.safetensors -o a.safetensors --data pictures --keep 0 --keep 5
+fails "for a picture of 3 channels" quantize classifier.safetensors -o a.safetensors --data pictures --mean 1,2
+fails "2 inputs" quantize lookup.safetensors -o a.safetensors --data image.npy
+fails "4 dims" quantize generator.safetensors -o a.safetensors --data image.npy
+fails "give a .npy file" quantize generator.safetensors -o a.safetensors --data pictures
+fails "change its state" quantize counter.safetensors -o a.safetensors --data tokens.npy
+[ ! -e a.safetensors ] || fail "a failed quantize leaves a file"
+
 # ---------------------------------------------------------------- inspect
 expect 0 inspect classifier.safetensors --size batch=8 --gflops 100 --gbps 10
 prints '^input +image +f32\[batch,3,16,16\]'
@@ -193,7 +229,7 @@ expect 0 bench counter.safetensors --runs 2
 # ---------------------------------------------------------------- bad usage
 refuses "a command is missing"
 refuses "there is no command frobnicate" frobnicate
-for name in info inspect run bench compile convert; do
+for name in info inspect run bench compile convert quantize; do
     refuses "cannot read --nothing" $name --nothing
     [ $name = info ] || [ $name = convert ] || refuses "PROGRAM is missing" $name
 done
