@@ -214,36 +214,45 @@ static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
 }
 
 /* ---------------------------------------------------------------- few rows: no packing */
+/* Σ_k a[k] · b[k]; of neighbours four vectors at a time, folded as a tree. */
+static T NAMED(dot)(const T *a, int64_t a_step, const T *b, int64_t b_step, int64_t count) {
+    NAMED(vector) sums[4] = {{0}};
+    T lanes[LANES], total = 0;
+    int64_t k = 0;
+    if (a_step == 1 && b_step == 1)
+        for (; k + 4 * LANES <= count; k += 4 * LANES)
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                sums[i] += NAMED(load_vector)(a + k + i * LANES) * NAMED(load_vector)(b + k + i * LANES);
+    for (; k < count; k++)
+        total += a[k * a_step] * b[k * b_step];
+    *(NAMED(loose) *)lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            lanes[i] += lanes[i + half];
+    return total + lanes[0];
+}
+
 /* Columns begin … end-1 of every row; a row of B at a time where its columns are neighbours, else sums along k. */
 static void NAMED(few_rows)(void *context, int64_t begin, int64_t end) {
     const NAMED(gemm) *g = context;
-    for (int64_t row = 0; row < g->m; row++) {
-        const T *a = g->a + row * g->a_row;
-        T *c = g->c + row * g->c_row;
-        if (g->b_column == 1) {
-            for (int64_t i = begin; i < end; i++)
-                c[i] = g->bias ? g->bias[i] : 0;
+    for (int64_t row = 0; row < g->m; row++)
+        for (int64_t i = begin; i < end; i++)
+            g->c[row * g->c_row + i] = g->bias ? g->bias[i] : 0;
+    if (g->b_column == 1) {
+        for (int64_t row = 0; row < g->m; row++)
             for (int64_t k = 0; k < g->k; k++) {
-                const T factor = a[k * g->a_column], *b = g->b + k * g->b_row;
+                const T factor = g->a[row * g->a_row + k * g->a_column], *b = g->b + k * g->b_row;
+                T *c = g->c + row * g->c_row;
                 for (int64_t i = begin; i < end; i++)
                     c[i] += factor * b[i];
             }
-            continue;
-        }
-        for (int64_t i = begin; i < end; i++) {
-            const T *b = g->b + i * g->b_column;
-            T sums[4 * LANES] = {0}, total = g->bias ? g->bias[i] : 0;
-            int64_t k = 0;
-            if (g->b_row == 1 && g->a_column == 1)
-                for (; k + 4 * LANES <= g->k; k += 4 * LANES)
-                    for (int l = 0; l < 4 * LANES; l++)
-                        sums[l] += a[k + l] * b[k + l];
-            for (int l = 0; k < g->k; k++, l = (l + 1) % (4 * LANES))
-                sums[l] += a[k * g->a_column] * b[k * g->b_row];
-            for (int l = 0; l < 4 * LANES; l++)
-                total += sums[l];
-            c[i] = total;
-        }
+    } else {
+        for (int64_t i = begin; i < end; i++)
+            for (int64_t row = 0; row < g->m; row++)
+                g->c[row * g->c_row + i] +=
+                    NAMED(dot)(g->a + row * g->a_row, g->a_column, g->b + i * g->b_column, g->b_row, g->k);
     }
     if (g->epilogue && begin < end) cr_epilogue_run(g->epilogue, g->image, 0, g->m, begin, end - begin);
 }
