@@ -1,11 +1,10 @@
 /* Layers on channels-last tensors on the CPU, f32: which way a convolution is computed, and the kernels. */
 #include "ops/channels_last.h"
 #include "ops/cpu/variants/channels_last_direct.h"
+#include "ops/cpu/variants/channels_last_planes.h"
 #include "ops/cpu/variants/channels_last_windows.h"
-#include "ops/cpu/variants/channels_last_winograd.h"
+#include "ops/cpu/variants/planes.h"
 #include "ops/fused.h"
-
-#include <math.h>
 
 /* ---------------------------------------------------------------- which way */
 typedef enum convolution_way { DEPTHWISE, DIRECT, WINOGRAD_2, WINOGRAD_4 } convolution_way;
@@ -55,7 +54,7 @@ static void pack(const cr_convolution *p, const float *w, float *packed) {
         channels_last_layer l = {.problem = p, .x = w, .y = packed};
         cr_parallel_for(panels, 1, pack_direct_panels, &l);
     } else {
-        winograd_weights job = {p, w, packed, results_of(way)};
+        winograd_weights job = {p, w, packed, results_of(way), 9 * p->channels, 9, false};
         cr_parallel_for(panels * p->channels, 64, pack_winograd_panels, &job);
     }
 }

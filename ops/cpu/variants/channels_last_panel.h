@@ -7,6 +7,7 @@
 #include "ops/cpu/variants/epilogue.h"
 #include "ops/cpu/variants/scratch.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 

@@ -199,6 +199,12 @@ static void make_results(const winograd_block *b) {
 }
 
 /* ---------------------------------------------------------------- blocks */
+static void run_winograd_block(const winograd_block *b) {
+    make_inputs(b);
+    multiply_points(b, 0, b->job->n * b->job->n * b->job->panels);
+    make_results(b);
+}
+
 static void run_winograd_slots(void *context, int64_t begin, int64_t end) {
     winograd_job *j = context;
     for (int64_t slot = begin; slot < end; slot++)
@@ -209,9 +215,7 @@ static void run_winograd_slots(void *context, int64_t begin, int64_t end) {
                                       .count = rest < j->block_tiles ? rest : j->block_tiles,
                                       .inputs = j->inputs + slot * j->n * j->n * j->input_point,
                                       .products = j->products + slot * j->n * j->n * j->product_point};
-            make_inputs(&b);
-            multiply_points(&b, 0, j->n * j->n * j->panels);
-            make_results(&b);
+            run_winograd_block(&b);
         }
 }
 
@@ -237,31 +241,42 @@ static void share_results(void *context, int64_t begin, int64_t end) {
     make_results(&b);
 }
 
-static bool run_winograd(const channels_last_layer *l, int m) {
+/* All but the memory; tiles are taken `share` at a time. */
+static winograd_job plan_winograd(const channels_last_layer *l, int m, int64_t shares) {
     const cr_convolution *p = l->problem;
-    const int64_t threads = cr_num_threads(), both = p->channels + p->features;
-    scratch memory = {0};
     winograd_job j = {.problem = p,
                       .x = l->x,
                       .packed = l->packed,
+                      .bias = l->bias,
                       .y = l->y,
                       .epilogue = l->epilogue,
                       .low = l->low,
                       .high = l->high,
-                      .m = m};
-    j.n = m + 2;
-    j.rows = divide_up(p->out[1], m);
-    j.columns = divide_up(p->out[2], m);
+                      .m = m,
+                      .n = m + 2,
+                      .rows = divide_up(p->out[1], m),
+                      .columns = divide_up(p->out[2], m),
+                      .panels = divide_up(p->features, COLUMNS)};
     j.tiles = p->batch * j.rows * j.columns;
-    j.panels = divide_up(p->features, COLUMNS);
-    j.bias = l->bias;
-    const bool few = j.tiles < threads * LEAST_TILES;
-    int64_t fitting = BLOCK_FLOATS / (j.n * j.n * both);
+    int64_t fitting = BLOCK_FLOATS / (j.n * j.n * (p->channels + p->features));
     fitting = fitting < LEAST_TILES ? LEAST_TILES : fitting > MOST_TILES ? MOST_TILES : fitting;
-    const int64_t blocks = round_up(divide_up(j.tiles, fitting), threads), slots = few ? 1 : threads;
-    j.block_tiles = few ? j.tiles : round_up(divide_up(j.tiles, blocks), ROWS);
-    j.input_point = j.block_tiles * p->channels + COLUMNS; /* points do not fall into the same lines of a cache */
-    j.product_point = j.block_tiles * p->features + COLUMNS;
+    j.block_tiles = round_up(divide_up(j.tiles, round_up(divide_up(j.tiles, fitting), shares)), ROWS);
+    return j;
+}
+
+static void size_points(winograd_job *j) {
+    j->input_point = j->block_tiles * j->problem->channels + COLUMNS; /* not all in the same lines of a cache */
+    j->product_point = j->block_tiles * j->problem->features + COLUMNS;
+}
+
+static bool run_winograd(const channels_last_layer *l, int m) {
+    const int64_t threads = cr_num_threads();
+    scratch memory = {0};
+    winograd_job j = plan_winograd(l, m, threads);
+    const bool few = j.tiles < threads * LEAST_TILES;
+    const int64_t slots = few ? 1 : threads;
+    if (few) j.block_tiles = j.tiles;
+    size_points(&j);
     j.inputs = scratch_take(&memory, (size_t)(slots * j.n * j.n * j.input_point) * sizeof(float));
     j.products = scratch_take(&memory, (size_t)(slots * j.n * j.n * j.product_point) * sizeof(float));
     if (!j.inputs || !j.products) return scratch_drop(&memory);
@@ -281,11 +296,14 @@ static int64_t winograd_packed_elements(const cr_convolution *p, int m) {
     return (m + 2) * (m + 2) * divide_up(p->features, COLUMNS) * p->channels * COLUMNS;
 }
 
+/* Tap t of a feature's channel is w[feature · feature_step + channel · channel_step + t], or 8 - t where it is flipped. */
 typedef struct winograd_weights {
     const cr_convolution *problem;
     const float *w;
     float *packed;
     int m;
+    int64_t feature_step, channel_step;
+    bool flipped;
 } winograd_weights;
 
 /* The features of a panel side by side; in f64, so that only the result is rounded. */
@@ -319,7 +337,8 @@ static void pack_winograd_panels(void *context, int64_t begin, int64_t end) {
         for (int t = 0; t < 9; t++)
             for (int i = 0; i < COLUMNS; i++) {
                 const int64_t k = panel * COLUMNS + i;
-                g[t][i] = k < p->features ? job->w[(k * p->channels + c) * 9 + t] : 0.0;
+                const float *from = job->w + k * job->feature_step + c * job->channel_step;
+                g[t][i] = k < p->features ? from[job->flipped ? 8 - t : t] : 0;
             }
         for (int column = 0; column < 3; column++)
             transform_weight(m, g + column, 3, half + column, 3);

@@ -2,6 +2,7 @@
 #include "ops/convolution.h"
 #include "ops/cpu/variants/convolution_phases.h"
 #include "ops/cpu/variants/epilogue.h"
+#include "ops/cpu/variants/planes.h"
 #include "ops/cpu/variants/scratch.h"
 
 /* What a fused layer brings along. */
@@ -58,6 +59,12 @@ static bool run_dense(direction way, const cr_convolution *p, const cr_tensor *a
     const void *pa = cr_tensor_address(a), *pb = cr_tensor_address(b), *pbias = bias ? cr_tensor_address(bias) : NULL;
     void *target = cr_tensor_address(out);
     if (out->dtype == CR_F64) RUN_DENSE(f64);
+    if (way != WEIGHTS && !extra->packed) {
+        bool applies = false;
+        if (!cr_winograd_planes(p, way == DATA, pa, pb, pbias, target, &applies)) return false;
+        if (applies) cr_epilogue_images(extra->epilogue, 0, p->batch);
+        if (applies) return true;
+    }
     RUN_DENSE(f32);
 }
 

@@ -129,6 +129,10 @@ COPY_TRANSPOSED(uint16_t)
 COPY_TRANSPOSED(uint32_t)
 COPY_TRANSPOSED(uint64_t)
 
+void cr_transpose_f32(float *to, int64_t to_row, const float *from, int64_t from_row, int64_t rows, int64_t columns) {
+    copy_transposed_uint32_t(&(plane){(char *)to, (const char *)from, rows, columns, to_row, 1, 1, from_row});
+}
+
 /* ---------------------------------------------------------------- the driver */
 static void copy_blocks(void *context, int64_t begin, int64_t end) {
     const copy_job *job = context;

@@ -1,0 +1,15 @@
+/* Winograd's F(4×4, 3×3) on planes, for the convolutions of eager calls and training steps. */
+#ifndef CRESSET_OPS_CPU_PLANES_H
+#define CRESSET_OPS_CPU_PLANES_H
+
+#include "ops/convolution.h"
+#include "ops/cpu/variant.h"
+
+#define cr_winograd_planes CR_NAME(cr_winograd_planes)
+
+/* y = x * w and its bias, or (`by_input`) y is the gradient by the input of what had the gradient x; `problem` is that of
+ * the forward convolution, f32. Nothing is done where it does not apply or does not pay. False and an error on failure. */
+bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const float *x, const float *w, const float *bias,
+                        float *y, bool *applies);
+
+#endif
