@@ -3,7 +3,7 @@
  *   Y = Aᵀ [ (G w Gᵀ) ⊙ (Bᵀ x B) ] A   for each tile of m×m results, from (m+2)×(m+2) of the input
  *
  * (A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2016.) The points of m = 4 are 0, ±√½, ±√2 and
- * infinity: their polynomials' coefficients stay near 1, which halves the error of 0, ±1, ±2. The ⊙ of all tiles and channels is a
+ * infinity: their polynomials' coefficients stay near 1, and with them the error small. The ⊙ of all tiles and channels is a
  * matrix product at each of the (m+2)² points. Transforms work on vectors of channels. The transformed weight lies as
  * [point][panel][channel][COLUMNS]. A thread takes a block of tiles through all three steps while they are in its cache;
  * where tiles are few, threads share each step. */
