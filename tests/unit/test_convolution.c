@@ -92,7 +92,7 @@ static void check_geometry(geometry g) {
         const double rounding = tiled || g.channels * g.kernel * g.kernel > 4000 ? 6e-5 : 2e-5; /* of so many in f32 */
         assert_near(y, t.y, rounding, "forward");
         assert_near(dx, t.dx, rounding, "gradient by the input");
-        assert_near(dw, t.dw, 1e-4, "gradient by the weight");
+        assert_near(dw, t.dw, tiled ? 5e-4 : 1e-4, "gradient by the weight"); /* thousands of products of deviation ⅓ */
         free(t.y), free(t.dx), free(t.dw);
     }
     assert_int_equal(cr_memory_stats().live_bytes, 0);
@@ -106,7 +106,7 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {2, 24, 24, 24, 20, 17, 3, 1, 1, 1}, {2, 24, 48, 24, 14, 14, 3, 2, 1, 1}, {4, 32, 32, 4, 9, 9, 3, 1, 2, 2},
         {20, 64, 7, 1, 4, 4, 4, 1, 0, 1},    {3, 80, 100, 1, 9, 9, 1, 1, 0, 1},   {3, 80, 30, 1, 10, 10, 1, 2, 0, 1},
         {1, 500, 20, 1, 6, 6, 3, 1, 1, 1},   {2, 450, 33, 1, 12, 12, 3, 1, 1, 1}, {1, 5, 4, 1, 70, 75, 5, 3, 2, 2},
-        {2, 20, 14, 1, 15, 13, 2, 1, 0, 1},  {3, 64, 40, 1, 30, 29, 3, 1, 1, 1}, {9, 40, 64, 1, 27, 34, 3, 1, 0, 1},
+        {2, 20, 14, 1, 15, 13, 2, 1, 0, 1},  {3, 64, 40, 1, 30, 29, 3, 1, 1, 1},  {9, 40, 64, 1, 27, 34, 3, 1, 0, 1},
         {1, 64, 64, 1, 44, 41, 3, 1, 2, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -137,16 +137,20 @@ static void tiles_do_not_depend_on_the_threads(void **state) {
     (void)state;
     const int before = cr_num_threads();
     CR_SCOPE {
-        cr_tensor *x = noise(CR_SHAPE(3, 64, 37, 40), 5), *w = noise(CR_SHAPE(64, 64, 3, 3), 6), *one[2], *many[2];
-        const cr_convolution_grad_options o = {
+        cr_tensor *x = noise(CR_SHAPE(3, 64, 37, 40), 5), *w = noise(CR_SHAPE(64, 64, 3, 3), 6), *one[3], *many[3];
+        cr_convolution_grad_options o = {
             .size = sizeof o, .paddings = CR_DIMS(1), .groups = 1, .sizes = cr_shape_of(x)};
+        const cr_shape kernel = cr_shape_of(w);
         for (int threads = 1; threads <= 5; threads++) {
             assert_true(cr_set_num_threads(threads));
             cr_tensor **to = threads == 1 ? one : many;
             to[0] = cr_conv2d(x, w, NULL, .padding = 1);
             to[1] = cr_convolution_grad_input_with(x, w, &o);
+            o.sizes = kernel;
+            to[2] = cr_convolution_grad_weight_with(x, x, &o);
+            o.sizes = cr_shape_of(x);
             assert_cr_ok();
-            for (int i = 0; i < 2 && threads > 1; i++)
+            for (int i = 0; i < 3 && threads > 1; i++)
                 assert_memory_equal(cr_data(one[i]), cr_data(many[i]), (size_t)cr_numel(one[i]) * 4);
         }
     }

@@ -1,7 +1,7 @@
 /* Layers on channels-last tensors on the CPU, f32: which way a convolution is computed, and the kernels. */
 #include "ops/channels_last.h"
 #include "ops/cpu/variants/channels_last_direct.h"
-#include "ops/cpu/variants/channels_last_planes.h"
+#include "ops/cpu/variants/channels_last_weights.h"
 #include "ops/cpu/variants/channels_last_windows.h"
 #include "ops/cpu/variants/planes.h"
 #include "ops/fused.h"

@@ -26,6 +26,7 @@ typedef struct winograd_job {
     int64_t rows, columns, tiles; /* of tiles: in an image, in a row of them, in all */
     int64_t panels;
     int64_t block_tiles, input_point, product_point; /* elements between points, for that many tiles */
+    int64_t input_tile, input_panel;                 /* and between tiles, and panels of channels, of inputs */
     float *inputs, *products;                        /* of one slot after the other */
     atomic_int_fast64_t next;                        /* block */
 } winograd_job;
@@ -101,8 +102,8 @@ static inline __attribute__((always_inline)) void transform_inputs_of(const int 
             const bool inside = h >= 0 && h < p->in[1] && w >= 0 && w < p->in[2];
             rows[i] = inside ? j->x + ((at.image * p->in[1] + h) * p->in[2] + w) * channels : NULL;
         }
-        float *to = b->inputs + tile * channels;
         for (int64_t c = 0; c < channels; c += LANES) {
+            float *to = b->inputs + tile * j->input_tile + c / COLUMNS * j->input_panel + c % COLUMNS;
             for (int i = 0; i < n * n; i++)
                 d[i] = load_or_zero(rows[i] ? rows[i] + c : NULL);
 #pragma GCC unroll 6
@@ -113,7 +114,7 @@ static inline __attribute__((always_inline)) void transform_inputs_of(const int 
                 vector row[MOST_POINTS];
                 transform_input(m, d + i * n, 1, row);
                 for (int k = 0; k < n; k++)
-                    store(to + (i * n + k) * j->input_point + c, row[k]);
+                    store(to + (i * n + k) * j->input_point, row[k]);
             }
         }
     }
@@ -224,7 +225,7 @@ static winograd_block part_of(const winograd_job *j, int64_t first, int64_t coun
     return (winograd_block){.job = j,
                             .first = first,
                             .count = count,
-                            .inputs = j->inputs + first * j->problem->channels,
+                            .inputs = j->inputs + first * j->input_tile,
                             .products = j->products + first * j->problem->features};
 }
 static void share_inputs(void *context, int64_t begin, int64_t end) {
@@ -265,6 +266,8 @@ static winograd_job plan_winograd(const channels_last_layer *l, int m, int64_t s
 }
 
 static void size_points(winograd_job *j) {
+    j->input_tile = j->problem->channels;
+    j->input_panel = COLUMNS;
     j->input_point = j->block_tiles * j->problem->channels + COLUMNS; /* not all in the same lines of a cache */
     j->product_point = j->block_tiles * j->problem->features + COLUMNS;
 }

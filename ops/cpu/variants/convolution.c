@@ -44,7 +44,6 @@ typedef enum direction { FORWARD, DATA, WEIGHTS } direction;
 /* Winograd's algorithm where it pays, else products. */
 #define RUN_DENSE(dtype)                                                                                               \
     do {                                                                                                               \
-        bool applies = false;                                                                                          \
         const bool done = way == FORWARD ? forward_winograd_##dtype(p, pa, pb, pbias, target, extra, &applies)         \
                           : way == DATA  ? data_winograd_##dtype(p, pa, pb, pbias, target, extra, &applies)            \
                                          : weights_winograd_##dtype(p, pa, pb, target, &applies);                       \
@@ -58,13 +57,15 @@ static bool run_dense(direction way, const cr_convolution *p, const cr_tensor *a
                       const cr_tensor *bias, const layer *extra, cr_tensor *out) {
     const void *pa = cr_tensor_address(a), *pb = cr_tensor_address(b), *pbias = bias ? cr_tensor_address(bias) : NULL;
     void *target = cr_tensor_address(out);
+    bool applies = false;
     if (out->dtype == CR_F64) RUN_DENSE(f64);
-    if (way != WEIGHTS && !extra->packed) {
-        bool applies = false;
+    if (way == WEIGHTS) {
+        if (!cr_winograd_weights(p, pa, pb, target, &applies)) return false;
+    } else if (!extra || !extra->packed) {
         if (!cr_winograd_planes(p, way == DATA, pa, pb, pbias, target, &applies)) return false;
-        if (applies) cr_epilogue_images(extra->epilogue, 0, p->batch);
-        if (applies) return true;
+        if (applies && extra) cr_epilogue_images(extra->epilogue, 0, p->batch);
     }
+    if (applies) return true;
     RUN_DENSE(f32);
 }
 
