@@ -288,7 +288,7 @@ static cr_tensor *weight_scales(const work *w, cr_tensor *weight, cr_tensor *bia
     }
     for (int64_t k = 0; k < channels; k++) {
         to[k] = (w->options->per_channel ? to[k] : whole) / 127;
-        if (b) to[k] = fmaxf(to[k], fabsf(b[k]) / input_scale * 0x1p-30F);
+        if (b) to[k] = fmaxf(to[k], fabsf(b[k]) / input_scale * 0x1p-29F);
         if (!(to[k] > 0x1p-100F)) to[k] = 1;
     }
     return scales;

@@ -40,11 +40,11 @@ CR_API cr_graph *cr_jit_quantize_with(const cr_graph *graph, cr_quantize_source 
 #define cr_jit_quantize_(graph, source, context, ...)                                                                  \
     cr_jit_quantize_with(graph, source, context, CR_WITH(jit_quantize, CR_JIT_QUANTIZE_OPTIONS, __VA_ARGS__))
 #endif
-/* A source over an array: context is this, the graph has one input. */
 typedef struct cr_quantize_array {
     cr_tensor *const *batches;
     int64_t count;
 } cr_quantize_array;
+/* A source over an array of batches: context is a cr_quantize_array, the graph has one input. */
 CR_API bool cr_quantize_from_array(void *context, int64_t batch, cr_tensor **inputs, int input_count);
 
 /* ------------------------------------------------------------------ what it cost */

@@ -16,7 +16,7 @@ typedef struct subject {
     cr_jit_function function;
     cr_tensor *(*input)(int index, int64_t batch, int64_t length); /* NULL: no such input */
     int outputs, opset;
-    bool freezes, external;
+    bool freezes, external, quantizes;
 } subject;
 
 /* ---------------------------------------------------------------- inputs */
@@ -218,6 +218,8 @@ static const subject subjects[] = {
     {"resnet18_any_size", "0.0=batch 0.2=height 0.3=width", new_resnet18, run_module, any_images, 1, 18, false, false},
     {"resnet50", "0.0=batch", new_resnet50, run_module, images, 1, 18, false, true},
     {"mobilenet_v2", "0.0=batch", new_mobilenet, run_module, images, 1, 18, false, false},
+    {"digits_int8", "0.0=batch", new_lenet, run_module, digits, 1, 18, true, false, true},
+    {"resnet18_int8", "0.0=batch", new_resnet18, run_module, images, 1, 13, true, false, true},
     {"lstm", "0.0=time 0.1=batch", new_lstm, run_module, sequences, 1, 18, false, false},
     {"encoder", "0.0=batch 0.1=length 1.0=batch 1.1=length", new_encoder, run_encoder, masked, 1, 18, false, false},
     {"gpt", "0.0=batch 0.1=length", new_gpt, run_gpt, words, 1, 18, false, false},
@@ -291,6 +293,14 @@ static bool check_sizes(const subject *s, cr_graph *graph, const char *path, con
     return done && cr_safetensors_save(data_path, tensors, count, NULL, 0);
 }
 
+/* The graph in its quantised form: ONNX Runtime computes that with floats, node by node (check_models.py). */
+static cr_graph *quantized(cr_graph *graph, cr_tensor *const *inputs) {
+    cr_quantize_array data = {inputs, 1};
+    cr_graph *made = graph ? cr_jit_quantize(graph, cr_quantize_from_array, &data) : NULL;
+    cr_jit_free(graph);
+    return made;
+}
+
 static bool check_subject(const subject *s, const char *folder) {
     char path[PATH], data_path[PATH];
     cr_tensor *inputs[MOST], *results[MOST];
@@ -304,6 +314,7 @@ static bool check_subject(const subject *s, const char *folder) {
         graph = cr_jit_trace_function(s->function, module, inputs, count, results, s->outputs, module ? &module : NULL,
                                       module ? 1 : 0, .dynamic = s->dynamic, .freeze = s->freezes);
     }
+    if (s->quantizes) graph = quantized(graph, inputs);
     const bool done =
         graph &&
         cr_onnx_export(graph, path, .opset = s->opset, .external_data = s->external, .metadata = "made by=test") &&
