@@ -64,8 +64,8 @@ static cr_convolution reversed(const cr_convolution *p) {
 }
 
 /* Whether tiles of 4×4 are ahead of those of 2×2 that planes have of their own: they are 1.8 times fewer products, and
- * cost the two new layouts and a dearer weight. */
-static bool takes_planes(const cr_convolution *p) {
+ * cost the two new layouts and a dearer weight: `kernel_cost`, in flops, for each kernel of 3×3. */
+static bool takes_planes(const cr_convolution *p, double kernel_cost) {
     if (p->groups != 1 || p->in[0] != 1 || p->kernel[0] != 1) return false;
     for (int d = 1; d < CR_SPATIAL_DIMS; d++)
         if (p->kernel[d] != 3 || p->stride[d] != 1 || p->dilation[d] != 1 || p->padding[d] > 2) return false;
@@ -73,9 +73,9 @@ static bool takes_planes(const cr_convolution *p) {
     const double four = (double)(36 * divide_up(p->out[1], 4) * divide_up(p->out[2], 4)),
                  two = (double)(16 * divide_up(p->out[1], 2) * divide_up(p->out[2], 2)), channels = (double)p->channels,
                  features = (double)p->features, batch = (double)p->batch, pixels = (double)(p->out[1] * p->out[2]);
-    enum { LAYOUT = 40, WEIGHT = 6000 }; /* in flops: for each element of x and y, for each kernel */
+    enum { LAYOUT = 40 }; /* in flops, for each element of x and y */
     return batch * (2 * channels * features * (two - four) - LAYOUT * pixels * (channels + features)) >
-           WEIGHT * channels * features;
+           kernel_cost * channels * features;
 }
 
 /* ---------------------------------------------------------------- fewer images than threads: all share each step */
@@ -139,7 +139,7 @@ static bool convolve_apart(planes_job *job, scratch *memory) {
 bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const float *x, const float *w, const float *bias,
                         float *y, bool *applies) {
     const cr_convolution p = by_input ? reversed(problem) : *problem;
-    *applies = takes_planes(&p);
+    *applies = takes_planes(&p, 4500);
     if (!*applies) return true;
     scratch memory = {0};
     planes_job job = {.layer = {.problem = &p, .x = x, .bias = bias, .y = y, .low = -INFINITY, .high = INFINITY}};

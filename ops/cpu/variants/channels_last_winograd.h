@@ -13,6 +13,7 @@ enum {
     BLOCK_FLOATS = 1 << 19 /* of a block's transformed inputs and products */,
     MOST_POINTS = 6,
     LEAST_TILES = 18,
+    READ_TILES = 60 /* pay for reading the weight from memory */,
     MOST_TILES = 192
 };
 
@@ -260,7 +261,7 @@ static winograd_job plan_winograd(const channels_last_layer *l, int m, int64_t s
                       .panels = divide_up(p->features, COLUMNS)};
     j.tiles = p->batch * j.rows * j.columns;
     int64_t fitting = BLOCK_FLOATS / (j.n * j.n * (p->channels + p->features));
-    fitting = fitting < LEAST_TILES ? LEAST_TILES : fitting > MOST_TILES ? MOST_TILES : fitting;
+    fitting = fitting < READ_TILES ? READ_TILES : fitting > MOST_TILES ? MOST_TILES : fitting;
     j.block_tiles = round_up(divide_up(j.tiles, round_up(divide_up(j.tiles, fitting), shares)), ROWS);
     return j;
 }
@@ -309,22 +310,22 @@ typedef struct winograd_weights {
     bool flipped;
 } winograd_weights;
 
-/* The features of a panel side by side; in f64, so that only the result is rounded. */
-typedef double wide __attribute__((vector_size(COLUMNS * sizeof(double))));
+/* The features of a panel side by side. */
+typedef float wide __attribute__((vector_size(COLUMNS * sizeof(float))));
 
 static void transform_weight(int m, const wide *g, int step, wide *to, int to_step) {
     const wide g0 = g[0], g1 = g[step], g2 = g[2 * step];
     to[0] = g0;
     if (m == 2) {
-        to[to_step] = (g0 + g1 + g2) / 2.0;
-        to[2 * to_step] = (g0 - g1 + g2) / 2.0;
+        to[to_step] = 0.5f * (g0 + g1 + g2);
+        to[2 * to_step] = 0.5f * (g0 - g1 + g2);
     } else {
-        const wide near_even = g0 + 0.5 * g2, near_odd = NEAR_POINT * g1, far_even = g0 + 2.0 * g2,
+        const wide near_even = g0 + 0.5f * g2, near_odd = NEAR_POINT * g1, far_even = g0 + 2.0f * g2,
                    far_odd = FAR_POINT * g1;
-        to[to_step] = (near_even + near_odd) / -1.5;
-        to[2 * to_step] = (near_even - near_odd) / -1.5;
-        to[3 * to_step] = (far_even + far_odd) / 6.0;
-        to[4 * to_step] = (far_even - far_odd) / 6.0;
+        to[to_step] = (-1.0f / 1.5f) * (near_even + near_odd);
+        to[2 * to_step] = (-1.0f / 1.5f) * (near_even - near_odd);
+        to[3 * to_step] = (1.0f / 6.0f) * (far_even + far_odd);
+        to[4 * to_step] = (1.0f / 6.0f) * (far_even - far_odd);
     }
     to[(m + 1) * to_step] = g2;
 }
@@ -341,7 +342,7 @@ static void pack_winograd_panels(void *context, int64_t begin, int64_t end) {
             for (int i = 0; i < COLUMNS; i++) {
                 const int64_t k = panel * COLUMNS + i;
                 const float *from = job->w + k * job->feature_step + c * job->channel_step;
-                g[t][i] = k < p->features ? from[job->flipped ? 8 - t : t] : 0;
+                g[t][i] = k < p->features ? from[job->flipped ? 8 - t : t] : 0.0f;
             }
         for (int column = 0; column < 3; column++)
             transform_weight(m, g + column, 3, half + column, 3);
@@ -349,8 +350,7 @@ static void pack_winograd_panels(void *context, int64_t begin, int64_t end) {
             transform_weight(m, half + row * 3, 1, made, 1);
             for (int k = 0; k < n; k++) {
                 float *to = job->packed + (((row * n + k) * panels + panel) * p->channels + c) * COLUMNS;
-                for (int i = 0; i < COLUMNS; i++)
-                    to[i] = (float)made[k][i];
+                memcpy(to, &made[k], sizeof made[k]);
             }
         }
     }
