@@ -11,12 +11,18 @@ typedef struct layer {
     const cr_epilogue *epilogue; /* NULL: none */
 } layer;
 
-#define T           float
-#define NAMED(name) name##_f32
-#include "ops/cpu/variants/convolution_all.h"
 #define T           double
 #define NAMED(name) name##_f64
 #include "ops/cpu/variants/convolution_all.h"
+#undef LANES
+#undef COLUMNS
+#undef T
+#undef NAMED
+#define T           float
+#define NAMED(name) name##_f32
+#include "ops/cpu/variants/convolution_all.h"
+#include "ops/cpu/variants/winograd.h"
+#include "ops/cpu/variants/winograd_weights.h"
 
 /* ---------------------------------------------------------------- simpler problems that are the same */
 /* An output of one position, where the kernel covers the input: taps become channels. A 1×1 kernel: all positions are
@@ -41,32 +47,39 @@ static cr_convolution simplify(cr_convolution p) {
 /* ---------------------------------------------------------------- operands */
 typedef enum direction { FORWARD, DATA, WEIGHTS } direction;
 
-/* Winograd's algorithm where it pays, else products. */
-#define RUN_DENSE(dtype)                                                                                               \
-    do {                                                                                                               \
-        const bool done = way == FORWARD ? forward_winograd_##dtype(p, pa, pb, pbias, target, extra, &applies)         \
-                          : way == DATA  ? data_winograd_##dtype(p, pa, pb, pbias, target, extra, &applies)            \
-                                         : weights_winograd_##dtype(p, pa, pb, target, &applies);                       \
-        if (applies) return done;                                                                                      \
-        return way == FORWARD ? forward_##dtype(p, pa, pb, pbias, target, extra)                                       \
-               : way == DATA  ? data_##dtype(p, pa, pb, pbias, target, extra)                                          \
-                              : weights_##dtype(p, pa, pb, target);                                                     \
-    } while (0)
+static bool run_f64(direction way, const cr_convolution *p, const double *a, const double *b, const double *bias,
+                    const layer *extra, double *target) {
+    return way == FORWARD ? forward_f64(p, a, b, bias, target, extra)
+           : way == DATA  ? data_f64(p, a, b, bias, target, extra)
+                          : weights_f64(p, a, b, target);
+}
+
+/* Winograd's algorithm where it pays, in tiles of 4×4 or of 2×2, else products. */
+static bool run_f32(direction way, const cr_convolution *p, const float *a, const float *b, const float *bias,
+                    const layer *extra, float *target) {
+    bool applies = false, done = true;
+    if (way == WEIGHTS) {
+        done = cr_winograd_weights(p, a, b, target, &applies);
+    } else if (!extra->packed) {
+        done = cr_winograd_planes(p, way == DATA, a, b, bias, target, &applies);
+        if (done && applies) cr_epilogue_images(extra->epilogue, 0, p->batch);
+    }
+    if (done && !applies)
+        done = way == FORWARD ? forward_winograd_f32(p, a, b, bias, target, extra, &applies)
+               : way == DATA  ? data_winograd_f32(p, a, b, bias, target, extra, &applies)
+                              : weights_winograd_f32(p, a, b, target, &applies);
+    if (!done || applies) return done;
+    return way == FORWARD ? forward_f32(p, a, b, bias, target, extra)
+           : way == DATA  ? data_f32(p, a, b, bias, target, extra)
+                          : weights_f32(p, a, b, target);
+}
 
 static bool run_dense(direction way, const cr_convolution *p, const cr_tensor *a, const cr_tensor *b,
                       const cr_tensor *bias, const layer *extra, cr_tensor *out) {
     const void *pa = cr_tensor_address(a), *pb = cr_tensor_address(b), *pbias = bias ? cr_tensor_address(bias) : NULL;
     void *target = cr_tensor_address(out);
-    bool applies = false;
-    if (out->dtype == CR_F64) RUN_DENSE(f64);
-    if (way == WEIGHTS) {
-        if (!cr_winograd_weights(p, pa, pb, target, &applies)) return false;
-    } else if (!extra || !extra->packed) {
-        if (!cr_winograd_planes(p, way == DATA, pa, pb, pbias, target, &applies)) return false;
-        if (applies && extra) cr_epilogue_images(extra->epilogue, 0, p->batch);
-    }
-    if (applies) return true;
-    RUN_DENSE(f32);
+    return out->dtype == CR_F64 ? run_f64(way, p, pa, pb, pbias, extra, target)
+                                : run_f32(way, p, pa, pb, pbias, extra, target);
 }
 
 /* Each number `times` times: the bias of channels that stand for a channel's taps. */
@@ -131,7 +144,8 @@ int64_t CR_NAME(cr_packed_convolution)(const cr_convolution *problem, cr_dtype d
 int64_t CR_NAME(cr_packed_convolution)(const cr_convolution *problem, cr_dtype dtype, bool transposed) {
     const cr_convolution p = simplify(*problem);
     if (problem->batch == 0 || (transposed && p.channels != problem->channels)) return 0;
-    return dtype == CR_F64 ? packed_elements_f64(&p, transposed) : packed_elements_f32(&p, transposed);
+    if (dtype == CR_F64) return transposed ? 0 : forward_packed_f64(&p);
+    return packed_elements_f32(&p, transposed);
 }
 
 CR_KERNEL(pack_convolution) {
@@ -142,7 +156,7 @@ CR_KERNEL(pack_convolution) {
     if (!cr_convolution_output(call, (const void *)o, o->input, cr_tensor_shape(weight), &output)) return false;
     const cr_convolution p = simplify(cr_layer_convolution(o->input, cr_tensor_shape(weight), output, o));
     void *to = cr_tensor_address(call->outputs[0]);
-    return weight->dtype == CR_F64 ? pack_layer_f64(&p, o->transposed, cr_tensor_address(weight), to)
+    return weight->dtype == CR_F64 ? pack_forward_f64(&p, cr_tensor_address(weight), to)
                                    : pack_layer_f32(&p, o->transposed, cr_tensor_address(weight), to);
 }
 
