@@ -37,11 +37,20 @@ static cr_tensor *from_start(cr_onnx_call *call, int i, int64_t size) {
     return cr_where(cr_lt_scalar(index, 0), cr_add_scalar(index, (double)size), index);
 }
 
+/* One index from the start that the file holds: what is there is seen, not copied. */
+static bool is_one_place(cr_onnx_call *call, int i, int64_t *place) {
+    const cr_onnx_operand *operand = &call->inputs[i];
+    return operand->is_known && !operand->is_sized && !operand->is_parameter && cr_ndim(operand->tensor) == 0 &&
+           cr_onnx_ints(call, i, place, 1) == 1 && *place >= 0;
+}
+
 /* Along axis, by indices of any shape, which takes the dim's place. */
 static bool run_Gather(cr_onnx_call *call) {
     cr_tensor *x = cr_onnx_input(call, 0);
     const int axis = cr_onnx_axis(call, cr_onnx_int(call, "axis", 0), cr_ndim(x));
     if (axis < 0) return false;
+    int64_t place;
+    if (is_one_place(call, 1, &place) && place < cr_size(x, axis)) return cr_onnx_give(call, cr_select(x, axis, place));
     cr_tensor *index = from_start(call, 1, cr_size(x, axis));
     const cr_shape own = cr_shape_of(index), from = cr_shape_of(x);
     if (from.count - 1 + own.count > CR_MAX_DIMS)

@@ -10,7 +10,7 @@
 enum {
     ROWS = 6,
     DEPTH_BLOCK = 512,
-    GROUP_ROWS = 16,
+    GROUP_ROWS = 24,
     GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
     WIDE_COLUMNS = 512,

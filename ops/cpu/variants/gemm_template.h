@@ -13,11 +13,12 @@ typedef struct NAMED(gemm) {
     int64_t a_row, a_column, b_row, b_column; /* strides */
     T *c;                                     /* [m, n], rows c_row apart */
     int64_t c_row;
-    const T *bias;               /* [n] or NULL */
-    const T *packed_a;           /* NULL: A is read where it lies */
-    const T *packed_b;           /* given, or packed here; NULL: B is read where it lies */
-    const cr_epilogue *epilogue; /* what is done to C, or NULL */
-    int64_t image;               /* which of its images C is */
+    const T *bias;                     /* [n] or NULL */
+    const T *packed_a;                 /* NULL: A is read where it lies */
+    const T *packed_b;                 /* given, or packed here; NULL: B is read where it lies */
+    const cr_epilogue *epilogue;       /* what is done to C, or NULL */
+    int64_t image;                     /* which of its images C is */
+    int64_t group_rows, group_columns; /* panels of a task */
 } NAMED(gemm);
 
 /* ---------------------------------------------------------------- packing */
@@ -188,15 +189,16 @@ static inline void NAMED(prefetch)(const NAMED(gemm) * g, int64_t part, int64_t 
         __builtin_prefetch(next + k * COLUMNS, 0, 2);
 }
 
-/* A task is GROUP_ROWS panels of A times GROUP_COLUMNS panels of B: B's part stays in the cache over the rows. */
+/* A task is some panels of A, which stay in the cache, times some of B. */
 static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
     const NAMED(gemm) *g = context;
     const int64_t row_panels = NAMED(panels)(g->m, ROWS), column_panels = NAMED(panels)(g->n, COLUMNS);
-    const int64_t row_groups = NAMED(panels)(row_panels, GROUP_ROWS);
+    const int64_t row_groups = NAMED(panels)(row_panels, g->group_rows);
     for (int64_t task = begin; task < end; task++) {
-        const int64_t row = task % row_groups * GROUP_ROWS, column = task / row_groups * GROUP_COLUMNS;
-        const int64_t row_end = row + GROUP_ROWS < row_panels ? row + GROUP_ROWS : row_panels;
-        const int64_t column_end = column + GROUP_COLUMNS < column_panels ? column + GROUP_COLUMNS : column_panels;
+        const int64_t row = task % row_groups * g->group_rows, column = task / row_groups * g->group_columns;
+        const int64_t row_end = row + g->group_rows < row_panels ? row + g->group_rows : row_panels;
+        const int64_t column_end =
+            column + g->group_columns < column_panels ? column + g->group_columns : column_panels;
         for (int64_t start = 0; start < g->k || (start == 0 && g->k == 0); start += DEPTH_BLOCK) {
             const int64_t depth = g->k - start < DEPTH_BLOCK ? g->k - start : DEPTH_BLOCK;
             for (int64_t c = column; c < column_end; c++)
@@ -315,8 +317,14 @@ static void NAMED(run)(NAMED(gemm) * g, T *memory) {
         memory += NAMED(b_elements)(g);
     }
     if (NAMED(packs_a)(g)) NAMED(pack_all_a)(g, memory);
-    const int64_t groups = NAMED(panels)(NAMED(panels)(g->m, ROWS), GROUP_ROWS) *
-                           NAMED(panels)(NAMED(panels)(g->n, COLUMNS), GROUP_COLUMNS);
-    const int64_t work = GROUP_ROWS * ROWS * GROUP_COLUMNS * COLUMNS * (g->k + 1) / 16;
+    const int64_t rows = NAMED(panels)(g->m, ROWS), columns = NAMED(panels)(g->n, COLUMNS),
+                  row_groups = NAMED(panels)(rows, GROUP_ROWS),
+                  wanted = cr_num_threads() > 1 ? 3 * cr_num_threads() : 1;
+    g->group_rows = NAMED(panels)(rows, row_groups);
+    g->group_columns = GROUP_COLUMNS;
+    while (g->group_columns > 2 && row_groups * NAMED(panels)(columns, g->group_columns) < wanted)
+        g->group_columns /= 2;
+    const int64_t groups = row_groups * NAMED(panels)(columns, g->group_columns);
+    const int64_t work = g->group_rows * ROWS * g->group_columns * COLUMNS * (g->k + 1) / 16;
     cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work, NAMED(tasks), g);
 }

@@ -9,17 +9,31 @@ static inline __attribute__((always_inline)) void NAMED(multiply_rows)(const int
     NAMED(block)(rows, part, a, depth, 1, b, COLUMNS, adds ? sums : NULL, COLUMNS, sums, COLUMNS);
 }
 
-/* sums [rows][COLUMNS] = a [rows, depth] · panel [depth][COLUMNS] */
+/* sums [rows][COLUMNS] = a [rows, depth] · panel [depth][COLUMNS]. What stands behind a part of the panel is fetched
+ * while that is used: all weights of a step are more than the second-level cache holds. */
 static void NAMED(multiply)(int64_t rows, int64_t depth, const T *a, const T *panel, T *sums) {
     for (int64_t k = 0; k < depth; k += DEPTH_BLOCK) {
         const int64_t part = least(DEPTH_BLOCK, depth - k);
-        const T *b = panel + k * COLUMNS;
-        int64_t row = 0;
-        for (; row + ROWS <= rows; row += ROWS)
-            NAMED(multiply_rows)(ROWS, part, a + row * depth + k, depth, b, k > 0, sums + row * COLUMNS);
-        for (; row + 2 <= rows; row += 2)
-            NAMED(multiply_rows)(2, part, a + row * depth + k, depth, b, k > 0, sums + row * COLUMNS);
-        if (row < rows) NAMED(multiply_rows)(1, part, a + row * depth + k, depth, b, k > 0, sums + row * COLUMNS);
+        const T *b = panel + k * COLUMNS, *next = b + part * COLUMNS;
+        for (int64_t row = 0, done; row < rows; row += done) {
+            const T *from = a + row * depth + k;
+            T *to = sums + row * COLUMNS;
+            const int64_t left = rows - row;
+            done = left >= ROWS && left != 8 ? ROWS
+                   : left >= 4               ? 4
+                   : left >= 2               ? 2
+                                             : 1; /* 4 and 4 are faster than 6 and 2 */
+            for (const T *end = next + part * COLUMNS * done / rows; next < end; next += 64 / sizeof(T))
+                __builtin_prefetch(next, 0, 2);
+            if (done == ROWS)
+                NAMED(multiply_rows)(ROWS, part, from, depth, b, k > 0, to);
+            else if (done == 4)
+                NAMED(multiply_rows)(4, part, from, depth, b, k > 0, to);
+            else if (done == 2)
+                NAMED(multiply_rows)(2, part, from, depth, b, k > 0, to);
+            else
+                NAMED(multiply_rows)(1, part, from, depth, b, k > 0, to);
+        }
     }
 }
 
