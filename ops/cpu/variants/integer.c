@@ -24,6 +24,7 @@ typedef struct layer {
     int16_t input_zero;
     int32_t output_zero, residual_zero;
     float least, most, residual_scale;
+    void (*multiply)(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[][2]);
     /* How the work is cut. */
     int64_t block_rows, block_strips, strip_blocks;
     int16_t *panels;
@@ -95,34 +96,50 @@ static inline __attribute__((always_inline)) void finish_block(const layer *l, v
 }
 
 /* ---------------------------------------------------------------- the micro-kernel */
-/* a: `rows` rows of `depth` numbers, `stride` apart; b: a strip. */
-static inline __attribute__((always_inline)) void multiply(const int16_t *a, int64_t stride, const int16_t *b,
-                                                           int64_t depth, const int rows, vec_i sums[ROWS][2]) {
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++)
-        sums[r][0] = sums[r][1] = (vec_i){0};
-    for (int64_t k = 0; k < depth; k += 2) {
-        const vec_i b0 = vec_load(b + k * COLUMNS), b1 = vec_load(b + k * COLUMNS + 2 * LANES);
-#pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-            const vec_i pair = vec_pair(a + r * stride + k);
-            sums[r][0] = vec_multiply(sums[r][0], pair, b0);
-            sums[r][1] = vec_multiply(sums[r][1], pair, b1);
-        }
-    }
-}
+/* a: rows of `depth` numbers, `stride` apart; b: a strip. */
+#define MULTIPLY(rows, step)                                                                                           \
+    vec_i made[rows][2];                                                                                               \
+    _Pragma("GCC unroll 6") for (int r = 0; r < (rows); r++) made[r][0] = made[r][1] = (vec_i){0};                     \
+    for (int64_t k = 0; k < depth; k += 2) {                                                                           \
+        const vec_i b0 = vec_load(b + k * COLUMNS), b1 = vec_load(b + k * COLUMNS + 2 * LANES);                        \
+        _Pragma("GCC unroll 6") for (int r = 0; r < (rows); r++) {                                                     \
+            const vec_i pair = vec_pair(a + r * stride + k);                                                           \
+            made[r][0] = step(made[r][0], pair, b0);                                                                   \
+            made[r][1] = step(made[r][1], pair, b1);                                                                   \
+        }                                                                                                              \
+    }                                                                                                                  \
+    memcpy(sums, made, sizeof made)
 
-static __attribute__((noinline)) void block(const layer *l, const int16_t *a, int64_t row, int64_t count,
-                                            int64_t strip) {
+static void multiply_rows(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[ROWS][2]) {
+    MULTIPLY(ROWS, vec_multiply);
+}
+static void multiply_row(const int16_t *a, const int16_t *b, int64_t depth, vec_i sums[ROWS][2]) {
+    const int64_t stride = 0;
+    MULTIPLY(1, vec_multiply);
+}
+#if defined(__AVX512BW__)
+static __attribute__((target("avx512vnni"))) void multiply_rows_vnni(const int16_t *a, int64_t stride, const int16_t *b,
+                                                                     int64_t depth, vec_i sums[ROWS][2]) {
+#define STEP(sum, x, y) ((vec_i)_mm512_dpwssd_epi32((__m512i)(sum), (__m512i)(x), (__m512i)(y)))
+    MULTIPLY(ROWS, STEP);
+#undef STEP
+}
+static bool has_vnni(void) { return __builtin_cpu_supports("avx512vnni"); }
+#else
+#define multiply_rows_vnni multiply_rows
+static bool has_vnni(void) { return false; }
+#endif
+
+static void block(const layer *l, const int16_t *a, int64_t row, int64_t count, int64_t strip) {
     vec_i sums[ROWS][2];
     const int16_t *b = l->weight + strip * l->depth * COLUMNS;
     const int64_t at = row * l->features + strip * COLUMNS;
     for (int64_t r = 0; r < count && l->residual; r++) /* it is far away */
         __builtin_prefetch(l->residual + at + r * l->features);
     if (count == 1)
-        multiply(a, l->depth, b, l->depth, 1, sums);
+        multiply_row(a, b, l->depth, sums);
     else
-        multiply(a, l->depth, b, l->depth, ROWS, sums);
+        l->multiply(a, l->depth, b, l->depth, sums);
     finish_block(l, sums, row, count, strip * COLUMNS);
 }
 
@@ -324,6 +341,7 @@ CR_KERNEL(integer_layer) {
                .output_zero = (int32_t)o->output_zero,
                .residual_zero = (int32_t)o->residual_zero,
                .residual_scale = (float)o->residual_scale,
+               .multiply = has_vnni() ? multiply_rows_vnni : multiply_rows,
                .least = (float)(o->least - o->output_zero),
                .most = (float)(o->most - o->output_zero)};
     l.channels = l.p.groups * l.p.channels;

@@ -124,9 +124,9 @@ static inline vec_i vec_bytes(const void *from) {
 #elif defined(__AVX2__)
     return (vec_i)_mm256_cvtepu8_epi32(_mm_loadl_epi64(from));
 #else
-    uint8_t bytes[LANES];
-    memcpy(bytes, from, sizeof bytes);
-    return (vec_i){bytes[0], bytes[1], bytes[2], bytes[3]};
+    vec_u bytes;
+    memcpy(&bytes, from, sizeof bytes);
+    return __builtin_convertvector(bytes, vec_i);
 #endif
 }
 

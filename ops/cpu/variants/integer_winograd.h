@@ -83,9 +83,8 @@ static void transform_tile(const layer *l, const tiles *t, int64_t which, const 
     }
 }
 
-/* The results of a tile in one strip, from sums [point][tile][COLUMNS], points `apart`. */
-static void finish_tile(const layer *l, const tiles *t, int64_t which, const int32_t *from, int64_t apart,
-                        int64_t strip) {
+/* The results of a tile in one strip, from sums [point][tile], points `apart`. */
+static void finish_tile(const layer *l, const tiles *t, int64_t which, vec_i (*from)[2], int64_t apart, int64_t strip) {
     const cr_convolution *p = &l->p;
     const int64_t x0 = which % t->across * TILE, y0 = which / t->across % t->down * TILE;
     const int64_t first = (which / (t->across * t->down) * p->out[1] + y0) * p->out[2] + x0;
@@ -95,7 +94,7 @@ static void finish_tile(const layer *l, const tiles *t, int64_t which, const int
         for (int i = 0; i < 6; i++) {
 #pragma GCC unroll 6
             for (int k = 0; k < 6; k++)
-                m[k] = vec_load(from + (6 * i + k) * apart + half * LANES);
+                m[k] = from[(6 * i + k) * apart][half];
             from_points(m, rows[i]);
         }
         for (int k = 0; k < TILE; k++) {
@@ -114,24 +113,14 @@ static void finish_tile(const layer *l, const tiles *t, int64_t which, const int
 }
 
 /* ---------------------------------------------------------------- the layer */
-/* count tiles (rows of the product) at one point, in one strip. */
-static __attribute__((noinline)) void multiply_point(const int16_t *a, int64_t stride, const int16_t *b, int64_t pairs,
-                                                     int64_t count, int32_t *to) {
-    for (int64_t r = 0; r < count; r += ROWS) {
-        vec_i sums[ROWS][2];
-        multiply(a + r * stride, stride, b, 2 * pairs, ROWS, sums);
-        memcpy(to + r * COLUMNS, sums, sizeof sums);
-    }
-}
-
 static void run_tiles(void *context, int64_t begin, int64_t end) {
     layer *l = context;
     const tiles t = tiles_of(l);
     const int place = take_panel(l);
-    const int64_t apart = l->block_rows * t.stride, sums_apart = l->block_rows * COLUMNS;
+    const int64_t apart = l->block_rows * t.stride;
     int16_t *panel = l->panels + place * l->panel_numbers;
-    int32_t *sums = (int32_t *)(void *)(panel + POINTS * apart);
-    uint8_t *edge = (uint8_t *)(sums + POINTS * sums_apart);
+    vec_i(*sums)[2] = (void *)(panel + POINTS * apart);
+    uint8_t *edge = (uint8_t *)(sums + POINTS * l->block_rows);
     memset(edge, l->input_zero, (size_t)t.stride);
     for (int64_t item = begin, gathered = -1; item < end; item++) {
         const int64_t which = item / l->strip_blocks, tile = which * l->block_rows;
@@ -143,10 +132,11 @@ static void run_tiles(void *context, int64_t begin, int64_t end) {
         for (int64_t s = first; s < l->strips && s < first + l->block_strips; s++) {
             const int16_t *weight = l->weight + s * POINTS * t.pairs * 2 * COLUMNS;
             for (int i = 0; i < POINTS; i++)
-                multiply_point(panel + i * apart, t.stride, weight + i * t.pairs * 2 * COLUMNS, t.pairs, count,
-                               sums + i * sums_apart);
+                for (int64_t r = 0; r < count; r += ROWS)
+                    l->multiply(panel + i * apart + r * t.stride, t.stride, weight + i * t.pairs * 2 * COLUMNS,
+                                2 * t.pairs, sums + i * l->block_rows + r);
             for (int64_t i = 0; i < count; i++)
-                finish_tile(l, &t, tile + i, sums + i * COLUMNS, sums_apart, s);
+                finish_tile(l, &t, tile + i, sums + i, l->block_rows, s);
         }
     }
     atomic_flag_clear(&l->taken[place]);
