@@ -245,6 +245,52 @@ static void bad_data_and_options_are_errors(void **unused) {
     }
 }
 
+/* ---------------------------------------------------------------- memory */
+static void quantize_compare_and_run(cr_graph *graph, cr_tensor *x) {
+    CR_SCOPE {
+        cr_quantize_array data = {&x, 1};
+        cr_graph *quantized = cr_jit_quantize(graph, cr_quantize_from_array, &data);
+        if (quantized)
+            cr_quantize_report_free(cr_jit_quantize_compare(graph, quantized, cr_quantize_from_array, &data));
+        if (quantized) cr_jit_forward(quantized, x);
+        cr_jit_free(quantized);
+    }
+    cr_jit_wait(); /* what is compiled belongs to nobody */
+}
+
+/* Each allocation fails once in turn, or some 400 of them. */
+static void memory_may_run_out_anywhere(void **unused) {
+    (void)unused;
+    block_state s;
+    CR_SCOPE {
+        cr_tensor *x = pictures(2);
+        cr_graph *graph = new_block(&s, x);
+        quantize_compare_and_run(graph, x);
+        assert_cr_ok();
+        const int64_t before = (int64_t)cr_memory_stats().live_bytes;
+        cr_memory_fail_nth(INT64_MAX);
+        quantize_compare_and_run(graph, x);
+        const int64_t allocations = cr_memory_fail_seen();
+        cr_memory_fail_nth(0);
+        assert_cr_ok();
+        assert_true(allocations > 300);
+        int failed = 0;
+        for (int64_t i = 1; i <= allocations; i += 1 + allocations / 400) {
+            cr_memory_fail_nth(i);
+            quantize_compare_and_run(graph, x);
+            cr_memory_fail_nth(0);
+            failed += !cr_ok();
+            if (!cr_ok() && cr_last_error()->code != CR_ERROR_MEMORY)
+                fail_msg("allocation %d: %s", (int)i, cr_last_error()->message);
+            cr_clear_error();
+            if (cr_memory_stats().live_bytes != before) fail_msg("allocation %d failed and something is lost", (int)i);
+        }
+        assert_true(failed > 100);
+        cr_jit_free(graph);
+        free_block(&s);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layers_become_integers_and_results_stay_near),
@@ -252,6 +298,7 @@ int main(void) {
         cmocka_unit_test(calibration_finds_the_range_of_least_error),
         cmocka_unit_test(programs_are_saved_and_read_with_their_integers),
         cmocka_unit_test(bad_data_and_options_are_errors),
+        cmocka_unit_test(memory_may_run_out_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,7 +233,8 @@ static void run_blocks(void *context, int64_t begin, int64_t end) {
 }
 
 /* Blocks of at most `limit` rows, which fit in the cache; where there are few, each is cut into groups of strips. A row of
- * a panel takes `room` bytes, a panel `slack` more; `depth` multiplications make a number of a row. */
+ * a panel takes `room` bytes, a panel `slack` more; `depth` multiplications make a number of a row. What stands behind the
+ * last row is multiplied too, and nobody looks at it. */
 static bool run_blocked(layer *l, int64_t rows, int64_t limit, int64_t room, int64_t slack, int64_t depth,
                         void (*run)(void *context, int64_t begin, int64_t end)) {
     const int threads = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
@@ -241,14 +242,13 @@ static bool run_blocked(layer *l, int64_t rows, int64_t limit, int64_t room, int
     if (blocks > 1) blocks = (blocks + threads - 1) / threads * threads;
     l->block_rows = ((rows + blocks - 1) / blocks + ROWS - 1) / ROWS * ROWS;
     blocks = (rows + l->block_rows - 1) / l->block_rows;
-    const int64_t wanted = 4 * threads;
+    const int64_t wanted = 2 * threads; /* each item gathers its rows anew */
     l->places = threads;
     l->block_strips = blocks < wanted && threads > 1 ? (l->strips * blocks + wanted - 1) / wanted : l->strips;
     l->strip_blocks = (l->strips + l->block_strips - 1) / l->block_strips;
     l->panel_numbers = (l->block_rows * room + slack + 63) / 64 * 32;
     const size_t bytes = (size_t)(threads * l->panel_numbers) * sizeof *l->panels;
     if (!(l->panels = cr_block_allocate(bytes))) return false;
-    memset(l->panels, 0, bytes); /* what stands behind the last row is multiplied too */
     const int64_t work = l->block_rows * depth * l->block_strips * COLUMNS / 16;
     cr_parallel_for(blocks * l->strip_blocks, CR_GRAIN_ELEMENTS / (work + 1), run, l);
     cr_block_free(l->panels, bytes);
