@@ -11,7 +11,7 @@ static inline cr_shape cr_to_channels_last(cr_shape s) { return CR_SHAPE(s.at[0]
 
 /* Dense, or one input and one output channel in each group: what the kernels are made for. */
 static inline bool cr_channels_last_takes(cr_shape weight, int64_t groups) {
-    return weight.count == 4 && (groups == 1 || (weight.at[1] == 1 && weight.at[0] == groups));
+    return weight.count == 4 && weight.at[1] > 0 && (groups == 1 || (weight.at[1] == 1 && weight.at[0] == groups));
 }
 
 /* Elements of the packed weight, as this processor's kernels want it for that problem. */
