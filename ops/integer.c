@@ -22,7 +22,8 @@ int64_t cr_packed_integer(cr_shape weight, int way) {
         taps *= weight.at[d];
     if (columns < 1 || !cr_shape_numel(weight, &all) || all < 1 || all > INT64_C(1) << 40) return 0;
     const int64_t strips = (weight.at[0] + columns - 1) / columns, pairs = (taps * weight.at[1] + 1) / 2;
-    if (way == CR_INTEGER_EACH) return weight.at[1] == 1 && weight.count == 4 ? taps * strips * columns : 0;
+    if (way == CR_INTEGER_EACH)
+        return weight.at[1] == 1 && weight.count == 4 && taps <= CR_INTEGER_TAPS ? taps * strips * columns : 0;
     if (way == CR_INTEGER_DIRECT) return strips * pairs * columns * 2;
     if (way != CR_INTEGER_WINOGRAD || weight.count != 4 || weight.at[2] != 3 || weight.at[3] != 3) return 0;
     return CR_INTEGER_TILE * strips * ((weight.at[1] + 1) / 2) * columns * 2;
@@ -61,7 +62,8 @@ enum { LEAST_TILES = 4, LEAST_CHANNELS = 24 };
 
 int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
     const cr_shape shape = cr_tensor_shape(weight);
-    if (p->groups > 1) return p->channels == 1 && p->features == 1 ? CR_INTEGER_EACH : -1;
+    if (p->groups > 1)
+        return p->channels == 1 && p->features == 1 && cr_packed_integer(shape, CR_INTEGER_EACH) ? CR_INTEGER_EACH : -1;
     if (p->channels * cr_product3(p->kernel) > MOST_TAPS || !cr_packed_integer(shape, CR_INTEGER_DIRECT)) return -1;
     const int64_t tiles = p->batch * ((p->out[1] + 3) / 4) * ((p->out[2] + 3) / 4);
     const bool pays = tiles >= LEAST_TILES && p->channels >= LEAST_CHANNELS && p->features >= LEAST_CHANNELS;

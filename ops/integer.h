@@ -45,6 +45,8 @@ CR_OPTIONS(integer_pool, CR_INTEGER_POOL_ATTRIBUTES)
 int cr_integer_columns(void);
 /* Numbers of a packed weight; 0 where that way cannot be gone. */
 int64_t cr_packed_integer(cr_shape weight, int way);
+/* Taps of a layer of each channel for itself, at most. */
+enum { CR_INTEGER_TAPS = 49 };
 /* Winograd's F(4x4, 3x3) in integers: see ops/cpu/variants/integer_winograd.h. */
 enum { CR_INTEGER_TILE = 36 };
 /* The fastest way for this problem and weight [K, C/groups, kernel…]; -1: none. */

@@ -86,7 +86,7 @@ static inline __attribute__((always_inline)) void finish_block(const layer *l, v
     if (column + COLUMNS > l->features || l->is_floating) {
         for (int64_t r = 0; r < count; r++) {
             finish(l, sums[r][0], row + r, column);
-            finish(l, sums[r][1], row + r, column + LANES);
+            if (column + LANES < l->features) finish(l, sums[r][1], row + r, column + LANES);
         }
     } else if (l->residual) {
         finish_rows(l, sums, row, count, column, true);
@@ -267,30 +267,89 @@ static bool run_direct(layer *l) {
 #include "ops/cpu/variants/integer_winograd.h"
 
 /* ---------------------------------------------------------------- each channel for itself */
-static void run_each(void *context, int64_t begin, int64_t end) {
-    const layer *l = context;
+/* Where the taps of each position of a line of the result lie: from[position][tap]; `edge` stands for what lies outside. */
+static void find_taps(const layer *l, int64_t line, const uint8_t *edge, const uint8_t **from) {
     const cr_convolution *p = &l->p;
-    for (int64_t row = begin; row < end; row++) {
-        const int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
-        for (int64_t c = 0; c < l->channels; c += LANES) {
-            const size_t count = l->channels - c < LANES ? (size_t)(l->channels - c) : LANES;
-            vec_i sums = {0};
-            for (int64_t t = 0; t < p->kernel[1] * p->kernel[2]; t++) {
-                const int64_t y = oy * p->stride[1] - p->padding[1] + t / p->kernel[2] * p->dilation[1],
-                              x = ox * p->stride[2] - p->padding[2] + t % p->kernel[2] * p->dilation[2];
+    const int64_t y0 = line % p->out[1] * p->stride[1] - p->padding[1];
+    const uint8_t *image = l->x + line / p->out[1] * p->in[1] * p->in[2] * l->channels;
+    for (int64_t ox = 0; ox < p->out[2]; ox++)
+        for (int64_t ky = 0; ky < p->kernel[1]; ky++)
+            for (int64_t kx = 0; kx < p->kernel[2]; kx++) {
+                const int64_t y = y0 + ky * p->dilation[1], x = ox * p->stride[2] - p->padding[2] + kx * p->dilation[2];
                 const bool inside = y >= 0 && y < p->in[1] && x >= 0 && x < p->in[2];
-                uint8_t bytes[LANES];
-                const uint8_t *from = l->x + ((image * p->in[1] + y) * p->in[2] + x) * l->channels + c;
-                if (!inside || count < LANES) {
-                    memset(bytes, l->input_zero, LANES);
-                    if (inside) memcpy(bytes, from, count);
-                    from = bytes;
-                } /* the upper halves of the widened bytes are 0: one product for each lane */
-                sums = vec_multiply(sums, vec_bytes(from), vec_shorts(l->weight + t * l->strips * COLUMNS + c));
+                *from++ = inside ? image + (y * p->in[2] + x) * l->channels : edge;
             }
-            finish(l, sums, row, c);
+}
+
+/* Channels c … of one position. The upper halves of widened bytes are 0: one product for each lane. */
+static inline __attribute__((always_inline)) void sum_taps(const uint8_t *const *from, int64_t c, const int taps,
+                                                           vec_i weight[][2], vec_i sums[2]) {
+    vec_i s0 = {0}, s1 = {0};
+    for (int t = 0; t < taps; t++) {
+        s0 = vec_multiply(s0, vec_bytes(from[t] + c), weight[t][0]);
+        s1 = vec_multiply(s1, vec_bytes(from[t] + c + LANES), weight[t][1]);
+    }
+    sums[0] = s0;
+    sums[1] = s1;
+}
+
+/* The last channels, of which there are fewer than COLUMNS. */
+static void sum_last(const uint8_t *const *from, int64_t c, int taps, size_t count, vec_i weight[][2], vec_i sums[2]) {
+    uint8_t bytes[COLUMNS] = {0};
+    const uint8_t *copied[1] = {bytes};
+    sums[0] = sums[1] = (vec_i){0};
+    for (int t = 0; t < taps; t++) {
+        vec_i one[2];
+        memcpy(bytes, from[t] + c, count);
+        sum_taps(copied, 0, 1, weight + t, one);
+        sums[0] += one[0];
+        sums[1] += one[1];
+    }
+}
+
+static void run_each(void *context, int64_t begin, int64_t end) {
+    enum { POSITIONS = 8 };
+    layer *l = context;
+    const cr_convolution *p = &l->p;
+    const int place = take_panel(l), taps = (int)(p->kernel[1] * p->kernel[2]);
+    const uint8_t **from = (const uint8_t **)(void *)(l->panels + place * l->panel_numbers);
+    uint8_t *edge = (uint8_t *)(from + p->out[2] * taps);
+    vec_i weight[CR_INTEGER_TAPS][2], sums[POSITIONS][2];
+    memset(edge, l->input_zero, (size_t)l->channels);
+    for (int64_t line = begin; line < end; line++) {
+        find_taps(l, line, edge, from);
+        for (int64_t c = 0; c < l->channels; c += COLUMNS) {
+            const int64_t left = l->channels - c;
+            for (int t = 0; t < taps; t++)
+                for (int i = 0; i < 2; i++)
+                    weight[t][i] = vec_shorts(l->weight + t * l->strips * COLUMNS + c + i * LANES);
+            for (int64_t ox = 0; ox < p->out[2]; ox += POSITIONS) {
+                const int64_t count = p->out[2] - ox < POSITIONS ? p->out[2] - ox : POSITIONS;
+                for (int64_t i = 0; i < count; i++) {
+                    const uint8_t *const *at = from + (ox + i) * taps;
+                    if (left < COLUMNS)
+                        sum_last(at, c, taps, (size_t)left, weight, sums[i]);
+                    else if (taps == 9)
+                        sum_taps(at, c, 9, weight, sums[i]);
+                    else
+                        sum_taps(at, c, taps, weight, sums[i]);
+                }
+                finish_block(l, sums, line * p->out[2] + ox, count, c);
+            }
         }
     }
+    atomic_flag_clear(&l->taken[place]);
+}
+
+static bool run_depthwise(layer *l) {
+    const int64_t taps = cr_product3(l->p.kernel), lines = l->p.batch * l->p.out[1];
+    l->places = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
+    l->panel_numbers = (l->p.out[2] * taps * (int64_t)sizeof(void *) + l->channels + 63) / 64 * 32;
+    const size_t bytes = (size_t)(l->places * l->panel_numbers) * sizeof *l->panels;
+    if (!(l->panels = cr_block_allocate(bytes))) return false;
+    cr_parallel_for(lines, CR_GRAIN_ELEMENTS / (l->p.out[2] * l->channels * taps / 8 + 1), run_each, l);
+    cr_block_free(l->panels, bytes);
+    return true;
 }
 
 /* ---------------------------------------------------------------- the kernel */
@@ -356,7 +415,7 @@ CR_KERNEL(integer_layer) {
     int32_t *numbers = cr_block_allocate(bytes);
     bool done = numbers && pad_numbers(&l, call, numbers);
     if (done && o->way == CR_INTEGER_EACH)
-        cr_parallel_for(l.rows, CR_GRAIN_ELEMENTS / (l.channels * cr_product3(l.p.kernel) + 1), run_each, &l);
+        done = run_depthwise(&l);
     else if (done)
         done = o->way == CR_INTEGER_WINOGRAD ? run_winograd(&l) : run_direct(&l);
     cr_block_free(numbers, bytes);
