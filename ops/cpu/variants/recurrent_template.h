@@ -42,14 +42,24 @@ static void NAMED(multiply)(int64_t rows, int64_t depth, const T *a, const T *pa
 static void NAMED(pack_forward)(void *context, int64_t begin, int64_t end) {
     const lstm_job *job = context;
     const int64_t hidden = job->hidden;
-    for (int64_t panel = begin; panel < end; panel++) {
-        T *to = (T *)job->packed + panel * hidden * COLUMNS;
-        for (int64_t column = 0; column < COLUMNS; column++) {
-            const int64_t unit = panel / 2 * LANES + column % LANES, gate = panel % 2 * 2 + column / LANES;
-            const T *from = (const T *)job->weight + (gate * hidden + unit) * hidden;
-            for (int64_t k = 0; k < hidden; k++)
-                to[k * COLUMNS + column] = unit < hidden ? from[k] : 0;
+    for (int64_t half = 2 * begin; half < 2 * end; half++) {
+        const int64_t unit = half / 4 * LANES, count = least(LANES, hidden - unit);
+        const T *from = (const T *)job->weight + (half % 4 * hidden + unit) * hidden;
+        T *to = (T *)job->packed + half / 2 * hidden * COLUMNS + half % 2 * LANES;
+        int64_t k = 0;
+        for (; count == LANES && k + LANES <= hidden; k += LANES) {
+            NAMED(vector) v[LANES];
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                v[i] = NAMED(load_vector)(from + i * hidden + k);
+            NAMED(transpose_vectors)(v);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                *(NAMED(loose) *)(to + (k + i) * COLUMNS) = v[i];
         }
+        for (; k < hidden; k++)
+            for (int64_t i = 0; i < LANES; i++)
+                to[k * COLUMNS + i] = i < count ? from[i * hidden + k] : 0;
     }
 }
 

@@ -1,0 +1,86 @@
+/* Matrix products by all the ways that sizes choose (few rows, panels packed or read where they lie, several blocks deep,
+ * edges): against sums in f64, and the same bits from any number of threads. */
+#include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
+
+#include <math.h>
+
+static const int64_t sizes[][3] = {/* rows, in, out */
+                                   {1, 70, 33},    {2, 1030, 520},  {3, 64, 3000}, {5, 40, 16},
+                                   {8, 768, 530},  {13, 17, 19},    {31, 520, 70}, {49, 300, 530},
+                                   {128, 96, 640}, {150, 1100, 80}, {300, 24, 40}, {301, 530, 515}};
+enum { CASES = sizeof sizes / sizeof sizes[0] };
+
+/* Largest difference of y from x wᵀ + b, in units of the sum of the products' sizes. */
+static double error_of(cr_tensor *y, cr_tensor *x, cr_tensor *w, cr_tensor *b) {
+    const float *from = cr_data(x), *weight = cr_data(w), *bias = b ? cr_data(b) : NULL, *given = cr_data(y);
+    const int64_t rows = cr_size(x, 0), in = cr_size(x, 1), out = cr_size(w, 0);
+    double worst = 0;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t o = 0; o < out; o++) {
+            double sum = bias ? bias[o] : 0, size = fabs(sum);
+            for (int64_t k = 0; k < in; k++) {
+                sum += (double)from[r * in + k] * weight[o * in + k];
+                size += fabs((double)from[r * in + k] * weight[o * in + k]);
+            }
+            const double error = fabs(given[r * out + o] - sum) / size;
+            if (!(error <= worst)) worst = error;
+        }
+    return worst;
+}
+
+static void assert_same_bits(cr_tensor *a, cr_tensor *b) {
+    assert_cr_ok();
+    assert_memory_equal(cr_data(a), cr_data(b), (size_t)cr_numel(a) * sizeof(float));
+}
+
+static void every_size_sums_as_f64_does_on_any_number_of_threads(void **state) {
+    (void)state;
+    for (int i = 0; i < CASES; i++)
+        CR_SCOPE {
+            cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(sizes[i][0], sizes[i][1]), CR_CPU),
+                      *w = cr_randn(CR_F32, CR_SHAPE(sizes[i][2], sizes[i][1]), CR_CPU),
+                      *b = cr_randn(CR_F32, CR_SHAPE(sizes[i][2]), CR_CPU);
+            cr_tensor *columns = cr_contiguous(cr_t(w)), *across = cr_t(cr_contiguous(cr_t(x))), *first[3] = {NULL};
+            for (int threads = 1; threads <= 3; threads++) {
+                cr_set_num_threads(threads);
+                cr_tensor *const made[3] = {cr_linear(x, w, b), cr_matmul(x, columns), cr_matmul(across, columns)};
+                for (int way = 0; way < 3; way++) {
+                    assert_cr_ok();
+                    if (threads == 1)
+                        assert_true(error_of(first[way] = made[way], x, w, way ? NULL : b) < 1e-6);
+                    else
+                        assert_same_bits(made[way], first[way]);
+                }
+            }
+        }
+}
+
+static cr_tensor *gelu_of_linear(cr_nn_module *self, cr_tensor *x) {
+    return cr_gelu(cr_nn_forward(cr_nn_child(self, 0), x));
+}
+
+static void packed_weights_and_epilogues_give_what_the_plain_ops_give(void **state) {
+    (void)state;
+    for (int i = 0; i < CASES; i++)
+        CR_SCOPE {
+            cr_nn_module *net = cr_nn_module_new("layer", 0, gelu_of_linear);
+            cr_nn_register(net, "linear", cr_nn_linear(sizes[i][1], sizes[i][2]));
+            cr_tensor *x = cr_randn(CR_F32, CR_SHAPE(sizes[i][0], sizes[i][1]), CR_CPU);
+            cr_graph *graph = cr_jit_trace(cr_nn_eval(net), x, .freeze = true);
+            for (int threads = 1; threads <= 3; threads++) {
+                cr_set_num_threads(threads);
+                assert_same_bits(cr_jit_forward(graph, x), cr_nn_forward(net, x));
+            }
+            cr_jit_free(graph);
+            cr_nn_free(net);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(every_size_sums_as_f64_does_on_any_number_of_threads, nothing_is_left),
+        cmocka_unit_test_teardown(packed_weights_and_epilogues_give_what_the_plain_ops_give, nothing_is_left),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
