@@ -53,30 +53,38 @@ NAMED(pack_transposed)(const T *from, int64_t lines, int64_t across, int64_t dep
 
 /* One side of the product, cut into panels of `width` lines, the last one filled up with zeros; of DEPTH_BLOCK elements
  * of all lines, then of the next ones: to[block][panel][its depth][width]. Element k of a line is `along` behind the one
- * before, lines are `across` apart. */
+ * before, lines are `across` apart. A's panels begin at even distances, and hold the first lines of the next ones too:
+ * a last panel of one row would take most of a whole one's time. */
 typedef struct NAMED(side) {
     const T *from;
     int64_t lines, across, along, depth;
     T *to;
+    int64_t even; /* so many panels at even distances; 0: each begins behind the one before */
 } NAMED(side);
+
+static inline int64_t NAMED(first_line)(const NAMED(side) * s, int64_t width, int64_t panel) {
+    return s->even ? panel * s->lines / s->even : panel * width;
+}
 
 /* Panels begin … end-1 of one block of at most DEPTH_BLOCK elements. */
 static inline __attribute__((always_inline)) void NAMED(pack_block)(const NAMED(side) * s, const int width,
                                                                     int64_t begin, int64_t end) {
-    const int64_t whole = s->lines / width < end ? s->lines / width : end;
+    int64_t whole = end; /* panels before it have all their lines */
+    while (whole > begin && NAMED(first_line)(s, width, whole - 1) + width > s->lines)
+        whole--;
     if (s->across == 1) { /* a few cache lines at a time, each for all panels: they may fall on one set of the cache */
         for (int64_t first = 0; first < s->depth; first += 8) {
             const int64_t last = first + 8 < s->depth ? first + 8 : s->depth;
             for (int64_t p = begin; p < whole; p++)
                 for (int64_t k = first; k < last; k++)
-                    memcpy(s->to + (p * s->depth + k) * width, s->from + p * width + k * s->along,
+                    memcpy(s->to + (p * s->depth + k) * width, s->from + NAMED(first_line)(s, width, p) + k * s->along,
                            sizeof(T) * (size_t)width);
         }
     }
     for (int64_t p = s->across == 1 && begin < whole ? whole : begin; p < end; p++) {
-        const T *from = s->from + p * width * s->across;
+        const int64_t line = NAMED(first_line)(s, width, p), lines = p < whole ? width : s->lines - line;
+        const T *from = s->from + line * s->across;
         T *to = s->to + p * width * s->depth;
-        const int64_t lines = p < whole ? width : s->lines - p * width;
         int64_t k = s->along != 1 ? 0
                     : p < whole   ? NAMED(pack_transposed)(from, width, s->across, s->depth, width, to)
                                   : NAMED(pack_transposed)(from, lines, s->across, s->depth, width, to);
@@ -151,22 +159,17 @@ static void NAMED(multiply_edge)(int64_t rows, int64_t columns, const NAMED(tile
         memcpy(t->c + r * t->c_row, edge + r * COLUMNS, (size_t)columns * sizeof(T));
 }
 
-/* Where a panel of A begins: A that lies in the matrix is cut evenly, as a last panel of one row takes most of a whole
- * one's time. */
-static int64_t NAMED(first_row)(const NAMED(gemm) * g, int64_t panel) {
-    const int64_t row = g->packed_a ? panel * ROWS : panel * g->m / NAMED(panels)(g->m, ROWS);
-    return row < g->m ? row : g->m;
-}
+static int64_t NAMED(first_row)(int64_t rows, int64_t panel) { return panel * rows / NAMED(panels)(rows, ROWS); }
 
 static void NAMED(run_tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t column_panel, int64_t start,
                             int64_t depth) {
-    const int64_t row = NAMED(first_row)(g, row_panel), column = column_panel * COLUMNS;
-    const int64_t rows = NAMED(first_row)(g, row_panel + 1) - row,
+    const int64_t row = NAMED(first_row)(g->m, row_panel), column = column_panel * COLUMNS;
+    const int64_t rows = NAMED(first_row)(g->m, row_panel + 1) - row,
                   columns = g->n - column < COLUMNS ? g->n - column : COLUMNS;
     NAMED(tile) t = {.depth = depth, .c = g->c + row * g->c_row + column, .c_row = g->c_row};
     t.a_row = g->packed_a ? 1 : g->a_row;
     t.a_step = g->packed_a ? ROWS : g->a_column;
-    t.a = g->packed_a ? g->packed_a + start * NAMED(panels)(g->m, ROWS) * ROWS + row * depth
+    t.a = g->packed_a ? g->packed_a + start * NAMED(panels)(g->m, ROWS) * ROWS + row_panel * ROWS * depth
                       : g->a + row * g->a_row + start * g->a_column;
     t.b_row = g->packed_b ? COLUMNS : g->b_row;
     t.b = g->packed_b ? g->packed_b + start * NAMED(panels)(g->n, COLUMNS) * COLUMNS + column * depth
@@ -208,7 +211,7 @@ static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
                 }
         }
         if (g->epilogue) {
-            const int64_t first_row = NAMED(first_row)(g, row), last_row = NAMED(first_row)(g, row_end),
+            const int64_t first_row = NAMED(first_row)(g->m, row), last_row = NAMED(first_row)(g->m, row_end),
                           first = column * COLUMNS, last = column_end * COLUMNS < g->n ? column_end * COLUMNS : g->n;
             cr_epilogue_run(g->epilogue, g->image, first_row, last_row - first_row, first, last - first);
         }
@@ -288,14 +291,14 @@ static int64_t NAMED(b_elements)(const NAMED(gemm) * g) {
 
 /* b as panels in `to`. */
 static void NAMED(pack_all_b)(NAMED(gemm) * g, T *to) {
-    NAMED(side) b = {g->b, g->n, g->b_column, g->b_row, g->k, to};
+    NAMED(side) b = {g->b, g->n, g->b_column, g->b_row, g->k, to, 0};
     g->packed_b = to;
     cr_parallel_for(NAMED(panels)(g->n, COLUMNS), CR_GRAIN_ELEMENTS / (COLUMNS * g->k + 1), NAMED(pack_b), &b);
 }
 
 /* a as panels in `to`. */
 static void NAMED(pack_all_a)(NAMED(gemm) * g, T *to) {
-    NAMED(side) a = {g->a, g->m, g->a_row, g->a_column, g->k, to};
+    NAMED(side) a = {g->a, g->m, g->a_row, g->a_column, g->k, to, NAMED(panels)(g->m, ROWS)};
     g->packed_a = to;
     cr_parallel_for(NAMED(panels)(g->m, ROWS), CR_GRAIN_ELEMENTS / (ROWS * g->k + 1), NAMED(pack_a), &a);
 }
