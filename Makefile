@@ -11,7 +11,7 @@ configure = cmake -S . -B $(1) $$(test -f $(1)/CMakeCache.txt || ! command -v ni
 sources = find . -path './build*' -prune -o -name '*.[ch]' -print
 build = cmake --build $(1) --parallel $(JOBS)
 
-.PHONY: all demo test install format format-check lint docs bench mutants check-options clean help
+.PHONY: all demo test install format format-check lint docs bench bench-setup mutants check-options clean help
 
 all: ## Build the library, the examples, the tests and the benchmarks
 	@$(call configure,$(BUILD),$(CMAKE_ARGS))
@@ -48,14 +48,13 @@ docs: ## Write the reference manual to build/docs/html (Doxygen)
 	@scripts/setup docs
 	@scripts/docs
 
-bench: ## Measure: small ops, training steps eager and traced, inference, beside PyTorch (a quarter of an hour)
+bench-setup: ## Install what bench compares with into build/bench-venv (PyTorch, ONNX Runtime, OpenVINO, JAX: 6 GB)
 	@scripts/setup bench
+	@scripts/python-env bench
+
+bench: ## Measure Cresset beside its peers, as many as bench-setup installed (BENCH='--quick', '--filter ResNet', …)
 	@$(MAKE) --no-print-directory all
-	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager --part small
-	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_eager --part layers
-	@/usr/bin/env python3 benchmarks/eager/compare.py $(BUILD)/benchmarks/benchmark_jit --part jit
-	@scripts/python-env onnx
-	@/usr/bin/env python3 benchmarks/onnx/compare.py $(BUILD)/benchmarks/benchmark_onnx
+	@benchmarks/cresset-bench $(BENCH)
 
 mutants: ## Break kernels and gradient rules one at a time and count what the tests notice (COUNT=, SEED=)
 	@scripts/setup test

@@ -1,5 +1,5 @@
 /* What the machine can do at best: the floor under every time. */
-#include "bench.h"
+#include "worker.h"
 
 enum { LANES = 8, SUMS = 10, STEPS = 20000000, FLOATS = 1 << 24 };
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));

@@ -1,11 +1,5 @@
-/* Training steps: a small MLP, the DCGAN of 64 × 64 pictures, ResNet-18, a GPT. Inputs are random; times are wall
- * times. */
-#include "models.h"
-
-/* Multiply-adds of one forward for one picture, by the layers' shapes. */
-#define GENERATOR_WORK     104.6e6
-#define DISCRIMINATOR_WORK 103.8e6
-#define RESNET_WORK        1.814e9
+/* Training steps, traced whole: a small MLP, LeNet, the DCGAN of 64 × 64 pictures, ResNet-18, an LSTM, a GPT. */
+#include "worker.h"
 
 /* ---------------------------------------------------------------- a classifier's step */
 typedef struct classifier {
@@ -50,42 +44,9 @@ static void *begin_mlp(void) {
                           cr_randint(0, 10, CR_SHAPE(32), CR_CPU));
 }
 
-/* ---------------------------------------------------------------- ResNet-18 */
-typedef struct block {
-    cr_nn_module *conv1, *bn1, *conv2, *bn2, *shortcut; /* shortcut NULL: identity */
-} block;
-
-static cr_tensor *block_forward(cr_nn_module *self, cr_tensor *x) {
-    block *b = cr_nn_self(self);
-    cr_tensor *y = cr_relu_(cr_nn_forward(b->bn1, cr_nn_forward(b->conv1, x)));
-    y = cr_nn_forward(b->bn2, cr_nn_forward(b->conv2, y));
-    return cr_relu_(cr_add_(y, b->shortcut ? cr_nn_forward(b->shortcut, x) : x));
-}
-
-static cr_nn_module *block_new(int64_t in, int64_t out, int64_t stride) {
-    cr_nn_module *self = cr_nn_module_new("block", sizeof(block), block_forward);
-    block *b = cr_nn_self(self);
-    if (!b) return NULL;
-    b->conv1 = cr_nn_register(self, "conv1", cr_nn_conv2d(in, out, 3, .stride = stride, .padding = 1, .bias = false));
-    b->bn1 = cr_nn_register(self, "bn1", cr_nn_batch_norm2d(out));
-    b->conv2 = cr_nn_register(self, "conv2", cr_nn_conv2d(out, out, 3, .padding = 1, .bias = false));
-    b->bn2 = cr_nn_register(self, "bn2", cr_nn_batch_norm2d(out));
-    if (stride != 1 || in != out)
-        b->shortcut = cr_nn_register(
-            self, "downsample",
-            cr_nn_sequential(cr_nn_conv2d(in, out, 1, .stride = stride, .bias = false), cr_nn_batch_norm2d(out)));
-    return self;
-}
-
 static void *begin_resnet(void) {
-    cr_nn_module *net =
-        cr_nn_sequential(cr_nn_conv2d(3, 64, 7, .stride = 2, .padding = 3, .bias = false), cr_nn_batch_norm2d(64),
-                         cr_nn_relu(), cr_nn_max_pool2d(3, .stride = 2, .padding = 1), block_new(64, 64, 1),
-                         block_new(64, 64, 1), block_new(64, 128, 2), block_new(128, 128, 1), block_new(128, 256, 2),
-                         block_new(256, 256, 1), block_new(256, 512, 2), block_new(512, 512, 1),
-                         cr_nn_adaptive_avg_pool2d(1, 1), cr_nn_flatten(), cr_nn_linear(512, 1000));
-    return new_classifier(net, false, cr_randn(CR_F32, CR_SHAPE(8, 3, 224, 224), CR_CPU),
-                          cr_randint(0, 1000, CR_SHAPE(8), CR_CPU));
+    return new_classifier(cr_vision_resnet18(1000), true, cr_randn(CR_F32, CR_SHAPE(16, 3, 224, 224), CR_CPU),
+                          cr_randint(0, 1000, CR_SHAPE(16), CR_CPU));
 }
 
 /* ---------------------------------------------------------------- GPT: 4 layers of 256, 8 heads, sequences of 128 */
@@ -205,13 +166,67 @@ static void end_dcgan(void *context) {
     cr_free(g);
 }
 
-/* Multiply-adds of a GPT's forward for one word. */
-#define GPT_WORK (LAYERS * (12.0 * WIDTH * WIDTH + LENGTH * WIDTH) + WIDTH * WORDS)
+/* ---------------------------------------------------------------- LeNet, LSTM */
+static void *begin_lenet(void) {
+    return new_classifier(cr_vision_lenet(10), true, cr_randn(CR_F32, CR_SHAPE(64, 1, 28, 28), CR_CPU),
+                          cr_randint(0, 10, CR_SHAPE(64), CR_CPU));
+}
 
-const training_work training_works[] = {
-    {"MLP step", 0.5, 32 * 2 * (2 * 4096 + 3 * (4096 + 640)), begin_mlp, classifier_step, end_classifier},
-    {"DCGAN step", 10, BATCH * 2 * (9 * DISCRIMINATOR_WORK + 3 * GENERATOR_WORK), begin_dcgan, dcgan_step, end_dcgan},
-    {"ResNet-18 forward and backward", 8, 8 * 3 * 2 * RESNET_WORK, begin_resnet, classifier_step, end_classifier},
-    {"GPT step", 4, SEQUENCES *LENGTH * 3 * 2 * GPT_WORK, begin_gpt, classifier_step, end_classifier},
-};
-const int training_work_count = sizeof training_works / sizeof training_works[0];
+/* A language model: 32 steps of 32 sequences, 512 words, 512 wide. */
+enum { STEPS = 32 };
+static cr_tensor *words_of(cr_nn_module *self, cr_tensor *x) {
+    cr_nn_module *embedding = cr_nn_child(self, 0), *lstm = cr_nn_child(self, 1), *head = cr_nn_child(self, 2);
+    cr_tensor *y = cr_nn_lstm_forward(lstm, cr_nn_forward(embedding, x), NULL, NULL, NULL, NULL);
+    return cr_reshape(cr_nn_forward(head, y), CR_SHAPE(STEPS * STEPS, WORDS));
+}
+static void *begin_lstm(void) {
+    cr_nn_module *net = cr_nn_module_new("language_model", 0, words_of);
+    cr_nn_register(net, "embedding", cr_nn_embedding(WORDS, WORDS));
+    cr_nn_register(net, "lstm", cr_nn_lstm(WORDS, WORDS));
+    cr_nn_register(net, "head", cr_nn_linear(WORDS, WORDS));
+    return new_classifier(net, true, cr_randint(0, WORDS, CR_SHAPE(STEPS, STEPS), CR_CPU),
+                          cr_randint(0, WORDS, CR_SHAPE(STEPS * STEPS), CR_CPU));
+}
+
+/* ---------------------------------------------------------------- works */
+typedef struct training {
+    const char *name;
+    void *(*begin)(void);
+    bool (*step)(void *context);
+    void (*end)(void *context);
+} training;
+
+static const training trainings[] = {{"MLP step", begin_mlp, classifier_step, end_classifier},
+                                     {"LeNet step", begin_lenet, classifier_step, end_classifier},
+                                     {"DCGAN step", begin_dcgan, dcgan_step, end_dcgan},
+                                     {"ResNet-18 step", begin_resnet, classifier_step, end_classifier},
+                                     {"LSTM step", begin_lstm, classifier_step, end_classifier},
+                                     {"GPT step", begin_gpt, classifier_step, end_classifier}};
+static const training *current;
+static void *context;
+
+static bool call_step(void *unused, cr_tensor *const *in, int input_count, cr_tensor **out, int output_count) {
+    (void)unused, (void)in, (void)input_count, (void)out, (void)output_count;
+    return current->step(context);
+}
+
+static bool begin_training(const work *w, const char *folder) {
+    (void)folder;
+    current = &trainings[w->size[0]];
+    context = current->begin();
+    return context && prepare_graph(cr_jit_trace_function(call_step, NULL, NULL, 0, NULL, 0, NULL, 0), NULL, 0, 0);
+}
+static void end_training(void) {
+    drop_graph();
+    if (context) current->end(context);
+}
+
+#define TRAINING(name, index)                                                                                          \
+    { name, {index}, 0, begin_training, run_graph, end_training }
+const work training_works[] = {TRAINING("MLP step, 32 x 64-64-10", 0),
+                               TRAINING("LeNet step, batch 64", 1),
+                               TRAINING("DCGAN step, batch 64", 2),
+                               TRAINING("ResNet-18 step, batch 16", 3),
+                               TRAINING("LSTM step, 32 x 32 x 512", 4),
+                               TRAINING("GPT step, 8 x 128 x 256", 5),
+                               {NULL}};

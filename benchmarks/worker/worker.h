@@ -1,0 +1,39 @@
+/* The works that benchmarks/cresset-bench measures on our side, by name. */
+#ifndef CRESSET_BENCHMARKS_WORKER_H
+#define CRESSET_BENCHMARKS_WORKER_H
+
+#include <cresset.h>
+
+typedef struct work work;
+struct work {
+    const char *name;
+    int64_t size[2]; /* of this row: the sides of a matrix, a batch */
+    int calls;       /* of what is measured in one step; 0: 1 */
+    bool (*begin)(const work *w, const char *folder);
+    bool (*step)(void);
+    void (*end)(void);
+};
+/* Each file's list, ended by one without a name. */
+extern const work op_works[], inference_works[], training_works[];
+
+/* What a work is made of: the graph that a step runs, its inputs, and its last result (retained; NULL: nothing to compare). */
+typedef struct prepared {
+    cr_graph *graph;
+    cr_tensor *inputs[4], *result;
+    int input_count, output_count;
+    double flops, bytes; /* of one step; 0: not known */
+} prepared;
+extern prepared now_prepared;
+
+/* Numbers between -1 and 1 that the opponents make as well: a hash of each element's index. */
+cr_tensor *numbers(cr_shape shape, unsigned seed);
+/* Takes over the graph; counts its work. */
+bool prepare_graph(cr_graph *graph, cr_tensor *const *inputs, int input_count, int output_count);
+bool run_graph(void);
+void drop_graph(void);
+
+double wall_seconds(void);
+double peak_flops(void);     /* of multiply-adds in registers, all threads */
+double peak_bandwidth(void); /* of reading two arrays and writing one */
+
+#endif
