@@ -83,12 +83,29 @@ static bool fit_value(const comparison *c, cr_value *const *values, cr_graph_nod
     return value->extents != NULL;
 }
 
-static int64_t element_of(const cr_attribute *attribute, const void *attributes, int element) {
+static double element_of(const cr_attribute *attribute, const void *attributes, int element) {
     const void *field = (const char *)attributes + attribute->offset;
-    if (attribute->kind == CR_ATTRIBUTE_DIMS) return ((const cr_dims *)field)->at[element];
-    if (attribute->kind == CR_ATTRIBUTE_INT) return *(const int64_t *)field;
-    const double value = *(const double *)field;
-    return value == (double)(int64_t)value ? (int64_t)value : INT64_MIN;
+    if (attribute->kind == CR_ATTRIBUTE_DIMS) return (double)((const cr_dims *)field)->at[element];
+    return attribute->kind == CR_ATTRIBUTE_INT ? (double)*(const int64_t *)field : *(const double *)field;
+}
+
+static bool is_whole(double value) { return value > -0x1p53 && value < 0x1p53 && value == (double)(int64_t)value; }
+
+/* An element that is another at other sizes; one that is no whole number (1 / size) has no formula. */
+static bool fit_element(const comparison *c, cr_graph_node *const *nodes, const double *values,
+                        cr_bound_attribute *bound) {
+    int64_t whole[TRIALS];
+    bool all_whole = true;
+    for (int k = 0; k < c->count; k++) {
+        all_whole &= is_whole(values[k]);
+        whole[k] = all_whole ? (int64_t)values[k] : 0;
+    }
+    if (all_whole && fit_size(c, nodes, whole, &bound->extent)) return true;
+    return cr_fail(
+        CR_ERROR_UNSUPPORTED,
+        "jit_trace: %s of %s is %g, %g, … for other sizes, which follows from them in no way that a graph can "
+        "say",
+        nodes[0]->op->attributes[bound->attribute].name, nodes[0]->op->name, values[0], values[1]);
 }
 
 static bool fit_attributes(const comparison *c, cr_graph_node *const *nodes) {
@@ -100,18 +117,15 @@ static bool fit_attributes(const comparison *c, cr_graph_node *const *nodes) {
         const int elements =
             is_dims ? ((const cr_dims *)(const void *)((const char *)node->attributes + attribute->offset))->count : 1;
         for (int e = 0; e < elements; e++) {
-            int64_t values[TRIALS];
+            double values[TRIALS];
             bool same = true;
             for (int k = 0; k < c->count; k++)
-                same &= (values[k] = element_of(attribute, nodes[k]->attributes, e)) == values[0];
+                values[k] = element_of(attribute, nodes[k]->attributes, e);
+            for (int k = 1; k < c->count; k++) /* NaN is one value here */
+                same &= values[k] == values[0] || (values[k] != values[k] && values[0] != values[0]);
             if (same) continue;
             cr_bound_attribute bound = {a, e, {0}};
-            if (!fit_size(c, nodes, values, &bound.extent))
-                return cr_fail(CR_ERROR_UNSUPPORTED,
-                               "jit_trace: %s of %s is %lld, %lld, … for other sizes, which follows from them in no "
-                               "way that a graph "
-                               "can say",
-                               attribute->name, node->op->name, (long long)values[0], (long long)values[1]);
+            if (!fit_element(c, nodes, values, &bound)) return false;
             cr_bound_attribute *grown = cr_pool_grow(&c->graphs[0]->pool, node->bound, node->bound_count, sizeof bound);
             if (!grown) return false;
             node->bound = grown;
@@ -183,13 +197,13 @@ static bool fit_constant(const comparison *c, int index) {
     const cr_state *state = &graph->states[index];
     cr_bound_attribute bound = {0};
     int64_t values[TRIALS];
-    bool is_whole = true;
+    bool all_whole = true;
     for (int k = 0; k < c->count; k++) {
         const double value = state->tensor->numel == 1 ? cr_item(c->graphs[k]->states[index].tensor) : 0.5;
-        is_whole &= value > -0x1p53 && value < 0x1p53 && value == (double)(int64_t)value;
-        values[k] = is_whole ? (int64_t)value : 0;
+        all_whole &= is_whole(value);
+        values[k] = all_whole ? (int64_t)value : 0;
     }
-    if (!is_whole || !cr_extent_fit(&bound.extent, values, c->samples, c->count, graph->symbol_count))
+    if (!all_whole || !cr_extent_fit(&bound.extent, values, c->samples, c->count, graph->symbol_count))
         return cr_fail(CR_ERROR_UNSUPPORTED,
                        "jit_trace: a constant of the function (%s) is another for other sizes; make it with an op, as "
                        "cr_arange or cr_full, so that the graph can say how",

@@ -347,7 +347,8 @@ static bool add_metadata(cr_onnx_emitter *e, CrOnnx__ModelProto *model, const ch
     for (const char *at = text ? text : ""; *at;) {
         const int line = (int)strcspn(at, "\n"), key = (int)strcspn(at, "=\n");
         if (key < line) {
-            CrOnnx__StringStringEntryProto *entry = cr_onnx_new_message(e, &cr_onnx__string_string_entry_proto__descriptor);
+            CrOnnx__StringStringEntryProto *entry =
+                cr_onnx_new_message(e, &cr_onnx__string_string_entry_proto__descriptor);
             if (!entry || !cr_onnx_push(e, (void ***)&model->metadata_props, &model->n_metadata_props, entry))
                 return false;
             entry->key = (char *)(uintptr_t)cr_onnx_text_of(e, "%.*s", key, at);

@@ -108,6 +108,8 @@ const char *cr_onnx_extent(cr_onnx_emitter *e, const cr_extent *x);
 /* All symbols that the graph has, before anything else. */
 bool cr_onnx_write_symbols(cr_onnx_emitter *e);
 bool cr_onnx_has_open_size(const cr_value *value);
+/* Whether two values have the same sizes, whatever their symbols are. */
+bool cr_onnx_same_sizes(const cr_value *a, const cr_value *b);
 /* x in the sizes of `value`, of which one may follow from what is left. */
 const char *cr_onnx_reshape(cr_onnx_emitter *e, const char *x, const cr_value *value);
 

@@ -83,7 +83,7 @@ static bool write_convolution(cr_onnx_emitter *e, const cr_graph_node *node) {
         operands[i] = cr_onnx_cast(e, cr_onnx_value(e, node, i), node->inputs[i]->dtype, compute);
     operands[0] = with_batch(e, operands[0], lacks);
     const char *y = cr_onnx_add(e, is_transposed ? "ConvTranspose" : "Conv", operands[0], operands[1], operands[2]);
-    cr_onnx_set_ints(e, "kernel_shape", weight.at + 2, spatial);
+    if (!cr_onnx_has_open_size(node->inputs[1])) cr_onnx_set_ints(e, "kernel_shape", weight.at + 2, spatial);
     set_dims(e, node, "strides", "strides", spatial, 1);
     set_dims(e, node, "dilations", "dilations", spatial, 1);
     set_pads(e, node, spatial);
@@ -99,7 +99,9 @@ static int spatial_of(const cr_graph_node *node) {
     return kernel->count;
 }
 
-/* What a pool covers. ceil_mode becomes padding behind, where sizes are fixed: ONNX rounds otherwise at the end. */
+/* What a pool covers. ceil_mode becomes padding behind, where sizes are fixed: before opset 19 ONNX counted windows that
+ * lie in the padding alone. */
+enum { CEIL_OPSET = 19 };
 static void set_window(cr_onnx_emitter *e, const cr_graph_node *node, int spatial, bool pads_for_ceil) {
     const cr_dims *kernel = cr_onnx_attribute_of(node, "kernel_sizes"), *given = cr_onnx_attribute_of(node, "strides"),
                   *dilations = cr_onnx_attribute_of(node, "dilations");
@@ -120,9 +122,9 @@ static void set_window(cr_onnx_emitter *e, const cr_graph_node *node, int spatia
 }
 
 static bool takes_max_pool(const cr_graph_node *node, int opset) {
-    (void)opset;
     return cr_dtype_is_floating(node->outputs[0]->dtype) &&
-           (!CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) || !cr_onnx_has_open_size(node->inputs[0]));
+           (!CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) || !cr_onnx_has_open_size(node->inputs[0]) ||
+            opset >= CEIL_OPSET);
 }
 
 /* ONNX's indices count through all samples and channels, ours in each channel: the rest by a channel's size. */
@@ -133,7 +135,7 @@ static bool write_max_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
     const bool lacks = x->shape.count == spatial + 1, wants_indices = node->outputs[1] && node->outputs[1]->uses;
     const char *t = cr_onnx_cast(e, cr_onnx_value(e, node, 0), dtype, compute);
     const char *y = cr_onnx_add(e, "MaxPool", with_batch(e, t, lacks)), *indices = NULL;
-    set_window(e, node, spatial, CR_ONNX_ATTRIBUTE(node, bool, ceil_mode));
+    set_window(e, node, spatial, CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) && !cr_onnx_has_open_size(x));
     set_dims(e, node, "dilations", "dilations", spatial, 1);
     if (wants_indices) {
         indices = cr_onnx_add_result(e);
@@ -151,7 +153,7 @@ static bool takes_avg_pool(const cr_graph_node *node, int opset) {
     if (!CR_ONNX_ATTRIBUTE(node, bool, ceil_mode)) return true;
     const bool counts = CR_ONNX_ATTRIBUTE(node, bool, count_include_pad);
     return CR_ONNX_ATTRIBUTE(node, int64_t, divisor_override) == 0 &&
-           (counts ? opset >= 19 : !cr_onnx_has_open_size(node->inputs[0]));
+           (opset >= CEIL_OPSET || (!counts && !cr_onnx_has_open_size(node->inputs[0])));
 }
 static bool write_avg_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
     const int spatial = spatial_of(node);
@@ -165,7 +167,8 @@ static bool write_avg_pool(cr_onnx_emitter *e, const cr_graph_node *node) {
     double area = 1;
     for (int d = 0; d < spatial; d++)
         area *= (double)kernel->at[d];
-    set_window(e, node, spatial, CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) && !counts);
+    set_window(e, node, spatial,
+               CR_ONNX_ATTRIBUTE(node, bool, ceil_mode) && !counts && !cr_onnx_has_open_size(node->inputs[0]));
     cr_onnx_set_int(e, "count_include_pad", counts || divisor);
     y = without_batch(e, y, lacks);
     if (divisor) y = cr_onnx_add(e, "Mul", y, cr_onnx_scalar(e, compute, area / (double)divisor));
@@ -245,7 +248,7 @@ CR_ONNX_EXPORT(adaptive_max_pool, 11, takes_adaptive)
 static const char *by_channel(cr_onnx_emitter *e, const cr_graph_node *node, int i, double otherwise) {
     const cr_value *x = node->inputs[0];
     if (i < node->input_count && node->inputs[i]) return cr_onnx_value(e, node, i);
-    return cr_onnx_add(e, "Expand", cr_onnx_scalar(e, x->dtype, otherwise), cr_onnx_i64(e, x->shape.at[1]));
+    return cr_onnx_add(e, "Expand", cr_onnx_scalar(e, x->dtype, otherwise), cr_onnx_sizes(e, x, 1, 2));
 }
 
 static bool takes_batch_norm(const cr_graph_node *node, int opset) {
@@ -383,7 +386,7 @@ static bool write_lstm_sequence(cr_onnx_emitter *e, const cr_graph_node *node) {
 static bool takes_lstm(const cr_graph_node *node, int opset) {
     for (int i = 3; i < node->output_count; i++) /* gates and cells of all steps are for backward */
         if (node->outputs[i] && node->outputs[i]->uses) return false;
-    return is_floating(node, opset);
+    return is_floating(node, opset) && !cr_onnx_has_open_size(node->inputs[3]);
 }
 CR_ONNX_EXPORT(lstm_sequence, 7, takes_lstm)
 #endif

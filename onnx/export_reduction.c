@@ -171,7 +171,7 @@ static bool write_scattered(cr_onnx_emitter *e, const cr_graph_node *node, bool 
     const char *source = cr_onnx_cast(e, cr_onnx_value(e, node, 2), node->inputs[2]->dtype, to);
     const char *x = cr_onnx_value(e, node, 0), *index = index_of(e, node, 1);
     const int64_t dim = CR_ONNX_ATTRIBUTE(node, int64_t, dim);
-    if (!cr_shape_equal(node->inputs[1]->shape, node->inputs[2]->shape)) { /* ours may be larger than the index */
+    if (!cr_onnx_same_sizes(node->inputs[1], node->inputs[2])) { /* ours may be larger than the index */
         const cr_value *at = node->inputs[1];
         const int64_t zeros[CR_MAX_DIMS] = {0};
         source = cr_onnx_add(e, "Slice", source, cr_onnx_i64s(e, zeros, at->shape.count),

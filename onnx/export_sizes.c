@@ -30,7 +30,7 @@ bool cr_onnx_write_symbols(cr_onnx_emitter *e) {
     return true;
 }
 
-/* floor((factor · product + term) / divisor). ONNX divides towards zero; sizes are not negative. */
+/* floor((factor · product + term) / divisor). ONNX divides towards zero: the rest goes first where a sum may be negative. */
 const char *cr_onnx_extent(cr_onnx_emitter *e, const cr_extent *x) {
     if (x->symbol_count == 0) return cr_onnx_i64(e, x->term);
     const char *value = symbol(e, x->symbols[0]);
@@ -38,6 +38,8 @@ const char *cr_onnx_extent(cr_onnx_emitter *e, const cr_extent *x) {
         value = cr_onnx_add(e, "Mul", value, symbol(e, x->symbols[i]));
     if (x->factor != 1) value = cr_onnx_add(e, "Mul", value, cr_onnx_i64(e, x->factor));
     if (x->term != 0) value = cr_onnx_add(e, "Add", value, cr_onnx_i64(e, x->term));
+    if (x->divisor != 1 && (x->factor < 0 || x->term < 0))
+        value = cr_onnx_add(e, "Sub", value, cr_onnx_add(e, "Mod", value, cr_onnx_i64(e, x->divisor)));
     if (x->divisor != 1) value = cr_onnx_add(e, "Div", value, cr_onnx_i64(e, x->divisor));
     return value;
 }
@@ -71,6 +73,17 @@ bool cr_onnx_has_open_size(const cr_value *value) {
 
 static cr_extent size_of(const cr_value *value, int d) {
     return value->extents ? value->extents[d] : cr_extent_constant(value->shape.at[d]);
+}
+
+bool cr_onnx_same_sizes(const cr_value *a, const cr_value *b) {
+    bool same = a->shape.count == b->shape.count;
+    for (int d = 0; same && d < a->shape.count; d++) {
+        const cr_extent x = size_of(a, d), y = size_of(b, d);
+        same = x.factor == y.factor && x.term == y.term && x.divisor == y.divisor && x.symbol_count == y.symbol_count;
+        for (int i = 0; same && i < x.symbol_count; i++)
+            same = x.symbols[i] == y.symbols[i];
+    }
+    return same;
 }
 
 const char *cr_onnx_sizes(cr_onnx_emitter *e, const cr_value *value, int first, int end) {

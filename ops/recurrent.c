@@ -106,8 +106,23 @@ static bool decompose_sequence(cr_call *call) {
 enum { GRAD_OUTPUT, GRAD_H, GRAD_C, IN_GATES, IN_CELLS, IN_OUTPUT, IN_H0, IN_C0, IN_WEIGHT };
 
 static bool infer_sequence_grad(cr_call *call) {
-    const cr_dtype dtype = (cr_dtype)call->inputs[IN_GATES]->dtype;
+    const cr_tensor *gates = call->inputs[IN_GATES], *weight = call->inputs[IN_WEIGHT];
+    const cr_dtype dtype = (cr_dtype)gates->dtype;
     static const int like[] = {IN_GATES, IN_H0, IN_C0, IN_WEIGHT};
+    const int64_t hidden = weight->ndim == 2 ? weight->sizes[1] : -1, steps = gates->ndim == 3 ? gates->sizes[0] : -1;
+    bool fits = hidden >= 0 && steps >= 0 && weight->sizes[0] == 4 * hidden && gates->sizes[2] == 4 * hidden;
+    const cr_shape state = CR_SHAPE(fits ? gates->sizes[1] : 0, hidden), all = CR_SHAPE(steps, state.at[0], hidden);
+    for (int i = 0; i <= IN_C0; i++)
+        fits = fits &&
+               (i == IN_GATES || cr_shape_equal(cr_tensor_shape(call->inputs[i]),
+                                                i == GRAD_OUTPUT || i == IN_CELLS || i == IN_OUTPUT ? all : state));
+    if (!fits)
+        return cr_fail_call(
+            call, CR_ERROR_SHAPE,
+            "takes gates [T, B, 4H], what is of all steps [T, B, H], states [B, H], and a weight [4H, H]");
+    for (int i = 0; i <= IN_WEIGHT; i++)
+        if (call->inputs[i]->dtype != gates->dtype || !cr_dtype_is_floating(dtype))
+            return cr_fail_call(call, CR_ERROR_DTYPE, "all operands have one floating dtype");
     for (int i = 0; i < 4; i++)
         cr_spec_set(call, i, dtype, cr_tensor_shape(call->inputs[like[i]]));
     return true;

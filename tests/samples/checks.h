@@ -32,6 +32,6 @@ void compare_results(const sample *s, check_totals *totals, check_kind kind, cr_
 void check_graph(const sample *s, const cr_op_description *row, int outputs, check_totals *totals);
 void check_sample(const sample *s, check_totals *totals);
 int dump_samples(const char *path, char **files, int count);
-int export_samples(const char *folder, char **files, int count);
+int export_samples(const char *folder, bool is_open, char **files, int count);
 
 #endif

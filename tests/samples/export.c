@@ -1,7 +1,7 @@
 /* Each sample as an ONNX model, for ONNX Runtime to run: FOLDER/N_OPSET.onnx, operands and results in FOLDER/data.safetensors,
  * whose metadata say what each is. What is exported is also imported again, and must give the same. */
 #include "tests/samples/checks.h"
-#include "tests/samples/traced.h"
+#include "tests/samples/exporting.h"
 
 #include "core/text.h"
 #include "ops/op.h"
@@ -10,14 +10,6 @@
 
 static const int opsets[] = {13, 18, 23};
 enum { OPSETS = sizeof opsets / sizeof opsets[0], MOST_TENSORS = 1 << 16, MOST_PAIRS = 1 << 14 };
-
-typedef struct exporting {
-    const char *folder;
-    cr_named_tensor *tensors;
-    cr_text_pair *pairs;
-    int tensor_count, pair_count;
-    int written, refused, failed, round_trips;
-} exporting;
 
 static void keep(exporting *x, int number, const char *role, int index, cr_tensor *t) {
     char name[64];
@@ -73,17 +65,17 @@ static bool is_left_open(const sample *s) {
     return false;
 }
 
-/* The sample at one opset; "written", or why not. */
-static const char *export_at(exporting *x, cr_graph *graph, int number, int opset, cr_tensor *const *inputs, int count,
-                             cr_tensor **results, int outputs, bool is_random, const sample *s) {
+/* The case at one opset; "written", or why not. */
+static const char *export_at(exporting *x, cr_graph *graph, int number, int opset, const exported_case *c) {
     char path[1024];
     snprintf(path, sizeof path, "%s/%d_%d.onnx", x->folder, number, opset);
     if (cr_onnx_export(graph, path, .opset = opset)) {
         x->written++;
-        if (is_random || is_left_open(s) || check_again(x, path, inputs, count, results, outputs, s->tolerance))
+        if (c->is_random || is_left_open(c->s) ||
+            check_again(x, path, c->inputs, c->count, c->results, c->outputs, c->s->tolerance))
             return "written";
         x->failed++;
-        fprintf(stderr, "FAILED %s: %s: %s\n", path, s->line, cr_last_error()->message);
+        fprintf(stderr, "FAILED %s: %s: %s\n", path, c->s->line, cr_last_error()->message);
         cr_clear_error();
         return "failed";
     }
@@ -96,29 +88,35 @@ static const char *export_at(exporting *x, cr_graph *graph, int number, int opse
     return why;
 }
 
+void export_case(exporting *x, const exported_case *c, cr_graph *graph, const int *at, int at_count) {
+    const int number = x->pair_count;
+    cr_text text = {0};
+    cr_text_add(&text, "%s\n%s\n%d %d %d %g", c->s->op, c->s->line, c->count, c->outputs, c->is_random,
+                c->s->tolerance);
+    for (int i = 0; i < at_count; i++)
+        cr_text_add(&text, "\n%d %s", at[i], export_at(x, graph, number, at[i], c));
+    char key[16];
+    snprintf(key, sizeof key, "%d", number);
+    x->pairs[x->pair_count++] = (cr_text_pair){cr_strdup(key), cr_text_end(&text)};
+    for (int i = 0; i < c->count; i++)
+        keep(x, number, "in", i, c->inputs[i]);
+    for (int i = 0; i < c->outputs; i++)
+        keep(x, number, "out", i, c->results[i]);
+}
+
 static void export_sample(exporting *x, const sample *s, const cr_op_description *row, int outputs) {
     cr_tensor *inputs[SAMPLE_INPUTS], *results[SAMPLE_RESULTS];
     traced_sample t = {s, outputs, false};
-    const int count = traced_operands(s, inputs), number = x->pair_count;
+    const int count = traced_operands(s, inputs);
     cr_graph *graph =
         count < 0 ? NULL : cr_jit_trace_function(traced_call, &t, inputs, count, results, outputs, NULL, 0);
     if (!graph) {
         cr_clear_error(); /* sizes that follow from values */
         return;
     }
-    cr_text text = {0};
-    cr_text_add(&text, "%s\n%s\n%d %d %d %g", s->op, s->line, count, outputs, row->is_random, s->tolerance);
-    for (int i = 0; i < OPSETS; i++)
-        cr_text_add(&text, "\n%d %s", opsets[i],
-                    export_at(x, graph, number, opsets[i], inputs, count, results, outputs, row->is_random, s));
+    const exported_case c = {s, inputs, results, count, outputs, row->is_random};
+    export_case(x, &c, graph, opsets, OPSETS);
     cr_jit_free(graph);
-    char key[16];
-    snprintf(key, sizeof key, "%d", number);
-    x->pairs[x->pair_count++] = (cr_text_pair){cr_strdup(key), cr_text_end(&text)};
-    for (int i = 0; i < count; i++)
-        keep(x, number, "in", i, inputs[i]);
-    for (int i = 0; i < outputs; i++)
-        keep(x, number, "out", i, results[i]);
 }
 
 static bool export_one(const sample *given, void *context) {
@@ -126,22 +124,26 @@ static bool export_one(const sample *given, void *context) {
     const sample s = in_single_precision(given);
     cr_op_description row;
     const cr_op *op = cr_op_find(s.op);
-    if (s.expects_error || !op || op->mutates || !sample_describe(s.op, &row) || x->pair_count == MOST_PAIRS)
+    if (s.expects_error || !op || op->mutates || !sample_describe(s.op, &row) ||
+        x->pair_count + OPSETS * OPSETS > MOST_PAIRS)
         return true;
     CR_SCOPE {
         CR_NO_GRAD { /* results that only gradients read have no place in a model */
             int outputs = sample_output_count(&row);
             for (int i = outputs - 1; i > 0 && op->constant_outputs >> i & 1; i--)
                 outputs--;
-            export_sample(x, &s, &row, outputs);
+            if (x->is_open)
+                export_open_sample(x, &s, &row, outputs);
+            else
+                export_sample(x, &s, &row, outputs);
         }
         if (!cr_ok()) cr_clear_error();
     }
     return true;
 }
 
-int export_samples(const char *folder, char **files, int count) {
-    exporting x = {.folder = folder};
+int export_samples(const char *folder, bool is_open, char **files, int count) {
+    exporting x = {.folder = folder, .is_open = is_open};
     char path[1024];
     snprintf(path, sizeof path, "%s/data.safetensors", folder);
     x.tensors = cr_calloc(MOST_TENSORS, sizeof *x.tensors);

@@ -1,6 +1,7 @@
 /* op_samples check FILE…         every check that needs no reference
  * op_samples dump OUT FILE…      operands, results and gradients as a safetensors file, for tests/reference/check.py
  * op_samples export FOLDER FILE…  each as an ONNX model, for tests/onnx/check_samples.py
+ * op_samples export-open FOLDER FILE…  the same with open sizes, at several of them
  * op_samples list                ops of the table that no sample names */
 #include "tests/samples/checks.h"
 
@@ -79,7 +80,8 @@ int main(int argc, char **argv) {
     if (argc >= 3 && !strcmp(argv[1], "check")) return run_checks(argv + 2, argc - 2);
     if (argc >= 3 && !strcmp(argv[1], "list")) return list_missing(argv + 2, argc - 2);
     if (argc >= 4 && !strcmp(argv[1], "dump")) return dump_samples(argv[2], argv + 3, argc - 3);
-    if (argc >= 4 && !strcmp(argv[1], "export")) return export_samples(argv[2], argv + 3, argc - 3);
-    fprintf(stderr, "usage: op_samples check FILE… | dump OUT FILE… | export FOLDER FILE… | list FILE…\n");
+    if (argc >= 4 && !strcmp(argv[1], "export")) return export_samples(argv[2], false, argv + 3, argc - 3);
+    if (argc >= 4 && !strcmp(argv[1], "export-open")) return export_samples(argv[2], true, argv + 3, argc - 3);
+    fprintf(stderr, "usage: op_samples check FILE… | dump OUT FILE… | export FOLDER FILE… | export-open FOLDER FILE… | list FILE…\n");
     return 2;
 }
