@@ -32,6 +32,8 @@ static bool write_quantize(cr_onnx_emitter *e, const cr_graph_node *node) {
     const char *zero = cr_onnx_optional(e, node, 2);
     if (!zero_of(node) && dtype != CR_U8) {
         const cr_shape *shape = &node->inputs[1]->shape;
+        if (cr_onnx_has_open_size(node->inputs[1]))
+            return cr_onnx_cannot(e, node, "it has no zero points, and the number of its scales is open");
         const size_t bytes = cr_dtype_size(dtype) * (size_t)(shape->count ? shape->at[0] : 1);
         void *zeros = cr_pool_allocate(e->pool, bytes);
         if (!zeros) return false;
