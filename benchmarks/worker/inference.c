@@ -1,8 +1,10 @@
-/* Whole models, frozen. The first time, each is written as ONNX and as a program to the folder: what the opponents run. */
+/* Whole models, frozen. The first time, each is written to the folder, as ONNX for the opponents and as a program. */
+#define _GNU_SOURCE
 #include "worker.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---------------------------------------------------------------- an encoder as large as BERT's base (Devlin et al. 2018) */
@@ -60,37 +62,90 @@ static const model models[] = {
     {"encoder", new_encoder, {2, {LENGTH, WIDTH}}},        {"LSTM", new_lstm, {2, {1, 512}}}};
 
 /* "ResNet-50, batch 16" is in the folder as ResNet-50-16.onnx and ResNet-50-16.safetensors. */
-static bool write_once(cr_graph *graph, const char *folder, const char *name, int64_t batch, bool *done) {
-    char path[1024];
-    snprintf(path, sizeof path, "%s/%s-%lld.onnx", folder, name, (long long)batch);
-    if (access(path, R_OK) == 0) return true;
-    if (!cr_onnx_export(graph, path)) return false;
-    *done = true;
-    snprintf(path, sizeof path, "%s/%s-%lld.safetensors", folder, name, (long long)batch);
-    return cr_jit_save(graph, path);
+static bool write_files(const model *m, cr_shape shape, const char *stem) {
+    char path[1040];
+    bool done = false;
+    CR_SCOPE {
+        cr_nn_module *net = cr_nn_eval(m->make(1000));
+        cr_graph *graph = cr_jit_trace(net, numbers(shape, 1), .freeze = true);
+        snprintf(path, sizeof path, "%s.safetensors", stem);
+        done = graph && cr_jit_save(graph, path);
+        snprintf(path, sizeof path, "%s.onnx", stem);
+        done = done && cr_onnx_export(graph, path);
+        cr_jit_free(graph);
+        cr_nn_free(net);
+    }
+    return done;
+}
+
+/* Writing is another process's work, so that this one holds no more than a program that serves the model would. */
+static bool write_apart(const model *m, cr_shape shape, const char *stem) {
+    int status = 1;
+    fflush(stdout);
+    const pid_t writer = fork();
+    if (writer == 0) _exit(write_files(m, shape, stem) ? 0 : 1);
+    return writer > 0 && waitpid(writer, &status, 0) == writer && status == 0;
 }
 
 static bool begin_model(const work *w, const char *folder) {
+    char stem[1024], path[1040];
     const model *m = NULL;
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
         if (!strncmp(w->name, models[i].name, strlen(models[i].name))) m = &models[i];
     cr_shape shape = {.count = m->item.count + 1, .at = {w->size[0]}};
     memcpy(shape.at + 1, m->item.at, sizeof shape.at - sizeof shape.at[0]);
-    cr_nn_module *net = cr_nn_eval(m->make(1000));
+    snprintf(stem, sizeof stem, "%s/%s-%lld", folder, m->name, (long long)w->size[0]);
+    snprintf(path, sizeof path, "%s.onnx", stem);
+    if (access(path, R_OK) != 0 && !write_apart(m, shape, stem)) return false;
+    snprintf(path, sizeof path, "%s.safetensors", stem);
     cr_tensor *x = numbers(shape, 1);
-    cr_graph *graph = cr_jit_trace(net, x, .freeze = true);
-    bool written = false;
-    const bool done = graph && write_once(graph, folder, m->name, w->size[0], &written);
-    if (!done) cr_jit_free(graph);
-    const bool ready = done && prepare_graph(graph, &x, 1, 1);
-    cr_nn_free(net);
-    return ready;
+    return prepare_graph(cr_jit_load(path, CR_CPU), &x, 1, 1);
 }
+
+/* ---------------------------------------------------------------- files */
+static char model_path[1024];
+static cr_graph *exported;
+
+/* The ONNX file of the model that the row's name begins with. */
+static bool begin_file(const work *w, const char *folder) {
+    snprintf(model_path, sizeof model_path, "%s/ResNet-50-1.onnx", folder);
+    const bool done = begin_model(w, folder);
+    drop_graph();
+    return done;
+}
+static bool import_and_plan(void) {
+    cr_jit_memory memory;
+    cr_graph *graph = cr_onnx_import(model_path);
+    const bool done = graph && cr_jit_memory_of(graph, NULL, 0, &memory);
+    cr_jit_free(graph);
+    return done;
+}
+static void end_file(void) {}
+
+static bool begin_export(const work *w, const char *folder) {
+    if (!begin_file(w, folder)) return false;
+    return (exported = cr_onnx_import(model_path)) != NULL;
+}
+static bool export_model(void) {
+    char path[1040];
+    snprintf(path, sizeof path, "%s.again", model_path);
+    const bool done = cr_onnx_export(exported, path);
+    unlink(path);
+    return done;
+}
+static void end_export(void) { cr_jit_free(exported); }
 
 #define MODEL(name, batch)                                                                                             \
     { name, {batch}, 0, begin_model, run_graph, drop_graph }
-const work inference_works[] = {MODEL("ResNet-50, batch 1", 1),     MODEL("ResNet-50, batch 16", 16),
-                                MODEL("ResNet-18, batch 1", 1),     MODEL("ResNet-18, batch 16", 16),
-                                MODEL("VGG-16, batch 1", 1),        MODEL("MobileNetV2, batch 1", 1),
-                                MODEL("MobileNetV2, batch 16", 16), MODEL("encoder, batch 1", 1),
-                                MODEL("LSTM, 32 steps", 32),        {NULL}};
+const work inference_works[] = {MODEL("ResNet-50, batch 1", 1),
+                                MODEL("ResNet-50, batch 16", 16),
+                                MODEL("ResNet-18, batch 1", 1),
+                                MODEL("ResNet-18, batch 16", 16),
+                                MODEL("VGG-16, batch 1", 1),
+                                MODEL("MobileNetV2, batch 1", 1),
+                                MODEL("MobileNetV2, batch 16", 16),
+                                MODEL("encoder, batch 1", 1),
+                                MODEL("LSTM, 32 steps", 32),
+                                {"ResNet-50, ONNX file to session", {1}, 0, begin_file, import_and_plan, end_file},
+                                {"ResNet-50, ONNX export", {1}, 0, begin_export, export_model, end_export},
+                                {NULL}};

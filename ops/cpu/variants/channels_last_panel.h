@@ -91,12 +91,13 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
             }
         }
     }
-    if (p->is_last)
+    if (p->is_last) {
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
             sums[i][0] = clamped(sums[i][0], p->low, p->high);
             sums[i][1] = clamped(sums[i][1], p->low, p->high);
         }
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
         store(target + i * p->target_row, sums[i][0]);
