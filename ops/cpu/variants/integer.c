@@ -124,11 +124,16 @@ static __attribute__((target("avx512vnni"))) void multiply_rows_vnni(const int16
     MULTIPLY(ROWS, STEP);
 #undef STEP
 }
-static bool has_vnni(void) { return __builtin_cpu_supports("avx512vnni"); }
-#else
-#define multiply_rows_vnni multiply_rows
-static bool has_vnni(void) { return false; }
 #endif
+
+typedef void row_product(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[][2]);
+/* The fastest that this processor has. */
+static row_product *best_product(void) {
+#if defined(__AVX512BW__)
+    if (__builtin_cpu_supports("avx512vnni")) return multiply_rows_vnni;
+#endif
+    return multiply_rows;
+}
 
 static void block(const layer *l, const int16_t *a, int64_t row, int64_t count, int64_t strip) {
     vec_i sums[ROWS][2];
@@ -400,7 +405,7 @@ CR_KERNEL(integer_layer) {
                .output_zero = (int32_t)o->output_zero,
                .residual_zero = (int32_t)o->residual_zero,
                .residual_scale = (float)o->residual_scale,
-               .multiply = has_vnni() ? multiply_rows_vnni : multiply_rows,
+               .multiply = best_product(),
                .least = (float)(o->least - o->output_zero),
                .most = (float)(o->most - o->output_zero)};
     l.channels = l.p.groups * l.p.channels;
