@@ -47,6 +47,15 @@ def operands(row):
     raise NotOffered("no such work here")
 
 
+# Batch, input and output channels, side, kernel, stride, padding, groups, transposed: those of benchmarks/worker/layers.c.
+CONVOLUTIONS = {"conv, ResNet-50 first 7x7": (1, 3, 64, 224, 7, 2, 3, 1, False),
+                "conv, ResNet-50 3x3 of 28": (1, 128, 128, 28, 3, 1, 1, 1, False),
+                "conv, ResNet-50 1x1 of 14": (1, 1024, 256, 14, 1, 1, 0, 1, False),
+                "conv, MobileNet depthwise of 56": (1, 144, 144, 56, 3, 1, 1, 144, False),
+                "conv, DCGAN down 4x4": (64, 64, 128, 32, 4, 2, 1, 1, False),
+                "conv, DCGAN up 4x4": (64, 256, 128, 8, 4, 2, 1, 1, True)}
+
+
 def model_file(row):
     model, size = re.fullmatch(r"(.*?)(?:, (?:batch )?(\d+)(?: steps)?)?", row).groups()
     return os.path.join(folder, f"{model}-{size}.onnx")
@@ -74,6 +83,8 @@ class Torch:
         elif " step" in row and "steps" not in row:
             from training import training_step
             self.step = training_step(torch, row)
+        elif row in CONVOLUTIONS:
+            self.step = self.convolution(*CONVOLUTIONS[row])
         else:
             functional = torch.nn.functional
             x = [torch.from_numpy(array) for array in operands(row)]
@@ -89,6 +100,17 @@ class Torch:
                     self.result = function()
             self.step = step
         self.step()
+
+    def convolution(self, batch, channels, features, side, kernel, stride, padding, groups, transposed):
+        torch = self.torch
+        shape = (channels, features, kernel, kernel) if transposed else (features, channels // groups, kernel, kernel)
+        x, w = torch.from_numpy(numbers((batch, channels, side, side), 1)), torch.from_numpy(numbers(shape, 2))
+        call = torch.nn.functional.conv_transpose2d if transposed else torch.nn.functional.conv2d
+
+        def step():
+            with torch.inference_mode():
+                self.result = call(x, w, stride=stride, padding=padding, groups=groups)
+        return step
 
     def output(self):
         return None if self.result is None else self.result.numpy()

@@ -56,10 +56,13 @@ typedef struct model {
     cr_shape item; /* of an input, without the batch */
 } model;
 
-static const model models[] = {
-    {"ResNet-50", cr_vision_resnet50, {3, {3, 224, 224}}}, {"ResNet-18", cr_vision_resnet18, {3, {3, 224, 224}}},
-    {"VGG-16", cr_vision_vgg16, {3, {3, 224, 224}}},       {"MobileNetV2", cr_vision_mobilenet_v2, {3, {3, 224, 224}}},
-    {"encoder", new_encoder, {2, {LENGTH, WIDTH}}},        {"LSTM", new_lstm, {2, {1, 512}}}};
+static const model models[] = {{"ResNet-50", cr_vision_resnet50, {3, {3, 224, 224}}},
+                               {"ResNet-18", cr_vision_resnet18, {3, {3, 224, 224}}},
+                               {"VGG-16", cr_vision_vgg16, {3, {3, 224, 224}}},
+                               {"MobileNetV2", cr_vision_mobilenet_v2, {3, {3, 224, 224}}},
+                               {"encoder", new_encoder, {2, {LENGTH, WIDTH}}},
+                               {"decoder prompt", decoder_new, {2, {LENGTH, WIDTH}}},
+                               {"LSTM", new_lstm, {2, {1, 512}}}};
 
 /* "ResNet-50, batch 16" is in the folder as ResNet-50-16.onnx and ResNet-50-16.safetensors. */
 static bool write_files(const model *m, cr_shape shape, const char *stem) {
@@ -92,6 +95,7 @@ static bool begin_model(const work *w, const char *folder) {
     const model *m = NULL;
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
         if (!strncmp(w->name, models[i].name, strlen(models[i].name))) m = &models[i];
+    if (!m) return false;
     cr_shape shape = {.count = m->item.count + 1, .at = {w->size[0]}};
     memcpy(shape.at + 1, m->item.at, sizeof shape.at - sizeof shape.at[0]);
     snprintf(stem, sizeof stem, "%s/%s-%lld", folder, m->name, (long long)w->size[0]);
@@ -145,6 +149,7 @@ const work inference_works[] = {MODEL("ResNet-50, batch 1", 1),
                                 MODEL("MobileNetV2, batch 1", 1),
                                 MODEL("MobileNetV2, batch 16", 16),
                                 MODEL("encoder, batch 1", 1),
+                                MODEL("decoder prompt, batch 1", 1),
                                 MODEL("LSTM, 32 steps", 32),
                                 {"ResNet-50, ONNX file to session", {1}, 0, begin_file, import_and_plan, end_file},
                                 {"ResNet-50, ONNX export", {1}, 0, begin_export, export_model, end_export},

@@ -16,7 +16,7 @@
 
 prepared now_prepared;
 static const work *current;
-static const work *const lists[] = {op_works, inference_works, training_works};
+static const work *const lists[] = {op_works, layer_works, inference_works, decoder_works, training_works};
 
 double wall_seconds(void) {
     struct timespec now;
@@ -74,11 +74,18 @@ void drop_graph(void) {
 }
 
 /* ---------------------------------------------------------------- commands */
+static void tell_error(const char *message) {
+    printf("{\"error\": \"");
+    for (const char *c = message; *c; c++)
+        putchar(*c == '"' || *c == '\\' || (unsigned char)*c < ' ' ? '\'' : *c);
+    printf("\"}\n");
+}
+
 static bool tell(bool done) {
     if (done && cr_ok())
         printf("{\"ok\": true, \"flops\": %.9g, \"bytes\": %.9g}\n", now_prepared.flops, now_prepared.bytes);
     else
-        printf("{\"error\": \"%s\"}\n", cr_ok() ? "no such work" : cr_last_error()->message);
+        tell_error(cr_ok() ? "it could not be prepared" : cr_last_error()->message);
     cr_clear_error();
     return done;
 }

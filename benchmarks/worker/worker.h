@@ -14,7 +14,7 @@ struct work {
     void (*end)(void);
 };
 /* Each file's list, ended by one without a name. */
-extern const work op_works[], inference_works[], training_works[];
+extern const work op_works[], layer_works[], inference_works[], decoder_works[], training_works[];
 
 /* What a work is made of: the graph that a step runs, its inputs, and its last result (retained; NULL: nothing to compare). */
 typedef struct prepared {
@@ -31,6 +31,9 @@ cr_tensor *numbers(cr_shape shape, unsigned seed);
 bool prepare_graph(cr_graph *graph, cr_tensor *const *inputs, int input_count, int output_count);
 bool run_graph(void);
 void drop_graph(void);
+
+/* A decoder as large as GPT-2 small, words as vectors. */
+cr_nn_module *decoder_new(int64_t classes);
 
 double wall_seconds(void);
 double peak_flops(void);     /* of multiply-adds in registers, all threads */

@@ -1,0 +1,41 @@
+/* A decoder as large as GPT-2 small (Radford et al., 2019): a prompt of 128 words is a row of inference.c; here word for word
+ * behind it, with a cache of keys and values. Words come as vectors; the last product, by 50257 words, is part of it. */
+#include "worker.h"
+
+enum { WIDTH = 768, HEADS = 12, LAYERS = 12, PROMPT = 128, CAPACITY = 256, VOCABULARY = 50257, WORDS = 8 };
+
+static cr_nn_module *net;
+
+cr_nn_module *decoder_new(int64_t classes) {
+    (void)classes;
+    cr_nn_module *made = cr_nn_sequential_of(NULL, 0);
+    for (int i = 0; i < LAYERS; i++)
+        cr_nn_append(made, cr_nn_transformer_layer(WIDTH, HEADS, .is_causal = true, .norm_first = true, .gelu = true));
+    cr_nn_append(made, cr_nn_layer_norm(CR_SHAPE(WIDTH)));
+    cr_nn_append(made, cr_nn_linear(WIDTH, VOCABULARY, .bias = false));
+    return made;
+}
+
+static void end_decoder(void) {
+    drop_graph();
+    cr_nn_free(net);
+    net = NULL;
+}
+
+static bool begin_words(const work *w, const char *folder) {
+    (void)w, (void)folder;
+    net = cr_nn_eval(decoder_new(0));
+    if (!cr_nn_cache_begin(net, 1, CAPACITY)) return false;
+    cr_tensor *prompt = numbers(CR_SHAPE(1, PROMPT, WIDTH), 1), *word = numbers(CR_SHAPE(1, 1, WIDTH), 2);
+    return prepare_graph(cr_jit_trace(net, prompt, .dynamic = "0.1=length", .freeze = true), &word, 1, 1);
+}
+
+/* Each turn forgets all behind the prompt, then runs WORDS words. */
+static bool words_step(void) {
+    if (!cr_nn_cache_rewind(net, PROMPT)) return false;
+    for (int i = 0; i < WORDS; i++)
+        if (!run_graph()) return false;
+    return true;
+}
+
+const work decoder_works[] = {{"decoder, word for word", {0}, WORDS, begin_words, words_step, end_decoder}, {NULL}};
