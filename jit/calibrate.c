@@ -117,6 +117,8 @@ void cr_observer_choose(const cr_observer *o, const char *method, double percent
 /* ---------------------------------------------------------------- runs over data */
 bool cr_quantize_from_array(void *context, int64_t batch, cr_tensor **inputs, int input_count) {
     const cr_quantize_array *array = context;
+    if (!array || !array->batches || !inputs || batch < 0)
+        return cr_fail(CR_ERROR_ARGUMENT, "quantize: the array of batches, its tensors or the place for one is NULL");
     if (input_count != 1)
         return cr_fail(CR_ERROR_ARGUMENT, "quantize: an array of batches is for a graph of one input, this has %d",
                        input_count);

@@ -27,7 +27,7 @@ BORROWED = {"cr_data", "cr_data_f32", "cr_data_i64", "cr_describe", "cr_device_n
 OWNERS = {"cr_retain", "cr_release", "cr_give", "cr_discard", "cr_keep"}
 # Operands that a function may do without.
 OPTIONAL = {"weight", "bias", "mask", "maximum", "buffer", "mean", "running_mean", "running_var", "h", "c", "min", "max",
-            "pos_weight", "probabilities"}
+            "pos_weight", "probabilities", "zero_point"}
 # These answer NULL without an error where there is nothing.
 ANSWERS = {"cr_grad_of", *OWNERS}
 LEFT_OUT = {"cr_scope_open": "leaves a scope open", "cr_scope_close": "of a mark that the macro makes",

@@ -11,10 +11,10 @@ CR_OPTIONS(quantize, CR_QUANTIZE_ATTRIBUTES)
 CR_OPTIONS(dequantize, CR_DEQUANTIZE_ATTRIBUTES)
 
 /* saturate(round(x / scale) + zero point): halves are rounded to even, and what the dtype cannot hold becomes its least or
- * greatest number. Computed in f32 (f64 where scale is). Carries no gradient. */
+ * greatest number. Computed in f32 (f64 where scale is). zero_point NULL: 0. Carries no gradient. */
 CR_API cr_tensor *cr_quantize_with(cr_tensor *input, cr_tensor *scale, cr_tensor *zero_point,
                                    const cr_quantize_options *options);
-/* (q - zero point) · scale in scale's dtype, of u8, i8, i16 or i32. Scale gets a gradient. */
+/* (q - zero point) · scale in scale's dtype, of u8, i8, i16 or i32; zero_point NULL: 0. Scale gets a gradient. */
 CR_API cr_tensor *cr_dequantize_with(cr_tensor *input, cr_tensor *scale, cr_tensor *zero_point,
                                      const cr_dequantize_options *options);
 #ifndef __cplusplus
