@@ -83,6 +83,14 @@ class Torch:
         elif " step" in row and "steps" not in row:
             from training import training_step
             self.step = training_step(torch, row)
+        elif row == "decoder, word for word":
+            from decoder import decoder_step
+            self.calls, run = decoder_step(torch, folder, numbers)
+
+            def step():
+                with torch.inference_mode():
+                    self.result = run()
+            self.step = step
         elif row in CONVOLUTIONS:
             self.step = self.convolution(*CONVOLUTIONS[row])
         else:

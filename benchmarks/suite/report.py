@@ -5,14 +5,23 @@ import re
 NAMES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "jax": "JAX"}
 
 
+def unit_of(seconds):
+    return next((pair for pair in ((1e9, "ns"), (1e6, "µs")) if seconds * pair[0] < 1000), (1e3, "ms"))
+
+
+def number(value):
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
 def duration(seconds):
-    for scale, unit in ((1e9, "ns"), (1e6, "µs"), (1e3, "ms")):
-        if seconds * scale < 1000 or unit == "ms":
-            return f"{seconds * scale:.3g} {unit}" if seconds * scale < 100 else f"{seconds * scale:.0f} {unit}"
+    scale, unit = unit_of(seconds)
+    return f"{number(seconds * scale)} {unit}"
 
 
 def cell(times):
-    return f"{duration(times['median'])} ({duration(times['low']).split()[0]} … {duration(times['high']).split()[0]})"
+    """All three in the median's unit."""
+    scale, unit = unit_of(times["median"])
+    return f"{number(times['median'] * scale)} {unit} ({number(times['low'] * scale)} … {number(times['high'] * scale)})"
 
 
 def best_peer(row):

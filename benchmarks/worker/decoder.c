@@ -2,6 +2,8 @@
  * behind it, with a cache of keys and values. Words come as vectors; the last product, by 50257 words, is part of it. */
 #include "worker.h"
 
+#include <stdio.h>
+
 enum { WIDTH = 768, HEADS = 12, LAYERS = 12, PROMPT = 128, CAPACITY = 256, VOCABULARY = 50257, WORDS = 8 };
 
 static cr_nn_module *net;
@@ -22,10 +24,13 @@ static void end_decoder(void) {
     net = NULL;
 }
 
+/* Opponents find the weights in the folder. */
 static bool begin_words(const work *w, const char *folder) {
-    (void)w, (void)folder;
+    char path[1024];
+    (void)w;
+    snprintf(path, sizeof path, "%s/decoder.safetensors", folder);
     net = cr_nn_eval(decoder_new(0));
-    if (!cr_nn_cache_begin(net, 1, CAPACITY)) return false;
+    if (!cr_nn_save(net, path) || !cr_nn_cache_begin(net, 1, CAPACITY)) return false;
     cr_tensor *prompt = numbers(CR_SHAPE(1, PROMPT, WIDTH), 1), *word = numbers(CR_SHAPE(1, 1, WIDTH), 2);
     return prepare_graph(cr_jit_trace(net, prompt, .dynamic = "0.1=length", .freeze = true), &word, 1, 1);
 }
