@@ -126,6 +126,13 @@ CR_MATH float cr_exp_shifted_f32(float x, int32_t shift) {
     return p * scale1 * scale2;
 }
 CR_MATH float cr_exp_f32(float x) { return cr_exp_shifted_f32(x, 0); }
+/* e^x for x <= 88, as softmax asks for it: one factor 2^n, and 0 for what is below the least normal number. */
+CR_MATH float cr_exp_normal_f32(float x) {
+    const float turned = cr_fma_f32(x, 1.44269504088896341f, 12582912.0f);
+    const float p = cr_exp_part_f32(cr_exp_rest_f32(x, turned - 12582912.0f)) + 1.0f;
+    const float result = p * cr_bits_to_f32((cr_bits_from_f32(turned) + 127u) << 23);
+    return x < -87.3f ? 0.0f : result;
+}
 
 /* 2^x = 2^n · e^(r ln2) with |r| <= 1/2. */
 CR_MATH float cr_exp2_f32(float x) {

@@ -61,7 +61,7 @@ static int64_t batch_offset(const cr_tensor *t, int64_t batch) {
 #define LANE_INDEX  int32_t
 #define LANES       (VECTOR_BYTES / 4)
 #define NAMED(x)    attention_f32_##x
-#define EXPONENTIAL cr_exp_f32
+#define EXPONENTIAL cr_exp_normal_f32
 #define IS_SINGLE   1
 #include "ops/cpu/variants/attention_template.h"
 #undef T

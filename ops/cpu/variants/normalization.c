@@ -70,24 +70,21 @@ ROW_SUM(sum_of_weighted, (const float *g, const float *w, int64_t n), g[k] * w[k
 ROW_SUM(sum_of_weighted_centered, (const float *g, const float *w, const float *x, float mean, int64_t n),
         g[k] * w[k] * (x[k] - mean))
 
+/* The largest; a NaN may be passed over, for softmax meets it again in the sum. */
 static float max_of(const float *x, int64_t n) {
-    float lanes[LANES], top = -INFINITY;
-    if (n < LANES) {
-        for (int64_t i = 0; i < n; i++)
-            top = x[i] > top || x[i] != x[i] ? x[i] : top;
-        return top;
-    }
+    float lanes[LANES];
+    int64_t i = 0;
     for (int l = 0; l < LANES; l++)
         lanes[l] = -INFINITY;
-    int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (int l = 0; l < LANES; l++)
-            lanes[l] = x[i + l] > lanes[l] || x[i + l] != x[i + l] ? x[i + l] : lanes[l];
+            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
     for (int l = 0; i < n; i++, l++)
-        lanes[l] = x[i] > lanes[l] || x[i] != x[i] ? x[i] : lanes[l];
-    for (int l = 0; l < LANES; l++)
-        top = lanes[l] > top || lanes[l] != lanes[l] ? lanes[l] : top;
-    return top;
+        lanes[l] = x[i] > lanes[l] ? x[i] : lanes[l];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lanes[l] = lanes[l + half] > lanes[l] ? lanes[l + half] : lanes[l];
+    return lanes[0];
 }
 
 /* ---------------------------------------------------------------- softmax over dense rows */
@@ -104,7 +101,7 @@ static void softmax_rows(void *context, int64_t begin, int64_t end) {
         const float *x = job->x + r * job->n;
         float *y = job->out + r * job->n;
         const float top = max_of(x, job->n);
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < job->n; i++) y[i] = cr_exp_f32(x[i] - top);
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < job->n; i++) y[i] = cr_exp_normal_f32(x[i] - top);
         const float factor = (float)(1 / sum_of(y, job->n));
         for (int64_t i = 0; i < job->n; i++)
             y[i] *= factor;
@@ -116,7 +113,7 @@ static void log_softmax_rows(void *context, int64_t begin, int64_t end) {
         const float *x = job->x + r * job->n;
         float *y = job->out + r * job->n;
         const float top = max_of(x, job->n);
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < job->n; i++) y[i] = cr_exp_f32(x[i] - top);
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < job->n; i++) y[i] = cr_exp_normal_f32(x[i] - top);
         const float offset = (float)log(sum_of(y, job->n));
         for (int64_t i = 0; i < job->n; i++)
             y[i] = x[i] - top - offset;
@@ -138,7 +135,7 @@ static void log_softmax_grad_rows(void *context, int64_t begin, int64_t end) {
         const float *g = job->g + r * job->n, *y = job->y + r * job->n;
         float *out = job->out + r * job->n;
         const float sum = (float)sum_of(g, job->n);
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < job->n; i++) out[i] = g[i] - cr_exp_f32(y[i]) * sum;
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < job->n; i++) out[i] = g[i] - cr_exp_normal_f32(y[i]) * sum;
     }
 }
 

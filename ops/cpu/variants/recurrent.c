@@ -17,6 +17,7 @@
 #endif
 
 enum {
+    UNPACKED_ROWS = 2, /* samples up to which the weight is read as it lies */
     ROWS = 6,
     ROW_BLOCK = 48,   /* samples whose sums of one panel lie in the first cache */
     DEPTH_BLOCK = 256 /* rows of a packed panel that stay there meanwhile */

@@ -107,6 +107,47 @@ static void NAMED(cell)(const lstm_job *job, int64_t row, int64_t unit, int64_t 
     NAMED(put)((T *)job->h + place, h, count);
 }
 
+/* Few samples, whose steps are too short to pay for packing: sums[l] = Σ_k weight[l, k] · h[k] for `count` units of a
+ * gate, each a stream of its own. */
+static void NAMED(multiply_rows_of_weight)(const T *weight, int64_t count, const T *h, int64_t hidden, T *sums) {
+    NAMED(vector) v[LANES] = {0};
+    const T *rows[LANES];
+    int64_t k = 0;
+    for (int l = 0; l < LANES; l++)
+        rows[l] = weight + least(l, count - 1) * hidden;
+    for (; k + LANES <= hidden; k += LANES) {
+        const NAMED(vector) x = NAMED(load_vector)(h + k);
+#pragma GCC unroll 16
+        for (int l = 0; l < LANES; l++) {
+            v[l] += NAMED(load_vector)(rows[l] + k) * x;
+        }
+    }
+    NAMED(transpose_vectors)(v);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            v[l] += v[l + half];
+    memcpy(sums, v, sizeof v[0]);
+    for (; k < hidden; k++)
+        for (int l = 0; l < LANES; l++)
+            sums[l] += rows[l][k] * h[k];
+}
+
+static void NAMED(forward_unpacked)(void *context, int64_t begin, int64_t end) {
+    const lstm_job *job = context;
+    const int64_t hidden = job->hidden;
+    for (int64_t group = begin; group < end; group++) {
+        const int64_t unit = group * LANES, count = least(LANES, hidden - unit);
+        for (int64_t row = 0; row < job->batch; row++) {
+            T sums[4 * LANES];
+            for (int gate = 0; gate < 4; gate++)
+                NAMED(multiply_rows_of_weight)
+            ((const T *)job->weight + (gate * hidden + unit) * hidden, count, (const T *)job->h_before + row * hidden,
+             hidden, sums + gate * LANES);
+            NAMED(cell)(job, row, unit, count, sums, sums + 2 * LANES);
+        }
+    }
+}
+
 static void NAMED(forward_groups)(void *context, int64_t begin, int64_t end) {
     const lstm_job *job = context;
     T first[ROW_BLOCK * COLUMNS], second[ROW_BLOCK * COLUMNS];
@@ -129,29 +170,31 @@ static bool NAMED(forward)(cr_tensor *const *in, cr_tensor *const *out, bool rev
     const int64_t length = in[0]->sizes[0], batch = in[0]->sizes[1], hidden = in[3]->sizes[1], state = batch * hidden;
     const int64_t groups = (hidden + LANES - 1) / LANES, work = batch * hidden * LANES / 2 + 1;
     const size_t bytes = (size_t)(groups * 2 * hidden * COLUMNS) * sizeof(T);
+    const bool packs = batch > UNPACKED_ROWS;
     const T *gates = cr_tensor_address(in[0]);
     T *output = cr_tensor_address(out[0]), *activated = cr_tensor_address(out[3]), *cells = cr_tensor_address(out[4]);
     lstm_job job = {.weight = cr_tensor_address(in[3]),
                     .h_before = cr_tensor_address(in[1]),
                     .c_before = cr_tensor_address(in[2]),
-                    .packed = cr_block_allocate(bytes),
+                    .packed = packs ? cr_block_allocate(bytes) : NULL,
                     .batch = batch,
                     .hidden = hidden};
-    if (!job.packed) return false;
-    cr_parallel_for(groups * 2, CR_GRAIN_ELEMENTS / (hidden * COLUMNS) + 1, NAMED(pack_forward), &job);
+    if (packs && !job.packed) return false;
+    if (packs) cr_parallel_for(groups * 2, CR_GRAIN_ELEMENTS / (hidden * COLUMNS) + 1, NAMED(pack_forward), &job);
     for (int64_t i = 0; i < length; i++) {
         const int64_t t = reverse ? length - 1 - i : i;
         job.gates = gates + t * 4 * state;
         job.activated = activated + t * 4 * state;
         job.h = output + t * state;
         job.c = cells + t * state;
-        cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work + 1, NAMED(forward_groups), &job);
+        cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work + 1, packs ? NAMED(forward_groups) : NAMED(forward_unpacked),
+                        &job);
         job.h_before = job.h;
         job.c_before = job.c;
     }
     memcpy(cr_tensor_address(out[1]), job.h_before, (size_t)state * sizeof(T));
     memcpy(cr_tensor_address(out[2]), job.c_before, (size_t)state * sizeof(T));
-    cr_block_free(job.packed, bytes);
+    if (packs) cr_block_free(job.packed, bytes);
     return true;
 }
 

@@ -10,8 +10,10 @@
 #include <string.h>
 
 enum {
-    LANES = 32,        /* independent partial results of a row */
-    BLOCK = 1024,      /* elements of a row that are added in the element's own type */
+    STREAMS = 4, /* places of a row that are read at once: one alone leaves half of the bandwidth unused */
+    WIDTH = 8,   /* independent partial results of a stream */
+    LANES = STREAMS * WIDTH,
+    BLOCK = 2048,      /* elements of a row that are added in the element's own type */
     CHUNK = 64 * 1024, /* elements of a row for one task */
     COLUMNS = 1024,    /* columns of one task at most */
     ROWS = 16,         /* rows of a column that are added in the element's own type */
@@ -51,19 +53,49 @@ static inline const void *lines(const stage *s, size_t bytes, int64_t start, int
 /* A reduction in element type T, with results of type A; STEP(acc, x) adds an element in T, JOIN(acc, x) a partial in
  * A. */
 #define REDUCTION(name, T, A, INITIAL, STEP, JOIN)                                                                     \
+    /* STREAMS pieces of n elements that begin `gap` apart; n is a multiple of WIDTH */                                \
+    static inline void name##_streams(T *lanes, const T *x, int64_t gap, int64_t n, int64_t step) {                    \
+        for (int64_t i = 0; i < n; i += step)                                                                          \
+            for (int k = 0; k < STREAMS; k++)                                                                          \
+                for (int l = 0; l < WIDTH; l++)                                                                        \
+                    lanes[k * WIDTH + l] = STEP(lanes[k * WIDTH + l], x[k * gap + i + l]);                             \
+    }                                                                                                                  \
+    static inline A name##_fold(A total, const T *lanes) {                                                             \
+        A sums[LANES];                                                                                                 \
+        for (int l = 0; l < LANES; l++)                                                                                \
+            sums[l] = (A)lanes[l];                                                                                     \
+        for (int half = LANES / 2; half > 0; half /= 2)                                                                \
+            for (int l = 0; l < half; l++)                                                                             \
+                sums[l] = JOIN(sums[l], sums[l + half]);                                                               \
+        return JOIN(total, sums[0]);                                                                                   \
+    }                                                                                                                  \
     static inline A name##_block(A total, const T *x, int64_t n) { /* n <= BLOCK */                                    \
         T lanes[LANES];                                                                                                \
         for (int l = 0; l < LANES; l++)                                                                                \
             lanes[l] = (T)INITIAL;                                                                                     \
-        int64_t i = 0;                                                                                                 \
-        for (; i + LANES <= n; i += LANES)                                                                             \
+        const int64_t whole = n / LANES * LANES;                                                                       \
+        name##_streams(lanes, x, WIDTH, whole, LANES);                                                                 \
+        for (int64_t i = whole; i < n; i++)                                                                            \
+            lanes[i - whole] = STEP(lanes[i - whole], x[i]);                                                           \
+        return name##_fold(total, lanes);                                                                              \
+    }                                                                                                                  \
+    /* n elements from `start` on, n > BLOCK */                                                                        \
+    static A name##_long(const stage *s, int64_t start, int64_t n, T *buffer) {                                        \
+        const int64_t gap = n / LANES * WIDTH, each = BLOCK / STREAMS;                                                 \
+        A total = INITIAL;                                                                                             \
+        for (int64_t first = 0; first < gap; first += each) {                                                          \
+            const int64_t count = gap - first < each ? gap - first : each;                                             \
+            T lanes[LANES];                                                                                            \
             for (int l = 0; l < LANES; l++)                                                                            \
-                lanes[l] = STEP(lanes[l], x[i + l]);                                                                   \
-        for (int l = 0; i < n; i++, l++)                                                                               \
-            lanes[l] = STEP(lanes[l], x[i]);                                                                           \
-        for (int l = 0; l < LANES; l++)                                                                                \
-            total = JOIN(total, (A)lanes[l]);                                                                          \
-        return total;                                                                                                  \
+                lanes[l] = (T)INITIAL;                                                                                 \
+            for (int k = 0; k < STREAMS && s->source; k++)                                                             \
+                s->source->make(s->source->context, start + k * gap + first, count, buffer + k * each);                \
+            const T *x = s->source ? buffer : (const T *)s->in + start + first;                                        \
+            name##_streams(lanes, x, s->source ? each : gap, count, WIDTH);                                            \
+            total = name##_fold(total, lanes);                                                                         \
+        }                                                                                                              \
+        const int64_t rest = n - STREAMS * gap;                                                                        \
+        return name##_block(total, elements(s, sizeof(T), start + n - rest, rest, buffer), rest);                      \
     }                                                                                                                  \
     /* rows of one block each, several at a time */                                                                    \
     static void name##_short_rows(const stage *s, int64_t begin, int64_t end) {                                        \
@@ -87,12 +119,8 @@ static inline const void *lines(const stage *s, size_t bytes, int64_t start, int
         for (int64_t task = begin; task < end; task++) {                                                               \
             const int64_t row = task / s->chunks, chunk = task % s->chunks, first = chunk * CHUNK;                     \
             const int64_t last = first + CHUNK < s->length ? first + CHUNK : s->length;                                \
-            A total = INITIAL;                                                                                         \
-            for (int64_t start = first; start < last; start += BLOCK) {                                                \
-                const int64_t n = last - start < BLOCK ? last - start : BLOCK;                                         \
-                total = name##_block(total, elements(s, sizeof(T), row * s->length + start, n, buffer), n);            \
-            }                                                                                                          \
-            ((A *)s->partials)[chunk * s->outer + row] = total;                                                        \
+            ((A *)s->partials)[chunk * s->outer + row] =                                                               \
+                name##_long(s, row * s->length + first, last - first, buffer);                                         \
         }                                                                                                              \
     }                                                                                                                  \
     /* tasks: [outer, chunks, tiles of columns] */                                                                     \
