@@ -24,6 +24,7 @@ bool cr_pass_fusion(cr_graph *graph, bool *changed);
 bool cr_pass_reduction(cr_graph *graph, bool *changed);
 bool cr_pass_epilogue(cr_graph *graph, bool *changed);
 bool cr_pass_packing(cr_graph *graph, bool *changed);
+bool cr_pass_bottleneck(cr_graph *graph, bool *changed);
 
 /* The field of a node's attribute by its name; NULL where its op has none. */
 static inline const void *cr_graph_attribute(const cr_graph_node *node, const char *name) {

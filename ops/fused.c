@@ -42,6 +42,7 @@ cr_tensor *cr_fused_unreduced(const cr_fused_program *program, cr_tensor *const 
 /* ---------------------------------------------------------------- layers with an epilogue */
 CR_ATTRIBUTES(fused_convolution, CR_FUSED_CONVOLUTION_ATTRIBUTES)
 CR_ATTRIBUTES(fused_product, CR_FUSED_PRODUCT_ATTRIBUTES)
+CR_ATTRIBUTES(fused_bottleneck, CR_FUSED_BOTTLENECK_ATTRIBUTES)
 _Static_assert(offsetof(cr_fused_convolution_options, transposed) == offsetof(cr_convolution_options, transposed),
                "the options begin with the convolution's");
 
@@ -55,6 +56,14 @@ static double flops_fused_linear(const cr_call *call) {
     return cr_flops_product(call) + (call->inputs[2] ? (double)call->outputs[0]->numel : 0) + flops_program(call);
 }
 
+static double flops_fused_bottleneck(const cr_call *call) {
+    const cr_fused_bottleneck_options *o = call->attributes;
+    const cr_tensor *x = call->inputs[0], *y = call->outputs[0];
+    const double hidden = (double)o->hidden, pixels = (double)(y->numel / y->sizes[3]),
+                 expand = o->expands ? 2 * hidden * (double)x->numel : 0;
+    return expand + pixels * hidden * (18 + 2 * (double)y->sizes[3]) + flops_program(call);
+}
+
 #define LAYER(options)                                                                                                 \
     .outputs = "", CR_ROW_ATTRIBUTES(options), .program_at = offsetof(cr_##options##_options, program),                \
     .flags = CR_OP_BLOCKS | CR_OP_NO_GRADIENT, .infer = infer_fused
@@ -62,6 +71,8 @@ CR_OP(fused_convolution, .inputs = "input weight bias? operands*", LAYER(fused_c
       .flops = flops_fused_convolution, .doc = "A convolution, and pointwise ops on its result.")
 CR_OP(fused_channels_last_convolution, .inputs = "input weight bias? operands*", LAYER(fused_convolution),
       .flops = flops_fused_convolution, .doc = "A channels-last convolution, and pointwise ops on its result.")
+CR_OP(fused_bottleneck, .inputs = "input weight none? operands*", LAYER(fused_bottleneck),
+      .flops = flops_fused_bottleneck, .doc = "Channels-last convolutions of 1x1, depthwise 3x3 and 1x1, by rows.")
 CR_OP(fused_linear, .inputs = "input weight bias? operands*", LAYER(fused_product), .flops = flops_fused_linear,
       .doc = "A linear layer, and pointwise ops on its result.")
 CR_OP(fused_matmul, .inputs = "a b none? operands*", LAYER(fused_product), .flops = flops_fused_linear,

@@ -7,6 +7,8 @@
 #include "ops/convolution.h"
 #include "ops/pointwise.h"
 
+#include <math.h>
+
 enum { CR_FUSED_OPERANDS = 20, CR_FUSED_INSTRUCTIONS = 40 };
 
 typedef struct cr_fused_instruction {
@@ -59,7 +61,7 @@ cr_tensor *cr_fused_unreduced(const cr_fused_program *program, cr_tensor *const 
 void cr_fused_geometry(cr_fused_program *program, cr_tensor *const *outputs, cr_tensor *const *inputs);
 
 /* ---------------------------------------------------------------- layers with an epilogue
- * fused_convolution, fused_channels_last_convolution, fused_linear and fused_matmul compute their op and then, while a
+ * fused_convolution, fused_channels_last_convolution, fused_bottleneck, fused_linear and fused_matmul compute and then, while a
  * part of the result is in the cache, run a program over it in place: operand 0 of the program is the result, the others
  * follow the layer's own three. The weight may be packed once and for all: pack_convolution, pack_channels_last and
  * pack_columns. */
@@ -79,6 +81,24 @@ typedef struct cr_fused_product_options {
     CR_FUSED_PRODUCT_ATTRIBUTES(CR_FIELD_, fused_product)
     const cr_fused_program *program;
 } cr_fused_product_options;
+
+/* fused_bottleneck: channels-last convolutions of 1×1 (or none), depthwise 3×3 with a padding of 1, and 1×1, one after the
+ * other by rows. Its weight is one tensor, of what the three had packed and of their biases (zeros for none), in the order
+ * in which they run; what stands for each hidden channel is filled up to a multiple of CR_BOTTLENECK_STEP. */
+enum { CR_BOTTLENECK_STEP = 32, CR_BOTTLENECK_WIDTH = 4 /* of the result at least */ };
+#define CR_FUSED_BOTTLENECK_ATTRIBUTES(A, op)                                                                          \
+    A(op, INT, hidden, 0)               /* channels of the depthwise convolution */                                    \
+    A(op, BOOL, expands, false)         /* there is a first 1×1 */                                                    \
+    A(op, INT, stride, 1)               /* 1 or 2 */                                                                   \
+    A(op, FLOAT, expand_low, -INFINITY) /* results of the first two are brought within these */                        \
+    A(op, FLOAT, expand_high, INFINITY)                                                                                \
+    A(op, FLOAT, depth_low, -INFINITY)                                                                                 \
+    A(op, FLOAT, depth_high, INFINITY)
+typedef struct cr_fused_bottleneck_options {
+    size_t size;
+    CR_FUSED_BOTTLENECK_ATTRIBUTES(CR_FIELD_, fused_bottleneck)
+    const cr_fused_program *program;
+} cr_fused_bottleneck_options;
 
 /* A result as [images][rows][columns] of merged dims. */
 typedef struct cr_parts {

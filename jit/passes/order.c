@@ -21,6 +21,7 @@ static const cr_pass passes[] = {
     {"epilogue", cr_pass_epilogue},
     {"reduction", cr_pass_reduction},
     {"packing", cr_pass_packing},
+    {"bottleneck", cr_pass_bottleneck},
     {"dead_code", cr_pass_dead_code},
 };
 

@@ -254,7 +254,8 @@ static void a_network_computes_so_throughout(void **state) {
         assert_non_null(graph);
         char *text = cr_jit_optimized_text(graph, NULL, 0);
         assert_non_null(text);
-        assert_int_equal(occurrences(text, "fused_channels_last_convolution("), 5);
+        assert_int_equal(occurrences(text, "fused_channels_last_convolution("), 3);
+        assert_int_equal(occurrences(text, "fused_bottleneck("), 1);
         assert_int_equal(occurrences(text, "channels_last_max_pool("), 1);
         assert_int_equal(occurrences(text, "channels_last_avg_pool("), 2);
         assert_in_range(occurrences(text, " permute("), 1, 4); /* at the ends alone */
@@ -275,11 +276,99 @@ static void a_network_computes_so_throughout(void **state) {
     }
 }
 
+/* ---------------------------------------------------------------- bottlenecks */
+typedef struct bottleneck {
+    const char *name;
+    int64_t batch, height, width, channels, hidden, features;
+    int stride;
+    bool expands, has_bias, adds,
+        reads_hidden; /* reads_hidden: the middle is wanted as well, so that nothing is fused */
+    cr_tensor *(*first)(cr_tensor *), *(*second)(cr_tensor *);
+    cr_tensor *weights[3], *biases[3];
+} bottleneck;
+
+static cr_tensor *as_it_is(cr_tensor *x) { return x; }
+static cr_tensor *within(cr_tensor *x) { return cr_clamp(x, -0.5, 0.75); }
+static cr_tensor *up_to_six(cr_tensor *x) { return cr_relu6(x); }
+static cr_tensor *no_less_than_zero(cr_tensor *x) { return cr_relu(x); }
+
+static bool run_bottleneck(void *context, cr_tensor *const *in, int input_count, cr_tensor **out, int output_count) {
+    const bottleneck *b = context;
+    cr_tensor *x = in[0];
+    (void)input_count, (void)output_count;
+    if (b->expands) x = b->first(cr_conv2d(x, b->weights[0], b->biases[0]));
+    x = b->second(
+        cr_conv2d(x, b->weights[1], b->biases[1], .stride = b->stride, .padding = 1, .groups = (int)b->hidden));
+    if (b->reads_hidden) out[1] = cr_mean(x, .dims = CR_DIMS(2, 3));
+    x = cr_conv2d(x, b->weights[2], b->biases[2]);
+    out[0] = b->adds ? cr_add(x, in[0]) : cr_relu(x);
+    return out[0] != NULL;
+}
+
+static const bottleneck bottlenecks[] = {
+    {"MobileNetV2's", 1, 30, 30, 24, 144, 24, 1, true, true, true, false, up_to_six, up_to_six},
+    {"stride 2", 1, 56, 57, 16, 96, 24, 2, true, true, false, false, up_to_six, up_to_six},
+    {"no first layer", 1, 29, 33, 32, 32, 16, 1, false, true, false, false, as_it_is, up_to_six},
+    {"no first layer, stride 2", 2, 9, 12, 40, 40, 33, 2, false, false, false, false, as_it_is, as_it_is},
+    {"odd channels", 3, 11, 7, 13, 27, 13, 1, true, true, true, false, within, no_less_than_zero},
+    {"narrow", 2, 1, 4, 8, 24, 8, 1, true, false, true, false, no_less_than_zero, within},
+    {"too narrow", 2, 30, 3, 8, 24, 8, 1, true, true, true, false, no_less_than_zero, within},
+    {"deep", 4, 7, 7, 300, 600, 40, 1, true, true, false, false, up_to_six, up_to_six},
+    {"wide", 1, 28, 230, 8, 16, 20, 1, true, true, false, false, within, within},
+    {"the middle is read", 2, 14, 14, 16, 48, 16, 1, true, true, true, true, up_to_six, up_to_six},
+};
+enum { BOTTLENECKS = sizeof bottlenecks / sizeof bottlenecks[0] };
+
+static void make_bottleneck(bottleneck *b) {
+    const cr_shape shapes[] = {CR_SHAPE(b->hidden, b->channels, 1, 1), CR_SHAPE(b->hidden, 1, 3, 3),
+                               CR_SHAPE(b->features, b->hidden, 1, 1)};
+    for (int i = 0; i < 3; i++) {
+        b->weights[i] = noise(shapes[i], 3 + (unsigned)i);
+        b->biases[i] = b->has_bias ? noise(CR_SHAPE(shapes[i].at[0]), 6 + (unsigned)i) : NULL;
+    }
+}
+
+static void a_bottleneck_is_one_node(void **state) {
+    (void)state;
+    const int before = cr_num_threads();
+    int64_t compared = 0;
+    for (int i = 0; i < BOTTLENECKS; i++)
+        CR_SCOPE {
+            bottleneck b = bottlenecks[i];
+            const bool fused = !b.reads_hidden && b.width >= 4 * b.stride;
+            const int outputs = 1 + b.reads_hidden;
+            make_bottleneck(&b);
+            cr_tensor *x = noise(CR_SHAPE(b.batch, b.channels, b.height, b.width), 9), *expected[2], *alone[2],
+                      *made[2];
+            assert_true(run_bottleneck(&b, &x, 1, expected, outputs));
+            cr_graph *graph = cr_jit_trace_function(run_bottleneck, &b, &x, 1, NULL, outputs, NULL, 0, .freeze = true);
+            char *text = graph ? cr_jit_optimized_text(graph, NULL, 0) : NULL;
+            if (!text) fail_msg("%s: %s", b.name, cr_last_error()->message);
+            if (occurrences(text, "fused_bottleneck(") != fused) fail_msg("%s: %s", b.name, text);
+            cr_free(text);
+            cr_set_num_threads(1);
+            assert_true(cr_jit_run(graph, &x, 1, alone, outputs));
+            const double greatest = cr_item(cr_amax(cr_abs(expected[0])));
+            const double difference = cr_item(cr_amax(cr_abs(cr_sub(alone[0], expected[0]))));
+            if (!(greatest > 0.1) || !(difference <= FOUR * greatest))
+                fail_msg("%s: differs by %g of %g", b.name, difference, greatest);
+            compared += cr_numel(expected[0]);
+            for (int threads = 2; threads < 6; threads += 3) {
+                cr_set_num_threads(threads);
+                assert_true(cr_jit_run(graph, &x, 1, made, outputs));
+                if (!cr_item(cr_all(cr_eq(made[0], alone[0])))) fail_msg("%s: %d threads change bits", b.name, threads);
+            }
+            cr_set_num_threads(before);
+            cr_jit_free(graph);
+        }
+    assert_true(compared > 50000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_way_equals_plain_loops),         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(pools_equal_those_of_channels_first), cmocka_unit_test(bad_calls_are_errors),
-        cmocka_unit_test(a_network_computes_so_throughout),
+        cmocka_unit_test(a_network_computes_so_throughout),    cmocka_unit_test(a_bottleneck_is_one_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

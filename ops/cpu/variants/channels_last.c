@@ -1,8 +1,8 @@
 /* Layers on channels-last tensors on the CPU, f32: which way a convolution is computed, and the kernels. */
 #include "ops/channels_last.h"
+#include "ops/cpu/variants/channels_last_bottleneck.h"
 #include "ops/cpu/variants/channels_last_direct.h"
 #include "ops/cpu/variants/channels_last_weights.h"
-#include "ops/cpu/variants/channels_last_windows.h"
 #include "ops/cpu/variants/planes.h"
 #include "ops/fused.h"
 
@@ -95,8 +95,7 @@ static bool run_layer(channels_last_layer *l, cr_tensor *input, cr_tensor *bias)
     }
     if (way == DIRECT) return run_direct(l, x->strides);
     if (way != DEPTHWISE) return run_winograd(l, results_of(way));
-    run_depthwise(l);
-    return true;
+    return run_depthwise(l);
 }
 
 CR_KERNEL(channels_last_convolution) {
@@ -129,6 +128,29 @@ CR_KERNEL(fused_channels_last_convolution) {
                              .y = cr_tensor_address(call->outputs[0]),
                              .epilogue = &epilogue};
     return run_layer(&l, call->inputs[0], call->inputs[2]);
+}
+
+/* ---------------------------------------------------------------- bottlenecks */
+CR_KERNEL(fused_bottleneck) {
+    const cr_fused_bottleneck_options *o = call->attributes;
+    const cr_tensor *output = call->outputs[0];
+    cr_tensor *x = cr_contiguous(call->inputs[0]);
+    cr_epilogue epilogue;
+    if (output->numel == 0) return true;
+    if (!x || !cr_epilogue_begin(&epilogue, call, o->program)) return false;
+    bottleneck_job j = {.o = o,
+                        .x = cr_tensor_address(x),
+                        .y = cr_tensor_address(output),
+                        .epilogue = epilogue.clamps ? NULL : &epilogue,
+                        .low = epilogue.clamps ? epilogue.low : -INFINITY,
+                        .high = epilogue.clamps ? epilogue.high : INFINITY,
+                        .images = x->sizes[0],
+                        .in = {x->sizes[1], x->sizes[2]},
+                        .out = {output->sizes[1], output->sizes[2]},
+                        .channels = x->sizes[3],
+                        .hidden = o->hidden,
+                        .features = output->sizes[3]};
+    return run_bottleneck(&j, cr_tensor_address(call->inputs[1]));
 }
 
 /* ---------------------------------------------------------------- pools */

@@ -80,26 +80,33 @@ static inline __attribute__((always_inline)) void make_channels(const window_kin
     }
 }
 
-/* Depthwise 3×3 on windows side by side: an input that several of the results need is loaded once. `stride` is a constant
- * after inlining. */
+/* A row of results of a depthwise 3×3 whose windows lie inside the three rows that it reads. */
+typedef struct weighed_row {
+    const float *rows[3], *weights, *start; /* weights: [9][step]; start: NULL for nothing */
+    float *y;
+    int64_t pixels, channels, step; /* step: from one pixel to the next, in x and y; channels: of whole vectors */
+    float low, high;
+} weighed_row;
+
+/* Windows side by side: an input that several of the results need is loaded once. `stride` is a constant after
+ * inlining. */
 enum { TOGETHER = 4, NEAR_FLOATS = 4096 /* of the input, which stay in the nearest cache for all channels */ };
-static inline __attribute__((always_inline)) void weigh_together(const int stride, const window_stretch *s, int64_t c,
+static inline __attribute__((always_inline)) void weigh_together(const int stride, const weighed_row *w, int64_t c,
                                                                  int64_t begin, int64_t end) {
     vector weights[9];
-    const vector start = load_or_zero(s->start ? s->start + c : NULL);
-    const int64_t channels = s->channels, row = s->offsets[3];
+    const int64_t step = w->step;
+    const vector start = load_or_zero(w->start ? w->start + c : NULL);
     for (int t = 0; t < 9; t++)
-        weights[t] = load(s->weights[t] + c);
-    const float *x = s->x + c;
-    float *y = s->y + c;
+        weights[t] = load(w->weights + t * step + c);
+    float *y = w->y + c;
     for (int64_t i = begin; i < end; i += TOGETHER) {
-        if (i + TOGETHER > s->pixels) i = s->pixels - TOGETHER; /* some are made again */
+        if (i + TOGETHER > w->pixels) i = w->pixels - TOGETHER; /* some are made again */
         vector sums[TOGETHER] = {start, start, start, start};
 #pragma GCC unroll 3
         for (int r = 0; r < 3; r++)
 #pragma GCC unroll 9
             for (int column = 0; column < (TOGETHER - 1) * stride + 3; column++) {
-                const vector from = load(x + r * row + (i * stride + column) * channels);
+                const vector from = load(w->rows[r] + c + (i * stride + column) * step);
 #pragma GCC unroll 4
                 for (int k = 0; k < TOGETHER; k++) {
                     const int tap = column - k * stride;
@@ -108,8 +115,20 @@ static inline __attribute__((always_inline)) void weigh_together(const int strid
             }
 #pragma GCC unroll 4
         for (int k = 0; k < TOGETHER; k++)
-            store(y + (i + k) * channels, clamped(sums[k], s->low, s->high));
+            store(y + (i + k) * step, clamped(sums[k], w->low, w->high));
     }
+}
+
+/* `pixels` is TOGETHER at least, the stride 1 or 2. */
+static void weigh_row(const weighed_row *w, int64_t stride) {
+    int64_t part = NEAR_FLOATS / (3 * stride * w->step) / TOGETHER * TOGETHER;
+    if (part < 2 * TOGETHER) part = 2 * TOGETHER;
+    for (int64_t begin = 0; begin < w->pixels; begin += part)
+        for (int64_t c = 0, end = begin + part < w->pixels ? begin + part : w->pixels; c < w->channels; c += LANES)
+            if (stride == 1)
+                weigh_together(1, w, c, begin, end);
+            else
+                weigh_together(2, w, c, begin, end);
 }
 
 #define MAKE_CHANNELS(name, kind, taps)                                                                                \
@@ -120,22 +139,6 @@ static inline __attribute__((always_inline)) void weigh_together(const int strid
         if (c < s->channels) make_channels(kind, 0, s, c, (int)(s->channels - c));                                     \
     }
 MAKE_CHANNELS(weigh_9, WEIGHTED, 9)
-static void weigh_3x3(const window_stretch *s) {
-    const bool adjacent = s->offsets[1] == s->channels && s->offsets[2] == 2 * s->channels;
-    const int64_t stride = s->x_step / s->channels, whole = s->channels / LANES * LANES;
-    if (!adjacent || s->pixels < TOGETHER || stride > 2 || s->goes_on || whole < s->channels) {
-        weigh_9(s);
-        return;
-    }
-    int64_t part = NEAR_FLOATS / (3 * stride * s->channels) / TOGETHER * TOGETHER;
-    if (part < 2 * TOGETHER) part = 2 * TOGETHER;
-    for (int64_t begin = 0; begin < s->pixels; begin += part)
-        for (int64_t c = 0, end = begin + part < s->pixels ? begin + part : s->pixels; c < whole; c += LANES)
-            if (stride == 1)
-                weigh_together(1, s, c, begin, end);
-            else
-                weigh_together(2, s, c, begin, end);
-}
 MAKE_CHANNELS(weigh_any, WEIGHTED, 0)
 MAKE_CHANNELS(take_greatest, GREATEST, 0)
 MAKE_CHANNELS(take_mean, MEAN, 0)
@@ -175,10 +178,7 @@ static void make_stretch(const window_job *j, int64_t image, int64_t row, int64_
             }
             if (is_last && j->kind == MEAN)
                 s.scale = 1.0f / (float)(g->divisor_override ? g->divisor_override : extent);
-            (j->kind == GREATEST ? take_greatest
-             : j->kind == MEAN   ? take_mean
-             : s.taps == 9       ? weigh_3x3
-                                 : weigh_any)(&s);
+            (j->kind == GREATEST ? take_greatest : j->kind == MEAN ? take_mean : s.taps == 9 ? weigh_9 : weigh_any)(&s);
             s.taps = 0;
             s.goes_on = true;
         }
@@ -193,14 +193,21 @@ static bool lies_inside(const cr_pooling *g, int d, int64_t at) {
     return begin >= 0 && begin + (g->kernel[d] - 1) * g->dilation[d] < g->in[d];
 }
 
+/* Results first … last-1 of a row have their windows' columns inside. */
+static void find_inner_columns(const cr_pooling *g, int64_t *first, int64_t *last) {
+    *first = 0;
+    *last = g->out[2];
+    while (*first < *last && !lies_inside(g, 2, *first))
+        ++*first;
+    while (*last > *first && !lies_inside(g, 2, *last - 1))
+        --*last;
+}
+
 static void make_rows(void *context, int64_t begin, int64_t end) {
     const window_job *j = context;
     const cr_pooling *g = &j->geometry;
-    int64_t first = 0, last = g->out[2];
-    while (first < last && !lies_inside(g, 2, first))
-        first++;
-    while (last > first && !lies_inside(g, 2, last - 1))
-        last--;
+    int64_t first, last;
+    find_inner_columns(g, &first, &last);
     for (int64_t at = begin; at < end; at++) {
         const int64_t image = at / g->out[1], row = at % g->out[1];
         for (int64_t column = 0; column < g->out[2]; column++)
@@ -217,7 +224,60 @@ static void run_windows(window_job *j) {
 }
 
 /* ---------------------------------------------------------------- depthwise convolution */
-static void run_depthwise(const channels_last_layer *l) {
+/* One result of which only columns [begin, end) of the window lie inside; rows: where column 0 of the window would be. */
+static void weigh_edge(const weighed_row *w, int64_t begin, int64_t end) {
+    for (int64_t c = 0; c < w->channels; c += LANES) {
+        vector sum = load_or_zero(w->start ? w->start + c : NULL);
+        for (int r = 0; r < 3; r++)
+            for (int64_t t = begin; t < end; t++)
+                sum += load(w->rows[r] + t * w->step + c) * load(w->weights + (r * 3 + t) * w->step + c);
+        store(w->y + c, clamped(sum, w->low, w->high));
+    }
+}
+
+/* 3×3 with whole vectors of channels: rows above and below the image are rows of zeros. */
+typedef struct depthwise_rows {
+    const window_job *windows;
+    const float *zeros;
+    int64_t first, last; /* results whose windows lie inside, from the left to the right */
+} depthwise_rows;
+
+static void weigh_rows(void *context, int64_t begin, int64_t end) {
+    const depthwise_rows *d = context;
+    const window_job *j = d->windows;
+    const cr_pooling *g = &j->geometry;
+    const int64_t channels = g->channels, stride = g->stride[2];
+    for (int64_t at = begin; at < end; at++) {
+        const int64_t image = at / g->out[1], top = at % g->out[1] * g->stride[1] - g->padding[1];
+        float *y = j->y + at * g->out[2] * channels;
+        weighed_row w = {.weights = j->weight,
+                         .start = j->bias,
+                         .channels = channels,
+                         .step = channels,
+                         .low = j->low,
+                         .high = j->high};
+        const float *rows[3];
+        for (int r = 0; r < 3; r++)
+            rows[r] = top + r < 0 || top + r >= g->in[1] ? d->zeros
+                                                         : j->x + (image * g->in[1] + top + r) * g->in[2] * channels;
+        for (int64_t column = 0; column < g->out[2]; column++) {
+            const int64_t left = column * stride - g->padding[2], rest = g->in[2] - left;
+            for (int r = 0; r < 3; r++)
+                w.rows[r] = rows[r] + left * channels;
+            w.y = y + column * channels;
+            if (column == d->first) {
+                w.pixels = d->last - d->first;
+                weigh_row(&w, stride);
+                column = d->last - 1;
+            } else {
+                weigh_edge(&w, left < 0 ? -left : 0, rest < 3 ? rest : 3);
+            }
+        }
+        if (j->epilogue) cr_epilogue_run(j->epilogue, 0, at * g->out[2], g->out[2], 0, channels);
+    }
+}
+
+static bool run_depthwise(const channels_last_layer *l) {
     const cr_convolution *p = l->problem;
     window_job j = {.kind = WEIGHTED,
                     .x = l->x,
@@ -236,7 +296,22 @@ static void run_depthwise(const channels_last_layer *l) {
         j.geometry.padding[d] = p->padding[d];
         j.geometry.dilation[d] = p->dilation[d];
     }
-    run_windows(&j);
+    depthwise_rows d = {.windows = &j};
+    find_inner_columns(&j.geometry, &d.first, &d.last);
+    if (p->kernel[1] != 3 || p->kernel[2] != 3 || p->dilation[1] != 1 || p->dilation[2] != 1 || p->stride[2] > 2 ||
+        p->groups % LANES || d.last - d.first < TOGETHER) {
+        run_windows(&j);
+        return true;
+    }
+    scratch memory = {0};
+    const size_t bytes = (size_t)(p->in[2] * p->groups) * sizeof(float);
+    float *zeros = scratch_take(&memory, bytes);
+    if (!zeros) return false;
+    memset(zeros, 0, bytes);
+    d.zeros = zeros;
+    cr_parallel_for(p->batch * p->out[1], 1 + CR_GRAIN_ELEMENTS / (2 * p->out[2] * p->groups), weigh_rows, &d);
+    scratch_drop(&memory);
+    return true;
 }
 
 static int64_t depthwise_packed_elements(const cr_convolution *p) { return p->groups * p->kernel[1] * p->kernel[2]; }

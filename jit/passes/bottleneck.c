@@ -1,0 +1,177 @@
+/* Bottlenecks: a depthwise 3×3 convolution, the 1×1 behind it and the one before it become one node, which computes row by
+ * row, so that what lies between them stays in the cache. After packing: their packed weights become one. */
+#include "jit/fused.h"
+#include "jit/pass.h"
+#include "ops/channels_last.h"
+#include "ops/fused.h"
+
+#include <math.h>
+
+typedef struct bounds {
+    double low, high;
+} bounds;
+
+typedef struct bottleneck {
+    cr_graph_node *expand, *depth, *project; /* expand: NULL for none */
+    bounds expand_bounds, depth_bounds;
+} bottleneck;
+
+/* ---------------------------------------------------------------- finding them */
+static const cr_fused_convolution_options *options_of(const cr_graph_node *node) { return node->attributes; }
+
+/* A channels-last convolution whose weight has been packed. */
+static bool is_packed_layer(const cr_graph_node *node) {
+    return node && !strcmp(node->op->name, "fused_channels_last_convolution") && options_of(node)->packed.count == 4 &&
+           node->output_count == 1 && node->outputs[0];
+}
+
+static bool all_are(const cr_dims *dims, int64_t value) {
+    for (int d = 0; d < dims->count; d++)
+        if (dims->at[d] != value) return false;
+    return dims->count > 0;
+}
+
+static bool is_point(const cr_graph_node *node) {
+    if (!is_packed_layer(node)) return false;
+    const cr_fused_convolution_options *o = options_of(node);
+    return o->groups == 1 && o->packed.at[2] == 1 && o->packed.at[3] == 1 && all_are(&o->strides, 1) &&
+           all_are(&o->paddings, 0);
+}
+
+static bool is_depthwise(const cr_graph_node *node) {
+    if (!is_packed_layer(node)) return false;
+    const cr_fused_convolution_options *o = options_of(node);
+    return o->groups > 1 && o->packed.at[2] == 3 && o->packed.at[3] == 3 && all_are(&o->paddings, 1) &&
+           all_are(&o->dilations, 1) && (all_are(&o->strides, 1) || all_are(&o->strides, 2));
+}
+
+/* Its block does nothing, or keeps its result within bounds. */
+static bool find_bounds(const cr_graph_node *node, bounds *found) {
+    const cr_graph_node *only = node->blocks[0]->first;
+    *found = (bounds){-INFINITY, INFINITY};
+    if (!only) return true;
+    if (only->next || only->input_count != 1) return false;
+    const bool relu = !strcmp(only->op->name, "relu"), relu6 = !strcmp(only->op->name, "relu6"),
+               clamp = !strcmp(only->op->name, "clamp");
+    if (clamp)
+        *found = (bounds){*(const double *)cr_graph_attribute(only, "min"),
+                          *(const double *)cr_graph_attribute(only, "max")};
+    else
+        *found = (bounds){0, relu6 ? 6 : INFINITY};
+    return relu || relu6 || clamp;
+}
+
+/* The layer that makes the first input of `node`, if nobody else reads it. */
+static cr_graph_node *layer_before(const cr_graph_node *node) {
+    const cr_value *value = node->inputs[0];
+    return value && value->uses == 1 ? value->producer : NULL;
+}
+
+/* Small maps stay in the cache as they are, and are shared out better layer by layer, unless there are many of them. */
+static bool pays(const cr_value *hidden, const cr_value *result) {
+    enum { LEAST_ROWS = 28 };
+    return result->shape.at[2] >= CR_BOTTLENECK_WIDTH && (hidden->shape.at[1] >= LEAST_ROWS || hidden->shape.at[0] > 1);
+}
+
+static bool find_bottleneck(cr_graph_node *node, bottleneck *b) {
+    *b = (bottleneck){.project = node};
+    if (!is_point(node)) return false;
+    b->depth = layer_before(node);
+    if (!is_depthwise(b->depth) || !find_bounds(b->depth, &b->depth_bounds)) return false;
+    if (!pays(b->depth->inputs[0], node->outputs[0])) return false;
+    cr_graph_node *first = layer_before(b->depth);
+    if (is_point(first) && find_bounds(first, &b->expand_bounds)) b->expand = first;
+    return true;
+}
+
+/* ---------------------------------------------------------------- their weights */
+static cr_tensor *constant_of(const cr_graph *graph, const cr_value *value) {
+    for (int i = 0; i < graph->state_count; i++)
+        if (graph->states[i].value == value && !graph->states[i].update) return graph->states[i].tensor;
+    return NULL;
+}
+
+/* A layer's packed weight as [rows, columns], its columns and its bias filled up to `width`, where that is not 0. Adds
+ * them to `parts`; false where they are not known, or on failure. */
+static bool add_weights(const cr_graph *graph, const cr_graph_node *layer, int64_t width, int64_t rows,
+                        cr_tensor **parts, int *count) {
+    cr_tensor *weight = constant_of(graph, layer->inputs[1]);
+    const int64_t features = layer->outputs[0]->shape.at[3],
+                  padded = (features + CR_BOTTLENECK_STEP - 1) / CR_BOTTLENECK_STEP * CR_BOTTLENECK_STEP;
+    cr_tensor *bias =
+        layer->inputs[2] ? constant_of(graph, layer->inputs[2]) : cr_zeros(CR_F32, CR_SHAPE(features), CR_CPU);
+    if (!weight || !bias) return false;
+    if (width)
+        weight = cr_flatten(
+            cr_pad(cr_reshape(weight, CR_SHAPE(rows, features)), CR_DIMS(0, 0), CR_DIMS(0, width - features), 0), 0,
+            -1);
+    bias = cr_pad(bias, CR_DIMS(0), CR_DIMS(padded - features), 0);
+    parts[(*count)++] = weight;
+    parts[(*count)++] = bias;
+    return weight && bias;
+}
+
+static cr_tensor *weights_of(const cr_graph *graph, const bottleneck *b) {
+    cr_tensor *parts[6];
+    int count = 0;
+    const int64_t hidden = b->depth->outputs[0]->shape.at[3],
+                  width = (hidden + CR_BOTTLENECK_STEP - 1) / CR_BOTTLENECK_STEP * CR_BOTTLENECK_STEP;
+    if (b->expand && !add_weights(graph, b->expand, 0, 0, parts, &count)) return NULL;
+    if (!add_weights(graph, b->depth, width, 9, parts, &count)) return NULL;
+    return add_weights(graph, b->project, 0, 0, parts, &count) ? cr_cat(parts, count, 0) : NULL;
+}
+
+/* ---------------------------------------------------------------- the node */
+static cr_graph_node *replace(cr_graph *graph, const bottleneck *b, cr_tensor *weights) {
+    cr_graph_node *last = b->project;
+    cr_fused_bottleneck_options options = {.size = sizeof options,
+                                           .hidden = b->depth->outputs[0]->shape.at[3],
+                                           .expands = b->expand != NULL,
+                                           .stride = options_of(b->depth)->strides.at[0],
+                                           .expand_low = b->expand_bounds.low,
+                                           .expand_high = b->expand_bounds.high,
+                                           .depth_low = b->depth_bounds.low,
+                                           .depth_high = b->depth_bounds.high};
+    char name[32];
+    const cr_shape shape = cr_tensor_shape(weights);
+    snprintf(name, sizeof name, "packed%d", graph->state_count);
+    cr_value *value = cr_graph_value(graph, CR_F32, &shape, last->outputs[0]->device);
+    cr_value *inputs[CR_MAX_INPUTS];
+    if (!value || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, weights)) return NULL;
+    memcpy(inputs, last->inputs, (size_t)last->input_count * sizeof inputs[0]);
+    inputs[0] = (b->expand ? b->expand : b->depth)->inputs[0];
+    inputs[1] = value;
+    inputs[2] = NULL;
+    cr_graph_node *node =
+        cr_graph_add(graph, &graph->body, last, cr_op_find("fused_bottleneck"), &options, inputs, last->input_count, 1);
+    if (!node) return NULL;
+    node->blocks = last->blocks;
+    node->block_count = last->block_count;
+    node->source = last->source;
+    cr_graph_set_output(node, 0, last->outputs[0]);
+    cr_graph_remove(&graph->body, last);
+    cr_graph_remove(&graph->body, b->depth);
+    if (b->expand) cr_graph_remove(&graph->body, b->expand);
+    return node;
+}
+
+bool cr_pass_bottleneck(cr_graph *graph, bool *changed) {
+    if (graph->supports) return true; /* kernels of this library only */
+    bool done = true;
+    cr_thread *thread = cr_thread_self();
+    const bool paused = thread->listeners_paused;
+    thread->listeners_paused = true;
+    cr_graph_count_uses(graph);
+    for (cr_graph_node *node = graph->body.first, *next; done && node; node = next) {
+        bottleneck b;
+        next = node->next;
+        if (!find_bottleneck(node, &b)) continue;
+        CR_SCOPE {
+            cr_tensor *weights = weights_of(graph, &b);
+            if (weights) *changed = true;
+            done = weights ? replace(graph, &b, weights) != NULL : cr_ok();
+        }
+    }
+    thread->listeners_paused = paused;
+    return done;
+}
