@@ -73,6 +73,7 @@ static void multiply_depth(const direct_job *j, const direct_pixels *pixels, con
                              .high = j->high};
     for (int64_t p = panel; p < panel + panels; p++) {
         product.panel = j->packed + (p * j->depth + at) * COLUMNS;
+        product.ahead = product.panel + j->depth * COLUMNS;
         product.start = j->bias ? j->bias + p * COLUMNS : NULL;
         product.target = j->y + pixels->first * j->columns + p * COLUMNS;
         multiply_columns(&product, j->columns - p * COLUMNS);

@@ -59,16 +59,18 @@ typedef struct panel_product {
     const float *const *rows;
     int64_t count, taps, tap_step, first_channel, channels;
     const float *panel, *start;
+    const float *ahead; /* what is wanted when this panel is through: it is fetched meanwhile */
     float *target;
     int64_t target_row;
     bool adds, is_last; /* the last block of the depth: its results are brought within low … high */
     float low, high;
 } panel_product;
 
-/* Rows first, first + 1, …: `rows` of them, which is a constant after inlining. */
+/* Rows first, first + 1, …: `rows` of them, which is a constant after inlining. Their share of what lies ahead is fetched. */
 static inline __attribute__((always_inline)) void multiply_rows(const int rows, const panel_product *p, int64_t first) {
     vector sums[ROWS][2];
-    const float *panel = p->panel;
+    const float *panel = p->panel, *ahead = p->ahead + first * p->taps * p->channels * COLUMNS / p->count;
+    const int64_t ahead_step = (rows * COLUMNS + p->count - 1) / p->count;
     float *target = p->target + first * p->target_row;
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
@@ -81,7 +83,8 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++)
             row[i] = p->rows[t * p->tap_step + first + i] + p->first_channel;
-        for (int64_t c = 0; c < p->channels; c++, panel += COLUMNS) {
+        for (int64_t c = 0; c < p->channels; c++, panel += COLUMNS, ahead += ahead_step) {
+            __builtin_prefetch(ahead, 0, 2);
             const vector w0 = load(panel), w1 = load(panel + LANES);
 #pragma GCC unroll 8
             for (int i = 0; i < rows; i++) {
