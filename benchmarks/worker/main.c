@@ -3,6 +3,7 @@
  *   list               the works' names
  *   prepare NAME       what follows is about this work
  *   run SECONDS        times of its steps, for about so long and three times at least
+ *   profile            a table of where the time of the current work's graph goes (for people, not JSON)
  *   check FILE         the last result's f32 to a file
  *   memory             the most bytes that this process has held
  *   peaks              what the machine can do */
@@ -131,6 +132,18 @@ static void run(double seconds) {
     printf("]}\n");
 }
 
+static void profile(void) {
+    enum { RUNS = 20 };
+    prepared *p = &now_prepared;
+    cr_jit_profile *profile = p->graph ? cr_jit_profile_new(p->graph, p->inputs, p->input_count, RUNS) : NULL;
+    if (profile)
+        cr_jit_profile_print(stdout, profile, peak_flops() / 1e9, peak_bandwidth() / 1e9);
+    else
+        tell_error(cr_ok() ? "no graph to profile" : cr_last_error()->message);
+    cr_jit_profile_free(profile);
+    cr_clear_error();
+}
+
 static void check(const char *path) {
     cr_tensor *result = now_prepared.result;
     FILE *file = result ? fopen(path, "wb") : NULL;
@@ -155,6 +168,8 @@ static void obey(char *line, const char *folder) {
         prepare(rest, folder);
     } else if (!strcmp(line, "run") && rest && current) {
         run(strtod(rest, NULL));
+    } else if (!strcmp(line, "profile")) {
+        profile();
     } else if (!strcmp(line, "check") && rest) {
         check(rest);
     } else if (!strcmp(line, "memory")) {

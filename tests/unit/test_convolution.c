@@ -107,7 +107,9 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {20, 64, 7, 1, 4, 4, 4, 1, 0, 1},    {3, 80, 100, 1, 9, 9, 1, 1, 0, 1},   {3, 80, 30, 1, 10, 10, 1, 2, 0, 1},
         {1, 500, 20, 1, 6, 6, 3, 1, 1, 1},   {2, 450, 33, 1, 12, 12, 3, 1, 1, 1}, {1, 5, 4, 1, 70, 75, 5, 3, 2, 2},
         {2, 20, 14, 1, 15, 13, 2, 1, 0, 1},  {3, 64, 40, 1, 30, 29, 3, 1, 1, 1},  {9, 40, 64, 1, 27, 34, 3, 1, 0, 1},
-        {1, 64, 64, 1, 44, 41, 3, 1, 2, 1},
+        {1, 64, 64, 1, 44, 41, 3, 1, 2, 1},  {20, 1, 6, 1, 28, 28, 5, 1, 2, 1},   {18, 6, 16, 1, 14, 14, 5, 1, 0, 1},
+        {9, 3, 40, 1, 33, 30, 4, 2, 1, 1},   {5, 12, 12, 12, 17, 19, 3, 2, 1, 1}, {7, 5, 8, 1, 13, 21, 3, 1, 3, 3},
+        {8, 16, 64, 1, 20, 21, 1, 1, 0, 1},  {8, 20, 30, 1, 15, 16, 1, 2, 0, 1},  {3, 8, 24, 2, 10, 50, 5, 2, 4, 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         check_geometry(cases[i]);
@@ -161,7 +163,7 @@ static void results_do_not_depend_on_the_threads(void **state) {
     (void)state;
     const int before = cr_num_threads();
     const int64_t shapes[][4] = {
-        {19, 3, 32, 40}, {16, 50, 16, 90}, {3, 130, 8, 200}}; /* batch, channels, side, features */
+        {19, 3, 32, 40}, {16, 50, 16, 90}, {3, 130, 8, 200}, {40, 6, 14, 16}}; /* batch, channels, side, features */
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         CR_SCOPE {
             const int64_t side = shapes[s][2];

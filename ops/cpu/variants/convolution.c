@@ -23,6 +23,7 @@ typedef struct layer {
 #include "ops/cpu/variants/convolution_all.h"
 #include "ops/cpu/variants/winograd.h"
 #include "ops/cpu/variants/winograd_weights.h"
+#include "ops/cpu/variants/convolution_dots.h"
 
 /* ---------------------------------------------------------------- simpler problems that are the same */
 /* An output of one position, where the kernel covers the input: taps become channels. A 1×1 kernel: all positions are
@@ -54,7 +55,7 @@ static bool run_f64(direction way, const cr_convolution *p, const double *a, con
                           : weights_f64(p, a, b, target);
 }
 
-/* Winograd's algorithm where it pays, in tiles of 4×4 or of 2×2, else products. */
+/* Winograd's algorithm where it pays, in tiles of 4×4 or of 2×2; else plane by plane where that pays, else products. */
 static bool run_f32(direction way, const cr_convolution *p, const float *a, const float *b, const float *bias,
                     const layer *extra, float *target) {
     bool applies = false, done = true;
@@ -68,6 +69,7 @@ static bool run_f32(direction way, const cr_convolution *p, const float *a, cons
         done = way == FORWARD ? forward_winograd_f32(p, a, b, bias, target, extra, &applies)
                : way == DATA  ? data_winograd_f32(p, a, b, bias, target, extra, &applies)
                               : weights_winograd_f32(p, a, b, target, &applies);
+    if (done && !applies && way == WEIGHTS) done = weights_dots_f32(p, a, b, target, &applies);
     if (!done || applies) return done;
     return way == FORWARD ? forward_f32(p, a, b, bias, target, extra)
            : way == DATA  ? data_f32(p, a, b, bias, target, extra)
