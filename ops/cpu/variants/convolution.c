@@ -24,6 +24,8 @@ typedef struct layer {
 #include "ops/cpu/variants/winograd.h"
 #include "ops/cpu/variants/winograd_weights.h"
 #include "ops/cpu/variants/convolution_dots.h"
+#include "ops/cpu/variants/direct_plan.h"
+#include "ops/cpu/variants/convolution_direct.h"
 
 /* ---------------------------------------------------------------- simpler problems that are the same */
 /* An output of one position, where the kernel covers the input: taps become channels. A 1×1 kernel: all positions are
@@ -69,7 +71,9 @@ static bool run_f32(direction way, const cr_convolution *p, const float *a, cons
         done = way == FORWARD ? forward_winograd_f32(p, a, b, bias, target, extra, &applies)
                : way == DATA  ? data_winograd_f32(p, a, b, bias, target, extra, &applies)
                               : weights_winograd_f32(p, a, b, target, &applies);
-    if (done && !applies && way == WEIGHTS) done = weights_dots_f32(p, a, b, target, &applies);
+    if (done && !applies && !extra->packed)
+        done = way == WEIGHTS ? weights_dots_f32(p, a, b, target, &applies)
+                              : direct_f32(p, way == DATA, a, b, bias, target, extra, &applies);
     if (!done || applies) return done;
     return way == FORWARD ? forward_f32(p, a, b, bias, target, extra)
            : way == DATA  ? data_f32(p, a, b, bias, target, extra)

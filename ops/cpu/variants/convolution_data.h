@@ -100,26 +100,35 @@ static bool NAMED(run_data_chunks)(NAMED(data_job) * job, const T *y, const T *b
     return done;
 }
 
-static bool NAMED(data)(const cr_convolution *p, const T *y, const T *w, const T *bias, T *x, const layer *extra) {
+/* The padded copy of y that the phases of x read; is every x reached by a phase? */
+static NAMED(padded)
+    NAMED(data_copy)(const cr_convolution *p, const phase_split split[CR_SPATIAL_DIMS], bool *covered) {
     static const int64_t one_phase[1] = {0};
+    NAMED(padded) pad = {.item_source = cr_product3(p->out)};
+    *covered = true;
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
+        int64_t reached;
+        data_extent(p, d, &split[d], &pad.padding[d], &pad.size[d], &reached);
+        pad.in[d] = p->out[d];
+        pad.step[d] = pad.phase_count[d] = 1;
+        pad.phases[d] = one_phase;
+        *covered &= reached == p->in[d];
+    }
+    pad.item_target = cr_product3(pad.size);
+    return pad;
+}
+
+static bool NAMED(data)(const cr_convolution *p, const T *y, const T *w, const T *bias, T *x, const layer *extra) {
     const int64_t all_taps = cr_product3(p->kernel);
     scratch memory = {0};
     int64_t *storage = scratch_take(&memory, (size_t)phase_storage(p) * sizeof *storage);
     if (!storage) return scratch_drop(&memory);
     phase_split split[CR_SPATIAL_DIMS];
     split_all_phases(p, storage, split);
-    NAMED(data_job) job = {.p = p, .w = w, .pad = {.item_source = cr_product3(p->out)}};
-    bool direct = true, covered = true; /* y needs no copy; every x is reached by a phase */
-    for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
-        int64_t reached;
-        data_extent(p, d, &split[d], &job.pad.padding[d], &job.pad.size[d], &reached);
-        job.pad.in[d] = p->out[d];
-        job.pad.step[d] = job.pad.phase_count[d] = 1;
-        job.pad.phases[d] = one_phase;
+    bool direct = true, covered; /* y needs no copy */
+    NAMED(data_job) job = {.p = p, .w = w, .pad = NAMED(data_copy)(p, split, &covered)};
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++)
         direct &= job.pad.padding[d] == 0 && job.pad.size[d] == p->out[d];
-        covered &= reached == p->in[d];
-    }
-    job.pad.item_target = cr_product3(job.pad.size);
     const int64_t phases = split[0].count * split[1].count * split[2].count,
                   image = p->groups * p->features * job.pad.item_target;
     const int64_t chunk = direct ? p->batch : NAMED(chunk_of)(p, image);

@@ -138,26 +138,14 @@ static void NAMED(lay_out_dots)(NAMED(dots_job) * job, const phase_split split[C
     static const int64_t one_phase[1] = {0};
     enum { COPIED_BYTES = 64 << 10, WANTED_TASKS = 16 };
     const cr_convolution *p = job->p;
-    int64_t phases = 1;
+    job->x_pad = NAMED(forward_copy)(p, split);
     for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
-        int64_t farthest = 0;
-        for (int64_t t = 0; t < p->kernel[d]; t++)
-            if (split[d].quotient[t] > farthest) farthest = split[d].quotient[t];
-        job->x_pad.in[d] = p->in[d];
-        job->x_pad.step[d] = p->stride[d];
-        job->x_pad.padding[d] = p->padding[d];
-        job->x_pad.size[d] = p->out[d] + farthest;
-        job->x_pad.phase_count[d] = split[d].count;
-        job->x_pad.phases[d] = split[d].remainders;
-        phases *= split[d].count;
         job->dy_pad.in[d] = p->out[d];
         job->dy_pad.step[d] = job->dy_pad.phase_count[d] = 1;
         job->dy_pad.phases[d] = one_phase;
         job->dy_pad.size[d] = d == 0 ? p->out[d] : job->x_pad.size[d];
     }
     if (p->out[0] == 1) job->dy_pad.size[1] = p->out[1];
-    job->x_pad.item_source = cr_product3(p->in);
-    job->x_pad.item_target = phases * cr_product3(job->x_pad.size);
     job->dy_pad.item_source = cr_product3(p->out);
     job->dy_pad.item_target = round_up(cr_product3(job->dy_pad.size), LANES);
     job->vectors = job->dy_pad.item_target / LANES;
@@ -183,8 +171,7 @@ static bool NAMED(dots_pay)(const NAMED(dots_job) * job) {
     if (dots > 1.15 * columns * features + packing) return false;
     if ((job->x_elements + p->features * job->dy_pad.item_target) * (int64_t)sizeof(T) > IMAGE_BYTES * job->chunk)
         return false;
-    return job->parts * p->groups >= LEAST_TASKS ||
-           columns * features * positions * (double)p->batch < 16.0 * CR_GRAIN_ELEMENTS;
+    return job->parts * p->groups >= LEAST_TASKS || columns * features * positions * (double)p->batch < LEAST_SHARED;
 }
 
 static bool NAMED(weights_dots)(const cr_convolution *p, const T *x, const T *dy, T *dw, bool *applies) {

@@ -34,6 +34,24 @@ static bool NAMED(pack_forward)(const cr_convolution *p, const T *w, T *packed) 
     return true;
 }
 
+/* The padded copy of x, split by stride, that y = x * w reads. */
+static NAMED(padded) NAMED(forward_copy)(const cr_convolution *p, const phase_split split[CR_SPATIAL_DIMS]) {
+    NAMED(padded) pad = {.item_source = cr_product3(p->in), .item_target = 1};
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
+        int64_t farthest = 0;
+        for (int64_t t = 0; t < p->kernel[d]; t++)
+            if (split[d].quotient[t] > farthest) farthest = split[d].quotient[t];
+        pad.in[d] = p->in[d];
+        pad.step[d] = p->stride[d];
+        pad.padding[d] = p->padding[d];
+        pad.size[d] = p->out[d] + farthest;
+        pad.phase_count[d] = split[d].count;
+        pad.phases[d] = split[d].remainders;
+        pad.item_target *= pad.size[d] * pad.phase_count[d];
+    }
+    return pad;
+}
+
 static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y, const layer *extra) {
     const int64_t groups = p->groups, taps = cr_product3(p->kernel), depth = p->channels * taps,
                   spatial = cr_product3(p->out);
@@ -55,19 +73,7 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
 
     phase_split split[CR_SPATIAL_DIMS];
     split_all_phases(p, storage, split);
-    NAMED(padded) pad = {.source = x, .item_source = cr_product3(p->in)};
-    for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
-        int64_t farthest = 0;
-        for (int64_t t = 0; t < p->kernel[d]; t++)
-            if (split[d].quotient[t] > farthest) farthest = split[d].quotient[t];
-        pad.in[d] = p->in[d];
-        pad.step[d] = p->stride[d];
-        pad.padding[d] = p->padding[d];
-        pad.size[d] = direct ? p->in[d] : p->out[d] + farthest;
-        pad.phase_count[d] = split[d].count;
-        pad.phases[d] = split[d].remainders;
-    }
-    pad.item_target = split[0].count * split[1].count * split[2].count * cr_product3(pad.size);
+    NAMED(padded) pad = NAMED(forward_copy)(p, split);
     int64_t *offsets = storage + phase_storage(p);
     forward_offsets(p, split, pad.size, pad.item_target, offsets);
 

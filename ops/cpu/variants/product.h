@@ -23,6 +23,8 @@ enum { VECTOR_BYTES = 32, ROWS = 6 };
 #else
 enum { VECTOR_BYTES = 16, ROWS = 6 };
 #endif
+/* multiplications that are worth sharing */
+#define LEAST_SHARED (16.0 * CR_GRAIN_ELEMENTS)
 enum { DEPTH = 384, BLOCK_BYTES = 768, /* of one row of a task's columns */ BLOCK_ROWS = 768, COLUMN_DIMS = 4 };
 
 /* Columns at, at+1, … of a panel that lie side by side in the image. */
@@ -385,7 +387,7 @@ static bool NAMED(run_products)(const NAMED(product) * products, int64_t count) 
     }
     const int64_t rows = count ? products[0].rows : 0;
     if (columns == 0 || rows == 0) return true;
-    const bool small = (double)columns * (double)count * (double)rows * (double)depth < 16.0 * CR_GRAIN_ELEMENTS;
+    const bool small = (double)columns * (double)count * (double)rows * (double)depth < LEAST_SHARED;
     const int64_t threads = small ? 1 : cr_num_threads();
     NAMED(job) job = {.products = products, .product_count = count};
     NAMED(choose_blocks)(&job, rows, columns, threads);
