@@ -200,6 +200,22 @@ static void drop_cache(cr_thread *thread) {
     OWN_SET(thread->cache_bytes, 0);
 }
 
+/* Frees blocks of the sizes that were asked for longest ago, while what is live and what is cached make more than one and
+ * a half of the most that was ever live: with less room a training step gives back what it soon wants again. Call with
+ * shared_lock. */
+static void shrink_cache(void) {
+    const int64_t live = READ(live_bytes), peak = READ(peak_bytes) > live ? READ(peak_bytes) : live;
+    const int64_t unused = peak + peak / 2 - live, allowance = unused > CACHE_FLOOR ? unused : CACHE_FLOOR;
+    while (READ(cached_bytes) > allowance) {
+        int oldest = -1;
+        for (int c = 0; c < CLASS_COUNT; c++)
+            if (shared_lists[c].count && (oldest < 0 || shared_used[c] < shared_used[oldest])) oldest = c;
+        if (oldest < 0) return;
+        free(list_pop(&shared_lists[oldest]));
+        COUNT(cached_bytes, -(int64_t)class_bytes(oldest));
+    }
+}
+
 void cr_memory_trim(void) {
     pthread_mutex_lock(&shared_lock);
     for (int c = 0; c < CLASS_COUNT; c++) {
@@ -229,11 +245,12 @@ void *cr_block_allocate(size_t bytes) {
     pthread_mutex_lock(&shared_lock);
     block = list_pop(&shared_lists[size_class]);
     shared_used[size_class] = ++shared_clock;
-    pthread_mutex_unlock(&shared_lock);
-    if (block) {
+    if (block)
         COUNT(cached_bytes, -(int64_t)rounded);
-        return block;
-    }
+    else
+        shrink_cache();
+    pthread_mutex_unlock(&shared_lock);
+    if (block) return block;
     block = system_allocate(rounded);
     if (!block) { /* the cache may hold what the system lacks */
         cr_memory_trim();
@@ -250,21 +267,6 @@ void cr_block_free(void *block, size_t bytes) {
     if (!block) return;
     cr_account_release(bytes);
     cr_block_recycle(block, bytes);
-}
-
-/* Frees blocks of the sizes that were asked for longest ago, while the cache holds more than the most that was ever
- * live, as classes round it up. Call with shared_lock. */
-static void shrink_cache(void) {
-    const int64_t peak = READ(peak_bytes), rounded = peak + peak / 4;
-    const int64_t allowance = rounded > CACHE_FLOOR ? rounded : CACHE_FLOOR;
-    while (READ(cached_bytes) > allowance) {
-        int oldest = -1;
-        for (int c = 0; c < CLASS_COUNT; c++)
-            if (shared_lists[c].count && (oldest < 0 || shared_used[c] < shared_used[oldest])) oldest = c;
-        if (oldest < 0) return;
-        free(list_pop(&shared_lists[oldest]));
-        COUNT(cached_bytes, -(int64_t)class_bytes(oldest));
-    }
 }
 
 void cr_block_recycle(void *block, size_t bytes) {

@@ -1,10 +1,18 @@
 /* Containers, and functions as modules. */
 #include "nn/module.h"
 
-static cr_tensor *sequential_forward(cr_nn_module *self, cr_tensor *x) {
-    for (int i = 0; i < self->child_count; i++)
-        x = cr_nn_forward(self->children[i].module, x);
-    return x;
+/* What lies between two children goes as soon as the second has run, unless its gradient needs it. */
+static cr_tensor *sequential_forward(cr_nn_module *self, cr_tensor *input) {
+    cr_tensor *x = cr_retain(input);
+    for (int i = 0; x && i < self->child_count; i++) {
+        cr_tensor *y = NULL;
+        CR_SCOPE {
+            y = cr_retain(cr_nn_forward(self->children[i].module, x));
+        }
+        cr_release(x);
+        x = y;
+    }
+    return x ? cr_give(x) : NULL;
 }
 
 cr_nn_module *cr_nn_append(cr_nn_module *container, cr_nn_module *child) {

@@ -162,11 +162,13 @@ cr_tensor *cr_nn_forward(cr_nn_module *module, cr_tensor *input) {
     cr_thread *thread = cr_thread_self();
     cr_frame frame;
     cr_frame_push(thread, &frame, module->frame_text, module->name);
+    cr_scope_mark scope = cr_scope_open(__FILE__, __LINE__);
     cr_tensor *output = NULL;
     if (module->forward)
-        output = run_hooks(module, input, module->forward(module, input));
+        output = cr_keep(run_hooks(module, input, module->forward(module, input)));
     else
         cr_record_error(CR_ERROR_STATE, "this module has no forward; call its children");
+    cr_scope_close(&scope);
     cr_frame_pop(thread, &frame);
     return output;
 }

@@ -33,7 +33,8 @@ CR_API bool cr_nn_set_description(cr_nn_module *module, const char *format, ...)
 CR_API void cr_nn_free(cr_nn_module *module);
 
 /* ------------------------------------------------------------------ using modules */
-/* The module's result for `input`, past its hooks; NULL and an error on failure. */
+/* The module's result for `input`, past its hooks; NULL and an error on failure. It runs in a scope of its own, which hands the
+ * result out: what else a forward function or a hook makes is gone afterwards, unless it is retained. */
 CR_API cr_tensor *cr_nn_forward(cr_nn_module *module, cr_tensor *input);
 /* Training or evaluation mode, for the module and all below it; modules start in training mode. Returns module. */
 CR_API cr_nn_module *cr_nn_train(cr_nn_module *module, bool training);

@@ -42,6 +42,23 @@ static void freed_blocks_are_reused_until_trimmed(void **state) {
     assert_int_equal(cr_memory_stats().cached_bytes, 0);
 }
 
+/* Blocks that wait must not stand beside new ones of other sizes without end. */
+static void what_waits_and_lives_is_bounded(void **state) {
+    (void)state;
+    cr_memory_trim();
+    cr_memory_reset_peak();
+    const int64_t begin = cr_memory_stats().live_bytes;
+    for (int64_t bytes = 100 << 20; bytes < 260 << 20; bytes += bytes / 4) {
+        void *block = cr_block_allocate((size_t)bytes);
+        assert_non_null(block);
+        const cr_memory_stats_t stats = cr_memory_stats();
+        assert_true(stats.cached_bytes <= 64 << 20 || stats.live_bytes + stats.cached_bytes <= stats.peak_bytes * 3 / 2);
+        cr_block_free(block, (size_t)bytes);
+        assert_int_equal(cr_memory_stats().live_bytes, begin);
+    }
+    cr_memory_trim();
+}
+
 static void calloc_realloc_and_strdup_behave_as_in_c(void **state) {
     (void)state;
     const int64_t before = cr_memory_stats().live_bytes;
@@ -201,6 +218,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_block_is_aligned_and_counted),
         cmocka_unit_test(freed_blocks_are_reused_until_trimmed),
+        cmocka_unit_test(what_waits_and_lives_is_bounded),
         cmocka_unit_test(calloc_realloc_and_strdup_behave_as_in_c),
         cmocka_unit_test(impossible_sizes_are_errors_and_leave_no_trace),
         cmocka_unit_test(the_peak_is_remembered),

@@ -149,6 +149,29 @@ static void clipping_limits_the_norm(void **state) {
     cr_nn_free(net);
 }
 
+/* Eight blocks of two results of 4 MB: three results live at once without gradients, nine with them. */
+static void forward_keeps_only_what_gradients_need(void **state) {
+    (void)state;
+    enum { LAYERS = 8 };
+    const int64_t bytes = 1 << 22;
+    cr_nn_module *net = cr_nn_sequential(cr_nn_identity());
+    for (int i = 0; i < LAYERS; i++)
+        cr_nn_append(net, cr_nn_sequential(cr_nn_batch_norm2d(4), cr_nn_relu()));
+    for (int with_gradients = 0; with_gradients < 2; with_gradients++) {
+        cr_grad_mode mode = cr_grad_mode_enter(with_gradients, false);
+        CR_SCOPE {
+            cr_tensor *x = cr_ones(CR_F32, CR_SHAPE(4, 4, 256, 256), CR_CPU);
+            cr_memory_reset_peak();
+            const int64_t before = cr_memory_stats().live_bytes;
+            assert_non_null(cr_nn_forward(net, x));
+            const int64_t most = (cr_memory_stats().peak_bytes - before) / bytes;
+            assert_in_range(most, with_gradients ? LAYERS : 2, with_gradients ? LAYERS + 1 : 3);
+        }
+        cr_grad_mode_leave(&mode);
+    }
+    cr_nn_free(net);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, nothing_is_left)
     const struct CMUnitTest tests[] = {
@@ -162,6 +185,7 @@ int main(void) {
         TEST(an_lstm_runs_both_ways),
         TEST(summaries_count_every_parameter),
         TEST(clipping_limits_the_norm),
+        TEST(forward_keeps_only_what_gradients_need),
     };
     return cmocka_run_group_tests(tests, make_temporary_folder, remove_temporary_folder);
 }
