@@ -212,6 +212,13 @@ static void max_pool_finds_nan_and_infinity(void **state) {
         assert_true(cr_max_pool_with_indices(x, 1, 3, NULL, &best, &at));
         assert_true(isnan(cr_data_f32(best)[0]) && cr_data_i64(at)[0] == 1);
         assert_true(cr_data_f32(best)[1] == -INFINITY && cr_data_i64(at)[1] == 3);
+        const float pairs[] = {NAN, 1, 2, NAN, -INFINITY, -INFINITY, 3, 3, 4, 5, NAN, NAN};
+        const int64_t places[] = {0, 3, 4, 6, 9, 11};
+        assert_true(cr_max_pool_with_indices(cr_from_data(CR_F32, CR_SHAPE(1, 12), pairs), 1, 2, NULL, &best, &at));
+        for (int i = 0; i < 6; i++) {
+            assert_int_equal(cr_data_i64(at)[i], places[i]);
+            assert_memory_equal(cr_data_f32(best) + i, pairs + places[i], sizeof(float));
+        }
         assert_null(cr_max_pool2d(x, 2));
         assert_cr_error(CR_ERROR_SHAPE, "dims");
         assert_null(cr_max_pool1d(x, 0));

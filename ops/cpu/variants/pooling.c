@@ -9,6 +9,8 @@
 
 typedef enum pool_kind { MAXIMUM, MEAN, SPREAD } pool_kind;
 
+enum { MOST_TAPS = 64 }; /* of windows whose maxima are found four at a time */
+
 /* Reads (gather) or adds to the positions of each plane. */
 typedef struct position_job {
     const int64_t *positions;

@@ -49,6 +49,8 @@ typedef struct NAMED(pool_job) {
     int64_t *positions; /* MAXIMUM only */
     T *shares;          /* SPREAD only: the gradient, divided */
     int64_t in_plane, out_plane;
+    PLACE taps[MOST_TAPS]; /* MAXIMUM of whole windows: offsets in the plane */
+    int64_t tap_count;
 } NAMED(pool_job);
 
 static T NAMED(share_of)(const cr_pooling *p, const cr_window w[CR_SPATIAL_DIMS]) {
@@ -134,6 +136,62 @@ static void NAMED(widen_row)(int64_t *row, int64_t count) {
     }
 }
 
+/* ---------------------------------------------------------------- maxima of whole windows, four at a time */
+typedef T NAMED(four) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+typedef PLACE NAMED(four_places) __attribute__((vector_size(4 * sizeof(PLACE)), aligned(sizeof(PLACE)), may_alias));
+typedef int64_t NAMED(four_positions) __attribute__((vector_size(4 * sizeof(int64_t)), aligned(8), may_alias));
+
+/* Every `step`-th number, and none beyond the last one. */
+static inline NAMED(four) NAMED(load_four)(const T *from, int64_t step) {
+    const NAMED(four) *at = (const NAMED(four) *)(const void *)from;
+    if (step == 1) return *at;
+    if (step == 2) return __builtin_shufflevector(*at, *(const NAMED(four) *)(const void *)(from + 3), 0, 2, 5, 7);
+    return (NAMED(four)){from[0], from[step], from[2 * step], from[3 * step]};
+}
+
+/* Four windows that begin at `in`, step by step; see take_greater. The places are relative to each window's begin. */
+static inline __attribute__((always_inline)) NAMED(four)
+    NAMED(greatest_four)(const NAMED(pool_job) * job, const T *in, const int64_t step, NAMED(four_places) * places) {
+    NAMED(four) best = NAMED(load_four)(in, step);
+    NAMED(four_places) place = {0};
+    for (int64_t t = 1; t < job->tap_count; t++) {
+        const NAMED(four) value = NAMED(load_four)(in + job->taps[t], step);
+        const NAMED(four_places) take = ~(value <= best) & ~((best != best) & (value == value));
+        best = (NAMED(four))((take & (NAMED(four_places))value) | (~take & (NAMED(four_places))best));
+        place = (take & job->taps[t]) | (~take & place);
+    }
+    *places = place;
+    return best;
+}
+
+/* A row of results; the last four overlap the ones before. */
+static void NAMED(greatest_row)(const NAMED(pool_job) * job, const T *in, T *out, int64_t *positions, int64_t o0,
+                                int64_t o1) {
+    const cr_pooling *p = job->p;
+    const int64_t begin = (o0 * p->stride[0] * p->in[1] + o1 * p->stride[1]) * p->in[2], step = p->stride[2],
+                  last = p->out[2] - 4;
+    for (int64_t o = 0; o < p->out[2]; o += 4) {
+        const int64_t at = o < last ? o : last, first = begin + at * step;
+        NAMED(four_places) places;
+        *(NAMED(four) *)(void *)(out + at) = step == 2 ? NAMED(greatest_four)(job, in + first, 2, &places)
+                                                       : NAMED(greatest_four)(job, in + first, step, &places);
+        places += (NAMED(four_places)){0, 1, 2, 3} * (PLACE)step + (PLACE)first;
+        *(NAMED(four_positions) *)(void *)(positions + at) = __builtin_convertvector(places, NAMED(four_positions));
+    }
+}
+
+/* The taps of a window, where all windows are small and lie inside the input; else none. */
+static void NAMED(find_taps)(const cr_pooling *p, NAMED(pool_job) * job) {
+    bool whole = !p->adaptive && p->out[2] >= 4 && cr_product3(p->kernel) <= MOST_TAPS;
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++)
+        whole &= p->padding[d] == 0 && (p->out[d] - 1) * p->stride[d] + (p->kernel[d] - 1) * p->dilation[d] < p->in[d];
+    for (int64_t t = 0; whole && t < cr_product3(p->kernel); t++) {
+        const int64_t t2 = t % p->kernel[2], t1 = t / p->kernel[2] % p->kernel[1], t0 = t / p->kernel[2] / p->kernel[1];
+        job->taps[job->tap_count++] =
+            (PLACE)((t0 * p->dilation[0] * p->in[1] + t1 * p->dilation[1]) * p->in[2] + t2 * p->dilation[2]);
+    }
+}
+
 static void NAMED(pool_plane)(const NAMED(pool_job) * job, int64_t plane) {
     const cr_pooling *p = job->p;
     for (int64_t o0 = 0; o0 < p->out[0]; o0++)
@@ -145,6 +203,11 @@ static void NAMED(pool_plane)(const NAMED(pool_job) * job, int64_t plane) {
                 continue;
             }
             T *out = job->target + row;
+            if (job->tap_count > 0) {
+                NAMED(greatest_row)
+                (job, job->source + plane * job->in_plane, out, job->positions + row, o0, o1);
+                continue;
+            }
             PLACE *position = job->kind == MAXIMUM ? (PLACE *)(void *)(job->positions + row) : NULL;
             if (job->kind == MAXIMUM)
                 NAMED(start_row)(p, out, position, o0, o1);
@@ -166,7 +229,15 @@ static void NAMED(pool_planes)(void *context, int64_t begin, int64_t end) {
 
 /* All operands dense, channels first. */
 static bool NAMED(pool)(const cr_pooling *p, pool_kind kind, const T *source, T *target, int64_t *positions) {
-    NAMED(pool_job) job = {p, kind, source, target, positions, NULL, cr_product3(p->in), cr_product3(p->out)};
+    NAMED(pool_job)
+    job = {.p = p,
+           .kind = kind,
+           .source = source,
+           .target = target,
+           .positions = positions,
+           .in_plane = cr_product3(p->in),
+           .out_plane = cr_product3(p->out)};
+    if (kind == MAXIMUM) NAMED(find_taps)(p, &job);
     const int64_t planes = p->batch * p->channels;
     const size_t bytes = kind == SPREAD ? (size_t)(planes * job.out_plane) * sizeof(T) : 0;
     if (bytes && !(job.shares = cr_block_allocate(bytes))) return false;
