@@ -48,9 +48,11 @@ docs: ## Write the reference manual to build/docs/html (Doxygen)
 	@scripts/setup docs
 	@scripts/docs
 
-bench-setup: ## Install what bench compares with into build/bench-venv (PyTorch, ONNX Runtime, OpenVINO, JAX: 6 GB)
+bench-setup: ## Install what bench compares with into build/bench-venv (PyTorch, ONNX Runtime, OpenVINO, JAX, ncnn: 6 GB; llama.cpp is compiled)
 	@scripts/setup bench
 	@scripts/python-env bench
+	@build/bench-venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 \
+	    --requirement benchmarks/suite/requirements-ggml.txt || echo "llama.cpp could not be installed; its rows say so"
 
 bench: ## Measure Cresset beside its peers, as many as bench-setup installed (BENCH='--quick', '--filter ResNet', …)
 	@$(MAKE) --no-print-directory all

@@ -1,20 +1,9 @@
 """The decoder of benchmarks/worker/decoder.c in PyTorch, with the weights that our side has written."""
-import json
 import os
 
-import numpy
+from common import arrays_of
 
 HEADS, LAYERS, PROMPT, CAPACITY, WORDS = 12, 12, 128, 256, 8
-
-
-def tensors_of(torch, path):
-    """A safetensors file: eight bytes of length, a header in JSON, the data."""
-    data = numpy.memmap(path, "u1", "c")
-    length = int(data[:8].view("<u8")[0])
-    header = json.loads(data[8:8 + length].tobytes())
-    header.pop("__metadata__", None)
-    return {name: torch.from_numpy(data[8 + length + entry["data_offsets"][0]:8 + length + entry["data_offsets"][1]].view("<f4")
-                                   .reshape(entry["shape"]).copy()) for name, entry in header.items()}
 
 
 class Decoder:
@@ -50,7 +39,8 @@ class Decoder:
 
 def decoder_step(torch, folder, numbers):
     """How many words a step runs behind the prompt, and the step."""
-    net = Decoder(torch, tensors_of(torch, os.path.join(folder, "decoder.safetensors")))
+    weights = arrays_of(os.path.join(folder, "decoder.safetensors"))
+    net = Decoder(torch, {name: torch.from_numpy(array) for name, array in weights.items()})
     prompt, word = (torch.from_numpy(numbers((1, length, net.width), seed)) for length, seed in ((PROMPT, 1), (1, 2)))
 
     def run():

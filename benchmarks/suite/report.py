@@ -2,7 +2,8 @@
 import html
 import re
 
-NAMES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "jax": "JAX"}
+NAMES = {"torch": "PyTorch", "torch.compile": "torch.compile", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "jax": "JAX",
+         "libtorch": "libtorch", "ncnn": "ncnn", "ggml": "llama.cpp"}
 
 
 def unit_of(seconds):
@@ -21,6 +22,8 @@ def duration(seconds):
 def cell(times):
     """All three in the median's unit."""
     scale, unit = unit_of(times["median"])
+    if times["low"] == times["high"]:
+        return f"{number(times['median'] * scale)} {unit}"
     return f"{number(times['median'] * scale)} {unit} ({number(times['low'] * scale)} … {number(times['high'] * scale)})"
 
 
@@ -47,25 +50,31 @@ def memory(row):
     return f"{ours / 2**20:.0f} / {theirs / 2**20:.0f} MB" if ours and theirs else f"{ours / 2**20:.0f} MB" if ours else "-"
 
 
+def others(row):
+    """What the peers behind the fastest take over ours, fastest first."""
+    behind = sorted((times["median"], name) for name, times in row["peers"].items())[1:]
+    return ", ".join(f"{NAMES[name]} {median / row['ours']['median']:.2f}" for median, name in behind) or "-"
+
+
 def table(run, threads):
     peaks = run["peaks"][str(threads)]
     lines = [f"\n{threads} thread{'s' if threads > 1 else ''}; measured peak {peaks['flops'] / 1e9:.0f} GFLOP/s, "
              f"{peaks['bandwidth'] / 1e9:.1f} GB/s\n",
-             "| work | Cresset | fastest peer | its time | ratio | of the limit | memory, ours / its |", "| --- " * 7 + "|"]
+             "| work | Cresset | fastest peer | its time | ratio | others' ratios | of the limit | memory, ours / its |", "| --- " * 8 + "|"]
     for row in run["rows"]:
         if row["threads"] != threads:
             continue
         if "ours" not in row:
-            lines.append(f"| {row['name']} | {'WRONG' if row['wrong'] else 'failed'} | | | | | |")
+            lines.append(f"| {row['name']} | {'WRONG' if row['wrong'] else 'failed'} | | | | | | |")
             continue
         best, share = best_peer(row), limit(row, run["peaks"])
         peer = f"{NAMES[best[0]]} | {cell(row['peers'][best[0]])} | {best[1]:.2f}{'' if best[1] >= 1 else ', behind'}" if best else "- | - | -"
-        lines.append(f"| {row['name']} | {cell(row['ours'])} | {peer} | {f'{share:.0%}' if share else '-'} | {memory(row)} |")
+        lines.append(f"| {row['name']} | {cell(row['ours'])} | {peer} | {others(row)} | {f'{share:.0%}' if share else '-'} | {memory(row)} |")
     return "\n".join(lines)
 
 
 def heading(run):
-    names = ", ".join(f"{NAMES[name]} {version}" for name, version in run["versions"].items()) or "no peers"
+    names = ", ".join(f"{NAMES[name]} {version}" for name, version in run["versions"].items() if name != "torch.compile") or "no peers"
     return f"{run['machine']}; {names}; {run['date']}."
 
 

@@ -1,18 +1,31 @@
-"""The training steps of benchmarks/worker/training.c in PyTorch."""
+"""The training steps of benchmarks/worker/training.c in PyTorch, from the weights and the data that our side has written."""
+import torch
+from torch import nn
+from torch.nn import functional
+
+import torch_models
+from common import arrays_of
+
+LOSSES = 5  # of the first steps, compared with ours
 
 
-def classifier_step(torch, net, x, y, optim):
+def classifier_step(net, data, faster):
+    x, y = data["x"], data["y"].long()
+    optim = torch.optim.SGD(net.parameters(), 1e-2)
+    if x.ndim == 4:
+        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    loss_of, update = faster(lambda: functional.cross_entropy(net(x), y)), faster(optim.step)
+
     def step():
-        loss = torch.nn.functional.cross_entropy(net(x), y)
+        loss = loss_of()
         net.zero_grad(set_to_none=True)
         loss.backward()
-        optim.step()
+        update()
+        return loss.detach()
     return step
 
 
-def dcgan_step(torch):
-    nn, functional = torch.nn, torch.nn.functional
-
+def dcgan():
     def up(i, o, stride=2, padding=1):
         return nn.ConvTranspose2d(i, o, 4, stride, padding, bias=False)
 
@@ -25,99 +38,48 @@ def dcgan_step(torch):
     discriminator = nn.Sequential(down(3, 64), nn.LeakyReLU(0.2, True), down(64, 128), nn.BatchNorm2d(128), nn.LeakyReLU(0.2, True),
                                   down(128, 256), nn.BatchNorm2d(256), nn.LeakyReLU(0.2, True), down(256, 512), nn.BatchNorm2d(512),
                                   nn.LeakyReLU(0.2, True), down(512, 1, 1, 0))
+    return generator, discriminator
+
+
+def dcgan_step(generator, discriminator, data, faster):
     optim_g = torch.optim.Adam(generator.parameters(), 2e-4, (0.5, 0.999))
     optim_d = torch.optim.Adam(discriminator.parameters(), 2e-4, (0.5, 0.999))
-    real, ones, zeros = torch.randn(64, 3, 64, 64), torch.ones(64), torch.zeros(64)
+    noise, real, ones, zeros = data["noise"], data["real"], torch.ones(64), torch.zeros(64)
+    make, judge = faster(generator), faster(discriminator)
+    update_g, update_d = faster(optim_g.step), faster(optim_d.step)
 
     def verdict(images, truth):
-        return functional.binary_cross_entropy_with_logits(discriminator(images).reshape(64), truth)
+        return functional.binary_cross_entropy_with_logits(judge(images).reshape(64), truth)
 
     def step():
-        fake = generator(torch.randn(64, 100, 1, 1))
+        fake = make(noise)
         discriminator.zero_grad(set_to_none=True)
-        verdict(real, ones).backward()
-        verdict(fake.detach(), zeros).backward()
-        optim_d.step()
+        of_real = verdict(real, ones)
+        of_real.backward()
+        of_fake = verdict(fake.detach(), zeros)
+        of_fake.backward()
+        update_d()
         generator.zero_grad(set_to_none=True)
-        verdict(fake, ones).backward()
-        optim_g.step()
+        fooled = verdict(fake, ones)
+        fooled.backward()
+        update_g()
+        return (of_real + of_fake + fooled).detach()
     return step
 
 
-def resnet18(torch):
-    nn, functional = torch.nn, torch.nn.functional
-
-    class Block(nn.Module):
-        def __init__(self, i, o, stride):
-            super().__init__()
-            self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
-            self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
-            plain = stride == 1 and i == o
-            self.downsample = None if plain else nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
-
-        def forward(self, x):
-            y = functional.relu_(self.bn1(self.conv1(x)))
-            y = self.bn2(self.conv2(y))
-            y += self.downsample(x) if self.downsample else x
-            return functional.relu_(y)
-
-    return nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(True), nn.MaxPool2d(3, 2, 1),
-                         Block(64, 64, 1), Block(64, 64, 1), Block(64, 128, 2), Block(128, 128, 1), Block(128, 256, 2),
-                         Block(256, 256, 1), Block(256, 512, 2), Block(512, 512, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                         nn.Linear(512, 1000))
+def mlp():
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
-def gpt(torch):
-    nn, functional = torch.nn, torch.nn.functional
-
-    class Layer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm1, self.qkv, self.out = nn.LayerNorm(256), nn.Linear(256, 768), nn.Linear(256, 256)
-            self.norm2, self.up, self.down = nn.LayerNorm(256), nn.Linear(256, 1024), nn.Linear(1024, 256)
-            self.register_buffer("hidden", torch.full((128, 128), float("-inf")).triu(1))
-
-        def forward(self, x):
-            q, k, v = self.qkv(self.norm1(x)).reshape(8, 128, 3, 8, 32).permute(2, 0, 3, 1, 4)
-            if hasattr(functional, "scaled_dot_product_attention"):
-                mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            else:
-                mixed = torch.softmax(q @ k.transpose(-1, -2) * 32 ** -0.5 + self.hidden, -1) @ v
-            x = x + self.out(mixed.transpose(1, 2).reshape(8, 128, 256))
-            return x + self.down(functional.gelu(self.up(self.norm2(x))))
-
-    return nn.Sequential(nn.Embedding(512, 256), *(Layer() for _ in range(4)), nn.LayerNorm(256), nn.Linear(256, 512), nn.Flatten(0, 1))
+NETS = {"MLP": mlp, "LeNet": torch_models.LeNet, "ResNet-18": torch_models.MODELS["ResNet-18"][0], "LSTM": torch_models.LanguageModel,
+        "GPT": torch_models.gpt}
 
 
-def language_model(torch):
-    nn = torch.nn
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embedding, self.lstm, self.head = nn.Embedding(512, 512), nn.LSTM(512, 512), nn.Linear(512, 512)
-
-        def forward(self, x):
-            return self.head(self.lstm(self.embedding(x))[0]).flatten(0, 1)
-
-    return Model()
-
-
-def training_step(torch, row):
-    nn, kind = torch.nn, row.split(" step")[0]
-    if kind == "DCGAN":
-        return dcgan_step(torch)
-    if kind == "MLP":
-        net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-        x, y = torch.randn(32, 64), torch.randint(10, (32,))
-    elif kind == "LeNet":
-        net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
-                            nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
-        x, y = torch.randn(64, 1, 28, 28), torch.randint(10, (64,))
-    elif kind == "ResNet-18":
-        net, x, y = resnet18(torch), torch.randn(16, 3, 224, 224), torch.randint(1000, (16,))
-    elif kind == "LSTM":
-        net, x, y = language_model(torch), torch.randint(512, (32, 32)), torch.randint(512, (1024,))
-    else:
-        net, x, y = gpt(torch), torch.randint(512, (8, 128)), torch.randint(512, (1024,))
-    return classifier_step(torch, net, x, y, torch.optim.SGD(net.parameters(), 1e-3))
+def training_step(row, stem, faster):
+    """A step that gives its loss; `stem`: where our side's files begin; `faster` makes a function of a function."""
+    kind = row.split(" step")[0]
+    data = {name: torch.from_numpy(array) for name, array in arrays_of(f"{stem}.data.safetensors").items()}
+    nets = dcgan() if kind == "DCGAN" else (NETS[kind](),)
+    for at, net in enumerate(nets):
+        torch_models.load(net, arrays_of(f"{stem}.net{at}.safetensors"))
+    return dcgan_step(*nets, data, faster) if kind == "DCGAN" else classifier_step(*nets, data, faster)

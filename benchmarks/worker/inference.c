@@ -1,4 +1,5 @@
-/* Whole models, frozen. The first time, each is written to the folder, as ONNX for the opponents and as a program. */
+/* Whole models, frozen. The first time, each is written to the folder: as ONNX and as weights for the opponents, and as a
+ * program. */
 #define _GNU_SOURCE
 #include "worker.h"
 
@@ -64,9 +65,9 @@ static const model models[] = {{"ResNet-50", cr_vision_resnet50, {3, {3, 224, 22
                                {"decoder prompt", decoder_new, {2, {LENGTH, WIDTH}}},
                                {"LSTM", new_lstm, {2, {1, 512}}}};
 
-/* "ResNet-50, batch 16" is in the folder as ResNet-50-16.onnx and ResNet-50-16.safetensors. */
+/* "ResNet-50, batch 16" is in the folder as ResNet-50-16.onnx, .weights.safetensors and .safetensors (the program). */
 static bool write_files(const model *m, cr_shape shape, const char *stem) {
-    char path[1040];
+    char path[1100];
     bool done = false;
     CR_SCOPE {
         cr_nn_module *net = cr_nn_eval(m->make(1000));
@@ -75,6 +76,8 @@ static bool write_files(const model *m, cr_shape shape, const char *stem) {
         done = graph && cr_jit_save(graph, path);
         snprintf(path, sizeof path, "%s.onnx", stem);
         done = done && cr_onnx_export(graph, path);
+        snprintf(path, sizeof path, "%s.weights.safetensors", stem);
+        done = done && cr_nn_save(net, path);
         cr_jit_free(graph);
         cr_nn_free(net);
     }
@@ -90,20 +93,46 @@ static bool write_apart(const model *m, cr_shape shape, const char *stem) {
     return writer > 0 && waitpid(writer, &status, 0) == writer && status == 0;
 }
 
-static bool begin_model(const work *w, const char *folder) {
-    char stem[1024], path[1040];
-    const model *m = NULL;
+static const model *model_of(const char *row) {
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
-        if (!strncmp(w->name, models[i].name, strlen(models[i].name))) m = &models[i];
-    if (!m) return false;
-    cr_shape shape = {.count = m->item.count + 1, .at = {w->size[0]}};
+        if (!strncmp(row, models[i].name, strlen(models[i].name))) return &models[i];
+    return NULL;
+}
+static cr_shape input_shape(const model *m, int64_t batch) {
+    cr_shape shape = {.count = m->item.count + 1, .at = {batch}};
     memcpy(shape.at + 1, m->item.at, sizeof shape.at - sizeof shape.at[0]);
+    return shape;
+}
+
+static bool begin_model(const work *w, const char *folder) {
+    char stem[1024], path[1100];
+    const model *m = model_of(w->name);
+    if (!m) return false;
+    const cr_shape shape = input_shape(m, w->size[0]);
     snprintf(stem, sizeof stem, "%s/%s-%lld", folder, m->name, (long long)w->size[0]);
     snprintf(path, sizeof path, "%s.onnx", stem);
     if (access(path, R_OK) != 0 && !write_apart(m, shape, stem)) return false;
     snprintf(path, sizeof path, "%s.safetensors", stem);
     cr_tensor *x = numbers(shape, 1);
     return prepare_graph(cr_jit_load(path, CR_CPU), &x, 1, 1);
+}
+
+double model_compile_seconds(const char *name, const char *folder) {
+    char path[1100];
+    const model *m = model_of(name);
+    if (!m) return -1;
+    snprintf(path, sizeof path, "%s/%s-1.weights.safetensors", folder, m->name);
+    cr_nn_module *net = cr_nn_eval(m->make(1000));
+    if (!cr_nn_save(net, path)) return -1;
+    cr_tensor *x = numbers(input_shape(m, 1), 1);
+    const double begin = wall_seconds();
+    cr_graph *graph = cr_jit_trace(net, x, .freeze = true);
+    const bool done = graph && cr_jit_forward(graph, x);
+    cr_jit_wait();
+    const double seconds = wall_seconds() - begin;
+    cr_jit_free(graph);
+    cr_nn_free(net);
+    return done ? seconds : -1;
 }
 
 /* ---------------------------------------------------------------- files */

@@ -2,9 +2,9 @@
  * JSON. What works need of each other (ONNX files, saved programs) lies in FOLDER.
  *   list               the works' names
  *   prepare NAME       what follows is about this work
- *   run SECONDS        times of its steps, for about so long and three times at least
+ *   run SECONDS        times of its steps, for about so long; three at least where that takes no more than a second
  *   profile            a table of where the time of the current work's graph goes (for people, not JSON)
- *   check FILE         the last result's f32 to a file
+ *   check FILE         the f32 that opponents compare with theirs to a file
  *   memory             the most bytes that this process has held
  *   peaks              what the machine can do */
 #define _GNU_SOURCE
@@ -71,6 +71,7 @@ void drop_graph(void) {
     for (int i = 0; i < p->input_count; i++)
         cr_release(p->inputs[i]);
     cr_release(p->result);
+    cr_release(p->compared);
     memset(p, 0, sizeof *p);
 }
 
@@ -117,7 +118,8 @@ static void run(double seconds) {
     double times[MOST];
     int count = 0;
     const int calls = current->calls ? current->calls : 1;
-    for (const double begin = wall_seconds(); count < MOST && (count < LEAST || wall_seconds() - begin < seconds);) {
+    const double begin = wall_seconds(), longest = seconds > 1 ? seconds : 1;
+    while (count == 0 || (count < MOST && wall_seconds() - begin < (count < LEAST ? longest : seconds))) {
         const double start = wall_seconds();
         if (!current->step()) break;
         times[count++] = (wall_seconds() - start) / calls;
@@ -145,7 +147,7 @@ static void profile(void) {
 }
 
 static void check(const char *path) {
-    cr_tensor *result = now_prepared.result;
+    cr_tensor *result = now_prepared.compared ? now_prepared.compared : now_prepared.result;
     FILE *file = result ? fopen(path, "wb") : NULL;
     bool done = file != NULL;
     CR_SCOPE {
@@ -197,15 +199,27 @@ static int first_result(const char *path) {
     return cr_report(stderr);
 }
 
+/* bench_worker THREADS FOLDER compile NAME: compiles once, and ends. */
+static int compile_once(const char *name, const char *folder) {
+    CR_SCOPE {
+        const double seconds =
+            strstr(name, " step") ? training_compile_seconds(name, folder) : model_compile_seconds(name, folder);
+        if (seconds >= 0) printf("%.9g\n", seconds);
+    }
+    return cr_report(stderr);
+}
+
 int main(int count, char **arguments) {
     char line[512];
     if (count < 3) {
-        fprintf(stderr, "usage: bench_worker THREADS FOLDER | bench_worker THREADS first PROGRAM\n");
+        fprintf(stderr, "usage: bench_worker THREADS FOLDER | bench_worker THREADS FOLDER compile NAME | bench_worker "
+                        "THREADS first PROGRAM\n");
         return 2;
     }
     cr_set_num_threads(atoi(arguments[1]));
     if (count > 3 && !strcmp(arguments[2], "first")) return first_result(arguments[3]);
     cr_manual_seed(0);
+    if (count > 4) return compile_once(arguments[4], arguments[2]);
     while (fgets(line, sizeof line, stdin)) {
         line[strcspn(line, "\n")] = 0;
         obey(line, arguments[2]);

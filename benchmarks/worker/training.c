@@ -1,22 +1,42 @@
-/* Training steps, traced whole: a small MLP, LeNet, the DCGAN of 64 × 64 pictures, ResNet-18, an LSTM, a GPT. */
+/* Training steps, traced whole: a small MLP, LeNet, the DCGAN of 64 × 64 pictures, ResNet-18, an LSTM, a GPT. Before the first
+ * step each writes its weights and data to the folder for the opponents; the losses of the first steps are compared. */
 #include "worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- files for the opponents */
+static bool save_net(cr_nn_module *net, const char *stem, int index) {
+    char path[1100];
+    snprintf(path, sizeof path, "%s.net%d.safetensors", stem, index);
+    return cr_nn_save(net, path);
+}
+
+static bool save_data(const char *stem, const cr_named_tensor *data, int count) {
+    char path[1100];
+    snprintf(path, sizeof path, "%s.data.safetensors", stem);
+    return cr_safetensors_save(path, data, count, NULL, 0);
+}
 
 /* ---------------------------------------------------------------- a classifier's step */
 typedef struct classifier {
     cr_nn_module *net;
-    cr_optim *optim; /* NULL: gradients only */
+    cr_optim *optim;
     cr_tensor *x, *y;
 } classifier;
 
-static bool classifier_step(void *context) {
+static cr_tensor *classifier_step(void *context) {
     classifier *c = context;
-    CR_SCOPE {
-        cr_tensor *loss = cr_cross_entropy(cr_nn_forward(c->net, c->x), c->y);
-        cr_nn_zero_grad(c->net);
-        cr_backward(loss);
-        if (c->optim) cr_optim_step(c->optim);
-    }
-    return cr_ok();
+    cr_tensor *loss = cr_cross_entropy(cr_nn_forward(c->net, c->x), c->y);
+    cr_nn_zero_grad(c->net);
+    cr_backward(loss);
+    cr_optim_step(c->optim);
+    return cr_detach(loss);
+}
+
+static bool save_classifier(void *context, const char *stem) {
+    const classifier *c = context;
+    return save_net(c->net, stem, 0) && save_data(stem, (cr_named_tensor[]){{"x", c->x}, {"y", c->y}}, 2);
 }
 
 static void end_classifier(void *context) {
@@ -29,23 +49,20 @@ static void end_classifier(void *context) {
 }
 
 /* Takes over the module. */
-static void *new_classifier(cr_nn_module *net, bool updates, cr_tensor *x, cr_tensor *y) {
+static void *new_classifier(cr_nn_module *net, cr_tensor *x, cr_tensor *y) {
     classifier *c = cr_malloc(sizeof *c);
-    if (c)
-        *c = (classifier){net, updates ? cr_optim_sgd(cr_nn_parameters(net), .lr = 1e-3) : NULL, cr_retain(x),
-                          cr_retain(y)};
+    if (c) *c = (classifier){net, cr_optim_sgd(cr_nn_parameters(net), .lr = 1e-2), cr_retain(x), cr_retain(y)};
     return c;
 }
 
 static void *begin_mlp(void) {
     cr_nn_module *net =
         cr_nn_sequential(cr_nn_linear(64, 64), cr_nn_relu(), cr_nn_linear(64, 64), cr_nn_relu(), cr_nn_linear(64, 10));
-    return new_classifier(net, true, cr_randn(CR_F32, CR_SHAPE(32, 64), CR_CPU),
-                          cr_randint(0, 10, CR_SHAPE(32), CR_CPU));
+    return new_classifier(net, cr_randn(CR_F32, CR_SHAPE(32, 64), CR_CPU), cr_randint(0, 10, CR_SHAPE(32), CR_CPU));
 }
 
 static void *begin_resnet(void) {
-    return new_classifier(cr_vision_resnet18(1000), true, cr_randn(CR_F32, CR_SHAPE(16, 3, 224, 224), CR_CPU),
+    return new_classifier(cr_vision_resnet18(1000), cr_randn(CR_F32, CR_SHAPE(16, 3, 224, 224), CR_CPU),
                           cr_randint(0, 1000, CR_SHAPE(16), CR_CPU));
 }
 
@@ -91,7 +108,7 @@ static void *begin_gpt(void) {
     cr_nn_append(net, cr_nn_layer_norm(CR_SHAPE(WIDTH)));
     cr_nn_append(net, cr_nn_linear(WIDTH, WORDS));
     cr_nn_append(net, cr_nn_function("flat", flat));
-    return new_classifier(net, true, cr_randint(0, WORDS, CR_SHAPE(SEQUENCES, LENGTH), CR_CPU),
+    return new_classifier(net, cr_randint(0, WORDS, CR_SHAPE(SEQUENCES, LENGTH), CR_CPU),
                           cr_randint(0, WORDS, CR_SHAPE(SEQUENCES * LENGTH), CR_CPU));
 }
 
@@ -101,7 +118,7 @@ enum { BATCH = 64, NOISE = 100 };
 typedef struct dcgan {
     cr_nn_module *generator, *discriminator;
     cr_optim *optim_g, *optim_d;
-    cr_tensor *real, *ones, *zeros;
+    cr_tensor *noise, *real, *ones, *zeros;
 } dcgan;
 
 #define UP(in, out, ...)   cr_nn_conv_transpose2d(in, out, 4, .bias = false, __VA_ARGS__)
@@ -127,19 +144,27 @@ static cr_tensor *verdict(dcgan *g, cr_tensor *images, cr_tensor *truth) {
     return cr_bce_with_logits(cr_reshape(cr_nn_forward(g->discriminator, images), CR_SHAPE(BATCH)), truth);
 }
 
-static bool dcgan_step(void *context) {
+/* The sum of its three losses. The noise is always the same, so that the opponents' is. */
+static cr_tensor *dcgan_step(void *context) {
     dcgan *g = context;
-    CR_SCOPE {
-        cr_tensor *fake = cr_nn_forward(g->generator, cr_randn(CR_F32, CR_SHAPE(BATCH, NOISE, 1, 1), CR_CPU));
-        cr_nn_zero_grad(g->discriminator);
-        cr_backward(verdict(g, g->real, g->ones));
-        cr_backward(verdict(g, cr_detach(fake), g->zeros));
-        cr_optim_step(g->optim_d);
-        cr_nn_zero_grad(g->generator);
-        cr_backward(verdict(g, fake, g->ones));
-        cr_optim_step(g->optim_g);
-    }
-    return cr_ok();
+    cr_tensor *fake = cr_nn_forward(g->generator, g->noise);
+    cr_nn_zero_grad(g->discriminator);
+    cr_tensor *of_real = verdict(g, g->real, g->ones);
+    cr_backward(of_real);
+    cr_tensor *of_fake = verdict(g, cr_detach(fake), g->zeros);
+    cr_backward(of_fake);
+    cr_optim_step(g->optim_d);
+    cr_nn_zero_grad(g->generator);
+    cr_tensor *fooled = verdict(g, fake, g->ones);
+    cr_backward(fooled);
+    cr_optim_step(g->optim_g);
+    return cr_detach(cr_add(cr_add(of_real, of_fake), fooled));
+}
+
+static bool save_dcgan(void *context, const char *stem) {
+    const dcgan *g = context;
+    return save_net(g->generator, stem, 0) && save_net(g->discriminator, stem, 1) &&
+           save_data(stem, (cr_named_tensor[]){{"noise", g->noise}, {"real", g->real}}, 2);
 }
 
 static void *begin_dcgan(void) {
@@ -148,6 +173,7 @@ static void *begin_dcgan(void) {
     *g = (dcgan){.generator = generator_new(), .discriminator = discriminator_new()};
     g->optim_g = cr_optim_adam(cr_nn_parameters(g->generator), .lr = 2e-4, .beta1 = 0.5);
     g->optim_d = cr_optim_adam(cr_nn_parameters(g->discriminator), .lr = 2e-4, .beta1 = 0.5);
+    g->noise = cr_retain(cr_randn(CR_F32, CR_SHAPE(BATCH, NOISE, 1, 1), CR_CPU));
     g->real = cr_retain(cr_randn(CR_F32, CR_SHAPE(BATCH, 3, 64, 64), CR_CPU));
     g->ones = cr_retain(cr_ones(CR_F32, CR_SHAPE(BATCH), CR_CPU));
     g->zeros = cr_retain(cr_zeros(CR_F32, CR_SHAPE(BATCH), CR_CPU));
@@ -160,6 +186,7 @@ static void end_dcgan(void *context) {
     cr_optim_free(g->optim_d);
     cr_nn_free(g->generator);
     cr_nn_free(g->discriminator);
+    cr_release(g->noise);
     cr_release(g->real);
     cr_release(g->ones);
     cr_release(g->zeros);
@@ -168,7 +195,7 @@ static void end_dcgan(void *context) {
 
 /* ---------------------------------------------------------------- LeNet, LSTM */
 static void *begin_lenet(void) {
-    return new_classifier(cr_vision_lenet(10), true, cr_randn(CR_F32, CR_SHAPE(64, 1, 28, 28), CR_CPU),
+    return new_classifier(cr_vision_lenet(10), cr_randn(CR_F32, CR_SHAPE(64, 1, 28, 28), CR_CPU),
                           cr_randint(0, 10, CR_SHAPE(64), CR_CPU));
 }
 
@@ -184,7 +211,7 @@ static void *begin_lstm(void) {
     cr_nn_register(net, "embedding", cr_nn_embedding(WORDS, WORDS));
     cr_nn_register(net, "lstm", cr_nn_lstm(WORDS, WORDS));
     cr_nn_register(net, "head", cr_nn_linear(WORDS, WORDS));
-    return new_classifier(net, true, cr_randint(0, WORDS, CR_SHAPE(STEPS, STEPS), CR_CPU),
+    return new_classifier(net, cr_randint(0, WORDS, CR_SHAPE(STEPS, STEPS), CR_CPU),
                           cr_randint(0, WORDS, CR_SHAPE(STEPS * STEPS), CR_CPU));
 }
 
@@ -192,41 +219,79 @@ static void *begin_lstm(void) {
 typedef struct training {
     const char *name;
     void *(*begin)(void);
-    bool (*step)(void *context);
+    cr_tensor *(*step)(void *context); /* gives its loss */
+    bool (*save)(void *context, const char *stem);
     void (*end)(void *context);
 } training;
 
-static const training trainings[] = {{"MLP step", begin_mlp, classifier_step, end_classifier},
-                                     {"LeNet step", begin_lenet, classifier_step, end_classifier},
-                                     {"DCGAN step", begin_dcgan, dcgan_step, end_dcgan},
-                                     {"ResNet-18 step", begin_resnet, classifier_step, end_classifier},
-                                     {"LSTM step", begin_lstm, classifier_step, end_classifier},
-                                     {"GPT step", begin_gpt, classifier_step, end_classifier}};
+#define CLASSIFIER classifier_step, save_classifier, end_classifier
+static const training trainings[] = {{"MLP step", begin_mlp, CLASSIFIER},
+                                     {"LeNet step", begin_lenet, CLASSIFIER},
+                                     {"DCGAN step", begin_dcgan, dcgan_step, save_dcgan, end_dcgan},
+                                     {"ResNet-18 step", begin_resnet, CLASSIFIER},
+                                     {"LSTM step", begin_lstm, CLASSIFIER},
+                                     {"GPT step", begin_gpt, CLASSIFIER}};
 static const training *current;
 static void *context;
 
 static bool call_step(void *unused, cr_tensor *const *in, int input_count, cr_tensor **out, int output_count) {
-    (void)unused, (void)in, (void)input_count, (void)out, (void)output_count;
-    return current->step(context);
+    (void)unused, (void)in, (void)input_count, (void)output_count;
+    return (out[0] = current->step(context)) != NULL;
 }
 
+/* The training of this row, and the opponents' files. */
+static bool begin_named(const char *row, const char *folder) {
+    char stem[1024];
+    current = NULL;
+    for (size_t i = 0; i < sizeof trainings / sizeof trainings[0]; i++)
+        if (!strncmp(row, trainings[i].name, strlen(trainings[i].name))) current = &trainings[i];
+    context = current ? current->begin() : NULL;
+    if (current) snprintf(stem, sizeof stem, "%s/%s", folder, current->name);
+    return context && current->save(context, stem);
+}
+
+static cr_graph *trace_step(cr_tensor **loss) {
+    return cr_jit_trace_function(call_step, NULL, NULL, 0, loss, 1, NULL, 0);
+}
+
+/* Tracing is the first step, preparing the second. */
 static bool begin_training(const work *w, const char *folder) {
-    (void)folder;
-    current = &trainings[w->size[0]];
-    context = current->begin();
-    return context && prepare_graph(cr_jit_trace_function(call_step, NULL, NULL, 0, NULL, 0, NULL, 0), NULL, 0, 0);
+    enum { LOSSES = 5 };
+    float losses[LOSSES];
+    cr_tensor *first = NULL;
+    if (!begin_named(w->name, folder) || !prepare_graph(trace_step(&first), NULL, 0, 1)) return false;
+    losses[0] = (float)cr_item(first);
+    for (int i = 1; i < LOSSES; i++) {
+        losses[i] = (float)cr_item(now_prepared.result);
+        if (!run_graph()) return false;
+    }
+    now_prepared.compared = cr_retain(cr_from_data(CR_F32, CR_SHAPE(LOSSES), losses));
+    return cr_ok();
 }
 static void end_training(void) {
     drop_graph();
     if (context) current->end(context);
 }
 
-#define TRAINING(name, index)                                                                                          \
-    { name, {index}, 0, begin_training, run_graph, end_training }
-const work training_works[] = {TRAINING("MLP step, 32 x 64-64-10", 0),
-                               TRAINING("LeNet step, batch 64", 1),
-                               TRAINING("DCGAN step, batch 64", 2),
-                               TRAINING("ResNet-18 step, batch 16", 3),
-                               TRAINING("LSTM step, 32 x 32 x 512", 4),
-                               TRAINING("GPT step, 8 x 128 x 256", 5),
+double training_compile_seconds(const char *name, const char *folder) {
+    cr_tensor *loss = NULL, *next = NULL;
+    if (!begin_named(name, folder)) return -1;
+    const double begin = wall_seconds();
+    cr_graph *graph = trace_step(&loss);
+    const bool done = graph && cr_jit_run(graph, NULL, 0, &next, 1);
+    cr_jit_wait();
+    const double seconds = wall_seconds() - begin;
+    cr_jit_free(graph);
+    current->end(context);
+    return done ? seconds : -1;
+}
+
+#define TRAINING(name)                                                                                                 \
+    { name, {0}, 0, begin_training, run_graph, end_training }
+const work training_works[] = {TRAINING("MLP step, 32 x 64-64-10"),
+                               TRAINING("LeNet step, batch 64"),
+                               TRAINING("DCGAN step, batch 64"),
+                               TRAINING("ResNet-18 step, batch 16"),
+                               TRAINING("LSTM step, 32 x 32 x 512"),
+                               TRAINING("GPT step, 8 x 128 x 256"),
                                {NULL}};

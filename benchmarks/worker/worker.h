@@ -16,10 +16,11 @@ struct work {
 /* Each file's list, ended by one without a name. */
 extern const work op_works[], layer_works[], inference_works[], decoder_works[], training_works[];
 
-/* What a work is made of: the graph that a step runs, its inputs, and its last result (retained; NULL: nothing to compare). */
+/* What a work is made of: the graph that a step runs, its inputs, and its last result (retained; NULL: none). What opponents
+ * compare with theirs is `compared`, or the last result where that is NULL. */
 typedef struct prepared {
     cr_graph *graph;
-    cr_tensor *inputs[4], *result;
+    cr_tensor *inputs[4], *result, *compared;
     int input_count, output_count;
     double flops, bytes; /* of one step; 0: not known */
 } prepared;
@@ -31,6 +32,11 @@ cr_tensor *numbers(cr_shape shape, unsigned seed);
 bool prepare_graph(cr_graph *graph, cr_tensor *const *inputs, int input_count, int output_count);
 bool run_graph(void);
 void drop_graph(void);
+
+/* What a compiler is measured by: traces and plans the work of a row of this name, runs it once, waits for all generated
+ * code. The seconds of that; negative where there is no such row, or it fails. */
+double model_compile_seconds(const char *name, const char *folder);
+double training_compile_seconds(const char *name, const char *folder);
 
 /* A decoder as large as GPT-2 small, words as vectors. */
 cr_nn_module *decoder_new(int64_t classes);
