@@ -3,7 +3,7 @@
  *   list               the works' names
  *   prepare NAME       what follows is about this work
  *   run SECONDS        times of its steps, for about so long; three at least where that takes no more than a second
- *   profile            a table of where the time of the current work's graph goes (for people, not JSON)
+ *   profile RUNS       a table of where the time of the current work's graph goes (for people, not JSON)
  *   check FILE         the f32 that opponents compare with theirs to a file
  *   memory             the most bytes that this process has held
  *   peaks              what the machine can do */
@@ -134,10 +134,9 @@ static void run(double seconds) {
     printf("]}\n");
 }
 
-static void profile(void) {
-    enum { RUNS = 20 };
+static void profile(int runs) {
     prepared *p = &now_prepared;
-    cr_jit_profile *profile = p->graph ? cr_jit_profile_new(p->graph, p->inputs, p->input_count, RUNS) : NULL;
+    cr_jit_profile *profile = p->graph ? cr_jit_profile_new(p->graph, p->inputs, p->input_count, runs) : NULL;
     if (profile)
         cr_jit_profile_print(stdout, profile, peak_flops() / 1e9, peak_bandwidth() / 1e9);
     else
@@ -170,8 +169,8 @@ static void obey(char *line, const char *folder) {
         prepare(rest, folder);
     } else if (!strcmp(line, "run") && rest && current) {
         run(strtod(rest, NULL));
-    } else if (!strcmp(line, "profile")) {
-        profile();
+    } else if (!strcmp(line, "profile") && rest) {
+        profile(atoi(rest));
     } else if (!strcmp(line, "check") && rest) {
         check(rest);
     } else if (!strcmp(line, "memory")) {

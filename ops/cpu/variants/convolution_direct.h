@@ -65,10 +65,8 @@ static inline __attribute__((always_inline)) void NAMED(store_tile)(const NAMED(
 static void NAMED(run_direct_image)(const NAMED(direct_job) * job, int64_t image, int64_t group, T *memory) {
     _Alignas(64) T tile[ROWS * COLUMNS];
     const int64_t groups = job->p->groups, row_panels = (job->rows + ROWS - 1) / ROWS;
-    NAMED(padded) pad = job->pad;
-    pad.source = job->source + (image * groups + group) * job->channels * pad.item_source;
-    pad.target = memory;
-    (NAMED(splits_rows)(&pad) ? NAMED(split_range) : NAMED(pad_range))(&pad, 0, job->channels);
+    NAMED(pad_zeroed)
+    (&job->pad, job->source + (image * groups + group) * job->channels * job->pad.item_source, memory, job->channels);
     T *target = job->target + (image * groups + group) * job->rows * job->plane;
     const T *packed = job->packed;
     for (int64_t i = 0; i < job->phase_count; i++) {

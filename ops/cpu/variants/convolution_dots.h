@@ -91,17 +91,6 @@ static void NAMED(dot_images)(const NAMED(dots_job) * job, const T *x, const T *
     }
 }
 
-/* Copies items (images · channels of a group) through `pad`, which knows one image after the other. */
-static void NAMED(copy_images)(const NAMED(padded) * pad, const T *source, int64_t image_source, int64_t channels,
-                               int64_t images, T *target) {
-    NAMED(padded) image = *pad;
-    for (int64_t n = 0; n < images; n++) {
-        image.source = source + n * image_source;
-        image.target = target + n * channels * pad->item_target;
-        (NAMED(splits_rows)(pad) ? NAMED(split_range) : NAMED(pad_range))(&image, 0, channels);
-    }
-}
-
 static void NAMED(run_dots)(const NAMED(dots_job) * job, int64_t task, T *memory) {
     const cr_convolution *p = job->p;
     const int64_t group = task % p->groups, part = task / p->groups, begin = p->batch * part / job->parts,
@@ -113,12 +102,14 @@ static void NAMED(run_dots)(const NAMED(dots_job) * job, int64_t task, T *memory
     memset(result, 0, (size_t)elements * sizeof(T));
     for (int64_t n = begin; n < end; n += job->chunk) {
         const int64_t images = end - n < job->chunk ? end - n : job->chunk;
-        NAMED(copy_images)
-        (&job->x_pad, job->x + n * x_image + group * p->channels * job->x_pad.item_source, x_image, p->channels, images,
-         x);
-        NAMED(copy_images)
-        (&job->dy_pad, job->dy + n * dy_image + group * p->features * job->dy_pad.item_source, dy_image, p->features,
-         images, dy);
+        for (int64_t i = 0; i < images; i++) {
+            NAMED(pad_zeroed)
+            (&job->x_pad, job->x + (n + i) * x_image + group * p->channels * job->x_pad.item_source,
+             x + i * p->channels * job->x_pad.item_target, p->channels);
+            NAMED(pad_zeroed)
+            (&job->dy_pad, job->dy + (n + i) * dy_image + group * p->features * job->dy_pad.item_source,
+             dy + i * p->features * job->dy_pad.item_target, p->features);
+        }
         NAMED(dot_images)(job, x, dy, images, result);
     }
 }
