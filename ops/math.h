@@ -255,7 +255,7 @@ CR_MATH float cr_erf_f32(float x) {
     r = cr_fma_f32(r, t, -1.06777877e-1f);
     r = cr_fma_f32(r, t, -6.34846687e-1f);
     r = cr_fma_f32(r, t, -1.28717512e-1f);
-    const float large = 1.0f - cr_exp_f32(cr_fma_f32(r, t, -t));
+    const float large = 1.0f - cr_exp_normal_f32(cr_fma_f32(r, t, -t));
     float p = -5.96761703e-4f;
     p = cr_fma_f32(p, z, 4.99119423e-3f);
     p = cr_fma_f32(p, z, -2.67681349e-2f);

@@ -45,6 +45,18 @@ typedef struct attention_job {
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
 
+/* Of the keys key … key + keys - 1, so many the query at `row` sees, and each later one more if causal; < 1: none. */
+static inline int64_t keys_seen(const attention_job *job, int64_t row, int64_t key, int64_t keys) {
+    return job->is_causal ? job->before + row - key + 1 : keys;
+}
+
+/* So many keys of a tile are computed for the block of ROWS queries that holds `row`, where the tile's first query sees `seen`
+ * of them and each one more: all that they see, and those of a block of keys that begins with one of these. */
+static inline int64_t reach(int64_t seen, int64_t row, int64_t keys, int64_t columns) {
+    const int64_t most = seen + row / ROWS * ROWS + 2 * ROWS - 1;
+    return round_up(most < 1 ? 1 : least(most, keys), columns);
+}
+
 /* Where the matrix of a batch begins, in elements. */
 static int64_t batch_offset(const cr_tensor *t, int64_t batch) {
     int64_t offset = 0;

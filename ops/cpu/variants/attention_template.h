@@ -5,23 +5,36 @@
 #include "ops/cpu/variants/block_template.h"
 
 /* ---------------------------------------------------------------- products of tiles */
-/* c [rows, columns] (+)= a [rows, depth] · b [depth, columns]; rows and columns are rounded up: c has room. */
-static void NAMED(multiply)(int64_t rows, int64_t columns, int64_t depth, const T *a, int64_t a_row, const T *b,
-                            int64_t b_row, T *c, int64_t c_row, bool add) {
-    for (int64_t column = 0; column < columns; column += COLUMNS)
-        for (int64_t row = 0; row < rows; row += ROWS)
-            NAMED(block)
-    (ROWS, depth, a + row * a_row, a_row, 1, b + column, b_row, add ? c + row * c_row + column : NULL, c_row,
-     c + row * c_row + column, c_row);
+/* In all three the tile's first query sees `seen` of the keys, and each one more; products with others are left out. */
+/* scores [queries, keys] = a [queries, depth] · b [depth, keys]; both are rounded up: scores have room. */
+static void NAMED(score)(int64_t queries, int64_t keys, int64_t seen, int64_t depth, const T *a, int64_t a_row,
+                         const T *b, T *scores) {
+    for (int64_t key = 0; key < keys; key += COLUMNS)
+        for (int64_t row = 0; row < queries; row += ROWS)
+            if (key < reach(seen, row, keys, COLUMNS))
+                NAMED(block)
+    (ROWS, depth, a + row * a_row, a_row, 1, b + key, TILE, NULL, 0, scores + row * TILE + key, TILE);
 }
-/* c += aᵀ · b: a [depth, rows] */
-static void NAMED(multiply_transposed)(int64_t rows, int64_t columns, int64_t depth, const T *a, int64_t a_row,
-                                       const T *b, int64_t b_row, T *c, int64_t c_row) {
+/* c [queries, columns] += scores [queries, keys] · b [keys, columns] */
+static void NAMED(mix)(int64_t queries, int64_t columns, int64_t keys, int64_t seen, const T *scores, const T *b,
+                       int64_t b_row, T *c, int64_t c_row) {
     for (int64_t column = 0; column < columns; column += COLUMNS)
-        for (int64_t row = 0; row < rows; row += ROWS)
+        for (int64_t row = 0; row < queries; row += ROWS)
             NAMED(block)
-    (ROWS, depth, a + row, 1, a_row, b + column, b_row, c + row * c_row + column, c_row, c + row * c_row + column,
-     c_row);
+    (ROWS, least(keys, reach(seen, row, keys, COLUMNS)), scores + row * TILE, TILE, 1, b + column, b_row,
+     c + row * c_row + column, c_row, c + row * c_row + column, c_row);
+}
+/* c [keys, columns] += scoresᵀ · b [queries, columns] */
+static void NAMED(mix_back)(int64_t keys, int64_t columns, int64_t queries, int64_t seen, const T *scores, const T *b,
+                            int64_t b_row, T *c, int64_t c_row) {
+    for (int64_t column = 0; column < columns; column += COLUMNS)
+        for (int64_t key = 0; key < keys; key += ROWS) {
+            const int64_t first = key < seen ? 0 : key - seen + 1; /* the first to see this key */
+            if (first < queries)
+                NAMED(block)
+    (ROWS, queries - first, scores + first * TILE + key, 1, TILE, b + first * b_row + column, b_row,
+     c + key * c_row + column, c_row, c + key * c_row + column, c_row);
+        }
 }
 
 /* ---------------------------------------------------------------- tiles from tensors and back */
@@ -112,9 +125,9 @@ static void NAMED(store)(cr_tensor *t, int64_t batch, int64_t first, int64_t cou
 /* ---------------------------------------------------------------- scores */
 /* Adds the mask, and hides what is masked and what lies beyond the last key: -∞. scores [count][TILE]. */
 static void NAMED(mask)(const attention_job *job, int64_t batch, int64_t row, int64_t count, int64_t key, int64_t keys,
-                        T *scores) {
+                        int64_t first_seen, T *scores) {
     const cr_tensor *mask = job->mask;
-    const int64_t padded = round_up(keys, COLUMNS), start = mask ? batch_offset(mask, batch) : 0;
+    const int64_t start = mask ? batch_offset(mask, batch) : 0;
     const int64_t row_step = mask ? mask->strides[mask->ndim - 2] : 0,
                   key_step = mask ? mask->strides[mask->ndim - 1] : 0;
     for (int64_t r = 0; r < count; r++) {
@@ -129,9 +142,8 @@ static void NAMED(mask)(const attention_job *job, int64_t batch, int64_t row, in
             for (int64_t i = 0; i < keys; i++)
                 s[i] += added[i * key_step];
         }
-        int64_t end = keys;
-        const int64_t seen = job->before + row + r - key + 1; /* if causal */
-        if (job->is_causal && seen < end) end = seen > 0 ? seen : 0;
+        const int64_t seen = first_seen + r, end = seen > keys ? keys : seen > 0 ? seen : 0;
+        const int64_t padded = reach(first_seen, r, keys, COLUMNS);
         for (int64_t i = end; i < padded; i++)
             s[i] = (T)-INFINITY;
     }
@@ -251,16 +263,17 @@ static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part
         int64_t k_step, v_step;
         const T *k = NAMED(rows_of)(job->k, batch, key, keys, t.k, &k_step);
         const T *v = NAMED(rows_of)(job->v, batch, key, keys, t.v, &v_step);
+        const int64_t seen = keys_seen(job, first, key, keys);
         if (count > FEW_ROWS) {
             NAMED(transpose)(k, k_step, keys, job->width, t.transposed);
-            NAMED(multiply)(count, keys, job->width, t.q, t.width, t.transposed, TILE, t.scores, TILE, false);
+            NAMED(score)(count, keys, seen, job->width, t.q, t.width, t.transposed, t.scores);
         } else {
             NAMED(few_scores)(count, keys, t.width, t.q, k, k_step, t.scores);
         }
-        NAMED(mask)(job, batch, first, count, key, keys, t.scores);
+        NAMED(mask)(job, batch, first, count, key, keys, seen, t.scores);
         for (int64_t r = 0; r < count; r++)
-            NAMED(exponentials)(&t, r, round_up(keys, COLUMNS));
-        NAMED(multiply)(count, job->value_width, keys, t.scores, TILE, v, v_step, t.out, t.value_width, true);
+            NAMED(exponentials)(&t, r, reach(seen, r, keys, COLUMNS));
+        NAMED(mix)(count, job->value_width, keys, seen, t.scores, v, v_step, t.out, t.value_width);
     }
     T *log_sum = job->out_log_sum ? (T *)cr_tensor_address(job->out_log_sum) + batch * job->rows + first : t.top;
     for (int64_t r = 0; r < count; r++) {
@@ -318,25 +331,26 @@ static void NAMED(deltas)(void *context, int64_t begin, int64_t end) {
 /* The tile of queries at `row` with that of keys at `key`. */
 static void NAMED(backward_tile)(const attention_job *job, NAMED(grad_tiles) * t, int64_t batch, int64_t row,
                                  int64_t key, int64_t keys, const T *k, int64_t k_step) {
-    const int64_t count = least(TILE, job->rows - row), padded = round_up(keys, COLUMNS);
+    const int64_t count = least(TILE, job->rows - row), seen = keys_seen(job, row, key, keys);
     const T *log_sum = (const T *)cr_tensor_address(job->log_sum) + batch * job->rows + row;
     const T *delta = (const T *)job->delta + batch * job->rows + row;
     NAMED(load)(job->q, batch, row, count, (T)job->scale, t->q, t->width);
     NAMED(load)(job->grad, batch, row, count, 1, t->g, t->value_width);
-    NAMED(multiply)(count, keys, job->width, t->q, t->width, t->k_transposed, TILE, t->weights, TILE, false);
-    NAMED(mask)(job, batch, row, count, key, keys, t->weights);
-    NAMED(multiply)(count, keys, job->value_width, t->g, t->value_width, t->v_transposed, TILE, t->ds, TILE, false);
+    NAMED(score)(count, keys, seen, job->width, t->q, t->width, t->k_transposed, t->weights);
+    NAMED(mask)(job, batch, row, count, key, keys, seen, t->weights);
+    NAMED(score)(count, keys, seen, job->value_width, t->g, t->value_width, t->v_transposed, t->ds);
     for (int64_t r = 0; r < count; r++) {
         T *p = t->weights + r * TILE, *ds = t->ds + r * TILE;
+        const int64_t padded = reach(seen, r, keys, COLUMNS);
         _Pragma("GCC ivdep") for (int64_t i = 0; i < padded; i++) {
             p[i] = EXPONENTIAL(p[i] - log_sum[r]);
             ds[i] = p[i] * (ds[i] - delta[r]);
         }
     }
-    NAMED(multiply_transposed)
-    (keys, job->value_width, count, t->weights, TILE, t->g, t->value_width, t->grad_v, t->value_width);
-    NAMED(multiply_transposed)(keys, job->width, count, t->ds, TILE, t->q, t->width, t->grad_k, t->width);
-    NAMED(multiply)(count, job->width, keys, t->ds, TILE, k, k_step, t->grad_q + row * t->width, t->width, true);
+    NAMED(mix_back)
+    (keys, job->value_width, count, seen, t->weights, t->g, t->value_width, t->grad_v, t->value_width);
+    NAMED(mix_back)(keys, job->width, count, seen, t->ds, t->q, t->width, t->grad_k, t->width);
+    NAMED(mix)(count, job->width, keys, seen, t->ds, k, k_step, t->grad_q + row * t->width, t->width);
 }
 
 static void NAMED(backward)(const attention_job *job, int64_t batch, int64_t part, T *memory) {
