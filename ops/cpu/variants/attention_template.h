@@ -10,10 +10,11 @@
 static void NAMED(score)(int64_t queries, int64_t keys, int64_t seen, int64_t depth, const T *a, int64_t a_row,
                          const T *b, T *scores) {
     for (int64_t key = 0; key < keys; key += COLUMNS)
-        for (int64_t row = 0; row < queries; row += ROWS)
-            if (key < reach(seen, row, keys, COLUMNS))
-                NAMED(block)
-    (ROWS, depth, a + row * a_row, a_row, 1, b + key, TILE, NULL, 0, scores + row * TILE + key, TILE);
+        for (int64_t row = 0; row < queries; row += ROWS) {
+            if (key >= reach(seen, row, keys, COLUMNS)) continue;
+            NAMED(block)
+            (ROWS, depth, a + row * a_row, a_row, 1, b + key, TILE, NULL, 0, scores + row * TILE + key, TILE);
+        }
 }
 /* c [queries, columns] += scores [queries, keys] · b [keys, columns] */
 static void NAMED(mix)(int64_t queries, int64_t columns, int64_t keys, int64_t seen, const T *scores, const T *b,
@@ -30,10 +31,11 @@ static void NAMED(mix_back)(int64_t keys, int64_t columns, int64_t queries, int6
     for (int64_t column = 0; column < columns; column += COLUMNS)
         for (int64_t key = 0; key < keys; key += ROWS) {
             const int64_t first = key < seen ? 0 : key - seen + 1; /* the first to see this key */
-            if (first < queries)
-                NAMED(block)
-    (ROWS, queries - first, scores + first * TILE + key, 1, TILE, b + first * b_row + column, b_row,
-     c + key * c_row + column, c_row, c + key * c_row + column, c_row);
+            T *sums = c + key * c_row + column;
+            if (first >= queries) continue;
+            NAMED(block)
+            (ROWS, queries - first, scores + first * TILE + key, 1, TILE, b + first * b_row + column, b_row, sums,
+             c_row, sums, c_row);
         }
 }
 
