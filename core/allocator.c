@@ -1,10 +1,12 @@
 /* A caching allocator for host memory.
  *
  * Sizes are rounded up to classes: multiples of 64 up to 512 bytes, then four classes for each power of two. Small
- * freed blocks stay with their thread, without a lock; the rest go to lists that all threads share. Large blocks come
- * from the system on huge-page boundaries, since page faults cost more than most kernels (docs/performance.md). */
+ * freed blocks stay with their thread, without a lock; the rest go to lists that all threads share. Blocks of a middle
+ * size are cut from regions of huge pages, and large ones come from the system on huge-page boundaries, since page
+ * faults cost more than most kernels (docs/performance.md). */
 #define _GNU_SOURCE
 #include "core/allocator.h"
+#include "core/regions.h"
 #include "core/thread.h"
 
 #include <pthread.h>
@@ -185,12 +187,18 @@ static void list_push(cr_free_list *list, void *block) {
 
 static void *system_allocate(size_t bytes) {
     COUNT(system_allocations, 1);
+    void *block = cr_region_allocate(bytes);
+    if (block) return block;
     if (bytes < 2 * (size_t)HUGE_PAGE) return aligned_alloc(ALIGNMENT, bytes);
     if (bytes > SIZE_MAX / 2) return NULL;
     const size_t rounded = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    void *block = aligned_alloc(HUGE_PAGE, rounded);
+    block = aligned_alloc(HUGE_PAGE, rounded);
     if (block) madvise(block, rounded, MADV_HUGEPAGE);
     return block;
+}
+
+static void system_free(void *block, size_t bytes) {
+    if (!cr_region_free(block, bytes)) free(block);
 }
 
 static void drop_cache(cr_thread *thread) {
@@ -211,7 +219,7 @@ static void shrink_cache(void) {
         for (int c = 0; c < CLASS_COUNT; c++)
             if (shared_lists[c].count && (oldest < 0 || shared_used[c] < shared_used[oldest])) oldest = c;
         if (oldest < 0) return;
-        free(list_pop(&shared_lists[oldest]));
+        system_free(list_pop(&shared_lists[oldest]), class_bytes(oldest));
         COUNT(cached_bytes, -(int64_t)class_bytes(oldest));
     }
 }
@@ -221,7 +229,7 @@ void cr_memory_trim(void) {
     for (int c = 0; c < CLASS_COUNT; c++) {
         for (void *block; (block = list_pop(&shared_lists[c]));) {
             COUNT(cached_bytes, -(int64_t)class_bytes(c));
-            free(block);
+            system_free(block, class_bytes(c));
         }
     }
     pthread_mutex_unlock(&shared_lock);

@@ -59,6 +59,39 @@ static void what_waits_and_lives_is_bounded(void **state) {
     cr_memory_trim();
 }
 
+static size_t middle_size(uint32_t number) { return (size_t)(200 + number * 2654435761u % 4800) << 10; }
+
+/* Blocks of 0.2 to 5 MB, many of them cut from common regions: none may lie on another, whatever went before it. */
+static void blocks_of_a_middle_size_lie_apart(void **state) {
+    (void)state;
+    enum { COUNT = 60, ROUNDS = 300 };
+    unsigned char *blocks[COUNT] = {NULL};
+    size_t sizes[COUNT] = {0};
+    int checked = 0;
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        const uint32_t at = round * 40503u % 1021 % COUNT;
+        if (blocks[at]) {
+            for (size_t i = 0; i < sizes[at]; i += 4096, checked++)
+                assert_int_equal(blocks[at][i], (unsigned char)at);
+            cr_block_free(blocks[at], sizes[at]);
+        }
+        sizes[at] = middle_size(round);
+        assert_non_null(blocks[at] = cr_block_allocate(sizes[at]));
+        assert_int_equal((uintptr_t)blocks[at] % 64, 0);
+        memset(blocks[at], (int)at, sizes[at]);
+        if (round % 50 == 49) cr_memory_trim(); /* so that places in the regions fall free */
+    }
+    for (int at = 0; at < COUNT; at++) {
+        if (!blocks[at]) continue;
+        for (size_t i = 0; i < sizes[at]; i += 4096, checked++)
+            assert_int_equal(blocks[at][i], (unsigned char)at);
+        cr_block_free(blocks[at], sizes[at]);
+    }
+    assert_true(checked > 100000);
+    cr_memory_trim();
+    assert_int_equal(cr_memory_stats().cached_bytes, 0);
+}
+
 static void calloc_realloc_and_strdup_behave_as_in_c(void **state) {
     (void)state;
     const int64_t before = cr_memory_stats().live_bytes;
@@ -219,6 +252,7 @@ int main(void) {
         cmocka_unit_test(every_block_is_aligned_and_counted),
         cmocka_unit_test(freed_blocks_are_reused_until_trimmed),
         cmocka_unit_test(what_waits_and_lives_is_bounded),
+        cmocka_unit_test(blocks_of_a_middle_size_lie_apart),
         cmocka_unit_test(calloc_realloc_and_strdup_behave_as_in_c),
         cmocka_unit_test(impossible_sizes_are_errors_and_leave_no_trace),
         cmocka_unit_test(the_peak_is_remembered),
