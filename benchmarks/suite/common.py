@@ -33,6 +33,11 @@ def operands(row):
     raise NotOffered("no such work here")
 
 
+def dtype_of(row):
+    """NumPy's and PyTorch's name of the numbers that a row computes with."""
+    return {"bf16": "bfloat16", "f16": "float16", "f64": "float64"}.get(row.split(", ")[-1], "float32")
+
+
 # Batch, input and output channels, side, kernel, stride, padding, groups, transposed: those of benchmarks/worker/layers.c.
 CONVOLUTIONS = {"conv, ResNet-50 first 7x7": (1, 3, 64, 224, 7, 2, 3, 1, False),
                 "conv, ResNet-50 3x3 of 28": (1, 128, 128, 28, 3, 1, 1, 1, False),

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy
 
-from common import NotOffered, operands
+from common import NotOffered, dtype_of, operands
 
 
 def layer_norm(x):
@@ -24,7 +24,8 @@ class Jax:
         kind = row.split(",")[0]
         if kind not in FUNCTIONS:
             raise NotOffered("not written for JAX")
-        inputs, function = [jnp.asarray(array) for array in operands(row)], jax.jit(FUNCTIONS[kind])
+        jax.config.update("jax_enable_x64", dtype_of(row) == "float64")
+        inputs, function = [jnp.asarray(array, dtype_of(row)) for array in operands(row)], jax.jit(FUNCTIONS[kind])
 
         def step():
             self.result = function(*inputs).block_until_ready()
@@ -32,4 +33,4 @@ class Jax:
         step()
 
     def output(self):
-        return numpy.asarray(self.result)
+        return numpy.asarray(self.result, "f4")

@@ -40,7 +40,8 @@ def limit(row, peaks):
     peak = peaks.get(str(row["threads"]))
     if not peak or not row.get("flops"):
         return None
-    return max(row["flops"] / peak["flops"], row["bytes"] / peak["bandwidth"]) / row["ours"]["median"]
+    flops = peak["flops"] / (2 if row["name"].endswith("f64") else 1)  # half as many lanes
+    return max(row["flops"] / flops, row["bytes"] / peak["bandwidth"]) / row["ours"]["median"]
 
 
 def memory(row):
@@ -73,9 +74,18 @@ def table(run, threads):
     return "\n".join(lines)
 
 
+def sizes(run):
+    """What libraries take on disk, stripped."""
+    found = run.get("library_bytes")
+    if not found:
+        return ""
+    texts = [f"{NAMES.get(name, 'Cresset')} {number(size / 1e6)} MB" for name, size in sorted(found.items(), key=lambda pair: pair[1])]
+    return f"\nBinary size, stripped, of what runs models on the CPU: {', '.join(texts)}."
+
+
 def heading(run):
     names = ", ".join(f"{NAMES[name]} {version}" for name, version in run["versions"].items() if name != "torch.compile") or "no peers"
-    return f"{run['machine']}; {names}; {run['date']}."
+    return f"{run['machine']}; {names}; {run['date']}; a run of {run['minutes']:.0f} minutes."
 
 
 # ---------------------------------------------------------------- a page with bars
@@ -133,5 +143,5 @@ def short_table(run):
 
 def write_docs(run, root):
     tables = "\n".join(table(run, threads) for threads in sorted({row["threads"] for row in run["rows"]}))
-    between_markers(root / "docs/performance.md", f"{heading(run)}\n{tables}\n")
+    between_markers(root / "docs/performance.md", f"{heading(run)}\n{tables}\n{sizes(run)}\n")
     between_markers(root / "README.md", f"{short_table(run)}\n")

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from common import CONVOLUTIONS, NotOffered, arrays_of, is_training, model_file, model_of, numbers, operands
+from common import CONVOLUTIONS, NotOffered, arrays_of, dtype_of, is_training, model_file, model_of, numbers, operands
 
 
 def functions(x):
@@ -24,7 +24,7 @@ class Torch:
     def __init__(self, threads, folder):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        self.folder, self.version, self.calls, self.result = folder, torch.__version__, 1, None
+        self.threads, self.folder, self.version, self.calls, self.result = threads, folder, torch.__version__, 1, None
 
     def inference(self, function, *inputs):
         """A step that calls the function, and keeps what it gives."""
@@ -48,6 +48,9 @@ class Torch:
             from decoder import decoder_step
             self.calls, run = decoder_step(torch, self.folder, numbers)
             self.step = self.inference(run)
+        elif row.startswith("loader"):
+            from loader import PICTURES, loader_step
+            self.calls, (self.step, self.result) = PICTURES, loader_step(self.folder, self.threads)
         elif row in CONVOLUTIONS:
             self.step = self.convolution(*CONVOLUTIONS[row])
         elif os.path.exists(model_file(self.folder, row, "weights.safetensors")):
@@ -55,7 +58,8 @@ class Torch:
         elif "ONNX" in row:
             raise NotOffered("not a model that it makes")
         else:
-            x = [torch.from_numpy(array) for array in operands(row)]
+            kind = getattr(torch, dtype_of(row))
+            x = [torch.from_numpy(array).to(kind) for array in operands(row)]
             self.step = self.inference(functions(x)[row.split(",")[0]], *x)
         self.step()
 
@@ -90,7 +94,7 @@ class Torch:
         return self.inference(lambda x, w: call(x, w, stride=stride, padding=padding, groups=groups), x, w)
 
     def output(self):
-        return None if self.result is None else self.result.numpy()
+        return None if self.result is None else self.result.float().numpy()
 
 
 def freeze(frozen):
@@ -106,7 +110,7 @@ class Compiled(Torch):
         return torch.compile(function)
 
     def prepare(self, row):
-        if not hasattr(torch, "compile") or row.startswith(("small add", "matmul", "conv", "LSTM", "decoder, word")):
+        if not hasattr(torch, "compile") or row.startswith(("small add", "matmul", "conv", "LSTM", "decoder, word", "loader")):
             raise NotOffered("nothing here that torch.compile changes")
         freeze(not is_training(row))
         super().prepare(row)

@@ -17,7 +17,8 @@
 
 prepared now_prepared;
 static const work *current;
-static const work *const lists[] = {op_works, layer_works, inference_works, decoder_works, training_works};
+static const work *const lists[] = {op_works,      layer_works,    inference_works,
+                                    decoder_works, training_works, loader_works};
 
 double wall_seconds(void) {
     struct timespec now;
@@ -150,7 +151,7 @@ static void check(const char *path) {
     FILE *file = result ? fopen(path, "wb") : NULL;
     bool done = file != NULL;
     CR_SCOPE {
-        cr_tensor *dense = done ? cr_contiguous(result) : NULL;
+        cr_tensor *dense = done ? cr_contiguous(cr_cast(result, CR_F32)) : NULL;
         done = dense && fwrite(cr_data(dense), sizeof(float), (size_t)cr_numel(dense), file) == (size_t)cr_numel(dense);
     }
     if (file && fclose(file) != 0) done = false;

@@ -36,7 +36,14 @@ static bool begin_chain(const work *w, const char *folder) {
 BEGIN(total, CR_SHAPE(w->size[0]), 1)
 BEGIN(softmax, CR_SHAPE(w->size[0], w->size[1]), 1)
 BEGIN(layer_norm, CR_SHAPE(w->size[0], w->size[1]), 1)
-BEGIN(product, CR_SHAPE(w->size[0], w->size[0]), 2)
+/* Square matrices, of another dtype where size[1] names one. */
+static bool begin_product(const work *w, const char *folder) {
+    const cr_shape s = CR_SHAPE(w->size[0], w->size[0]);
+    const cr_dtype dtype = w->size[1] ? (cr_dtype)w->size[1] : CR_F32;
+    cr_tensor *inputs[] = {cr_cast(numbers(s, 1), dtype), cr_cast(numbers(s, 2), dtype)};
+    (void)folder;
+    return prepare_graph(cr_jit_trace_function(product, NULL, inputs, 2, NULL, 1, NULL, 0), inputs, 2, 1);
+}
 BEGIN(attention, CR_SHAPE(8, 8, 512, 64), 3)
 
 /* ---------------------------------------------------------------- small ops, eagerly */
@@ -75,5 +82,8 @@ const work op_works[] = {{"small add", {0}, SMALL_CALLS, begin_small, small_step
                          {"matmul, 512", {512}, 0, begin_product, GRAPH},
                          {"matmul, 1024", {1024}, 0, begin_product, GRAPH},
                          {"matmul, 2048", {2048}, 0, begin_product, GRAPH},
+                         {"matmul, 1024, f64", {1024, CR_F64}, 0, begin_product, GRAPH},
+                         {"matmul, 1024, f16", {1024, CR_F16}, 0, begin_product, GRAPH},
+                         {"matmul, 1024, bf16", {1024, CR_BF16}, 0, begin_product, GRAPH},
                          {"attention, 8 x 8 x 512 x 64", {0}, 0, begin_attention, GRAPH},
                          {NULL}};

@@ -14,7 +14,7 @@ struct work {
     void (*end)(void);
 };
 /* Each file's list, ended by one without a name. */
-extern const work op_works[], layer_works[], inference_works[], decoder_works[], training_works[];
+extern const work op_works[], layer_works[], inference_works[], decoder_works[], training_works[], loader_works[];
 
 /* What a work is made of: the graph that a step runs, its inputs, and its last result (retained; NULL: none). What opponents
  * compare with theirs is `compared`, or the last result where that is NULL. */
