@@ -120,20 +120,67 @@ static int NAMED(find_tile_runs)(const NAMED(winograd) * j, int64_t panel, colum
     return NAMED(find_runs)(&tiles, first, left < COLUMNS ? left : COLUMNS, runs);
 }
 
-/* Loads one value of a panel's tiles: directly, or run by run through `buffer`. */
-static inline __attribute__((always_inline)) const T *NAMED(gather_tiles)(const T *from, const column_run *runs,
-                                                                          int run_count, T *buffer) {
-    if (run_count == 1) return from + runs[0].source;
-    for (int i = 0; i < run_count; i++) {
-        NAMED(copy_vector)(buffer + runs[i].at, from + runs[i].source);
-        if (runs[i].count > LANES) NAMED(copy_vector)(buffer + runs[i].at + LANES, from + runs[i].source + LANES);
+/* Where a panel's tiles lie in the padded copy: each vector of them side by side, or each four, or in runs that must be
+ * gathered first. */
+enum { NAMED(FOURS) = NAMED(LANES) / 4 };
+typedef struct NAMED(tile_panel) {
+    column_run runs[NAMED(COLUMNS)];
+    int run_count;
+    bool by_vectors, by_fours;
+    int64_t fours[2 * NAMED(FOURS)]; /* where each four begin */
+} NAMED(tile_panel);
+
+static void NAMED(find_tile_panel)(const NAMED(winograd) * j, int64_t panel, NAMED(tile_panel) * t) {
+    t->run_count = NAMED(find_tile_runs)(j, panel, t->runs);
+    t->by_vectors = t->by_fours = true;
+    int run = 0;
+    for (int i = 0; i < 2 * NAMED(FOURS); i++) {
+        while (run + 1 < t->run_count && t->runs[run + 1].at <= 4 * i)
+            run++;
+        t->by_fours &= run + 1 == t->run_count || t->runs[run + 1].at >= 4 * i + 4;
+        t->fours[i] = t->runs[run].source + 4 * i - t->runs[run].at;
+        if (4 * i >= t->runs[run].at + t->runs[run].count) t->fours[i] = i ? t->fours[i - 1] + 4 : t->runs[run].source;
+        t->by_vectors &= i % NAMED(FOURS) == 0 || t->fours[i] == t->fours[i - 1] + 4;
+    }
+    t->by_vectors &= t->by_fours;
+}
+
+/* One value of a panel's tiles: where it lies, or gathered in `buffer`. */
+static inline __attribute__((always_inline)) const T *NAMED(gather_tiles)(const T *from, const NAMED(tile_panel) * t,
+                                                                          T *buffer) {
+    if (t->by_fours) return from;
+    for (int i = 0; i < t->run_count; i++) {
+        NAMED(copy_vector)(buffer + t->runs[i].at, from + t->runs[i].source);
+        if (t->runs[i].count > LANES)
+            NAMED(copy_vector)(buffer + t->runs[i].at + LANES, from + t->runs[i].source + LANES);
     }
     return buffer;
 }
 
+/* A vector of what was gathered. */
+static inline __attribute__((always_inline)) NAMED(vector)
+    NAMED(load_tiles)(const T *from, const NAMED(tile_panel) * t, int half) {
+    const int64_t *fours = t->fours + half * NAMED(FOURS);
+    if (!t->by_fours) return *(const NAMED(loose_vector) *)(from + half * LANES);
+#if defined(__AVX__)
+    if (!t->by_vectors) {
+        const NAMED(quad) a = *(const NAMED(quad) *)(from + fours[0]), b = *(const NAMED(quad) *)(from + fours[1]);
+#if defined(__AVX512F__)
+        const NAMED(quad) c = *(const NAMED(quad) *)(from + fours[2]), d = *(const NAMED(quad) *)(from + fours[3]);
+        return __builtin_shufflevector(__builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7),
+                                       __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7), 0, 1, 2, 3, 4, 5, 6, 7, 8,
+                                       9, 10, 11, 12, 13, 14, 15);
+#else
+        return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+#endif
+    }
+#endif
+    return *(const NAMED(loose_vector) *)(from + fours[0]);
+}
+
 /* Writes the points of v's tiles to out, out + point_step, …, COLUMNS numbers each. */
-TRANSFORM NAMED(transform_input_tiles)(const NAMED(winograd) * j, const int r, int64_t v, const column_run *runs,
-                                       int run_count, T *out, int64_t point_step) {
+TRANSFORM NAMED(transform_input_tiles)(const NAMED(winograd) * j, const int r, int64_t v, const NAMED(tile_panel) * t,
+                                       T *out, int64_t point_step) {
     const int points = r + 1;
     const int64_t plane = j->pad.size[1] * j->pad.size[2], sides = 2 * j->split;
     const int64_t phase2 = v % j->split, phase1 = v / j->split % j->split, channel = v / j->split / j->split;
@@ -143,13 +190,13 @@ TRANSFORM NAMED(transform_input_tiles)(const NAMED(winograd) * j, const int r, i
         for (int b = 0; b < points; b++) {
             const int64_t l1 = a + j->shift[0], l2 = b + j->shift[1];
             const int64_t place = (l1 % 2 * j->split + phase1) * sides + l2 % 2 * j->split + phase2;
-            from[a * points + b] = NAMED(gather_tiles)(image + place * plane + l1 / 2 * j->pad.size[2] + l2 / 2, runs,
-                                                       run_count, buffer[a * points + b]);
+            from[a * points + b] = NAMED(gather_tiles)(image + place * plane + l1 / 2 * j->pad.size[2] + l2 / 2, t,
+                                                       buffer[a * points + b]);
         }
     for (int half = 0; half < 2; half++) {
         NAMED(vector) d[4 * 4];
         for (int p = 0; p < points * points; p++)
-            d[p] = *(const NAMED(loose_vector) *)(from[p] + half * LANES);
+            d[p] = NAMED(load_tiles)(from[p], t, half);
         for (int a = 0; a < points; a++)
             NAMED(transform_input)(r, &d[a * points], 1);
         for (int b = 0; b < points; b++)
@@ -161,16 +208,15 @@ TRANSFORM NAMED(transform_input_tiles)(const NAMED(winograd) * j, const int r, i
 
 static void NAMED(transform_inputs)(void *context, int64_t begin, int64_t end) {
     const NAMED(winograd) *j = context;
-    column_run runs[NAMED(COLUMNS)];
+    NAMED(tile_panel) tiles;
     int64_t known = -1;
-    int run_count = 0;
     for (int64_t i = begin; i < end; i++) {
-        if (i / j->depth != known) run_count = NAMED(find_tile_runs)(j, known = i / j->depth, runs);
+        if (i / j->depth != known) NAMED(find_tile_panel)(j, known = i / j->depth, &tiles);
         T *out = j->right + i * COLUMNS;
         if (j->r == 2)
-            NAMED(transform_input_tiles)(j, 2, i % j->depth, runs, run_count, out, j->right_point);
+            NAMED(transform_input_tiles)(j, 2, i % j->depth, &tiles, out, j->right_point);
         else
-            NAMED(transform_input_tiles)(j, 3, i % j->depth, runs, run_count, out, j->right_point);
+            NAMED(transform_input_tiles)(j, 3, i % j->depth, &tiles, out, j->right_point);
     }
 }
 
@@ -361,6 +407,14 @@ static int64_t NAMED(weight_elements)(const NAMED(winograd) * j) {
     return (j->r + 1) * (j->r + 1) * round_up(j->rows, ROWS) * j->depth;
 }
 
+/* What the tiles of a chunk of images may take: little enough to stay in the cache, but no less than the weights, which
+ * each chunk reads again, as far as caches go. */
+static int64_t NAMED(chunk_bytes)(int64_t weight_elements) {
+    enum { LEAST = 3 << 20, MOST = 12 << 20 };
+    const int64_t bytes = weight_elements * (int64_t)sizeof(T);
+    return bytes < LEAST ? LEAST : bytes > MOST ? MOST : bytes;
+}
+
 static void NAMED(pack_winograd)(NAMED(winograd) * j, int count, T *weights) {
     const int64_t points = (j->r + 1) * (j->r + 1);
     for (int i = 0; i < count; i++) {
@@ -374,7 +428,7 @@ static void NAMED(pack_winograd)(NAMED(winograd) * j, int count, T *weights) {
 /* Correlations of one source that differ in weights, shift and target. */
 static bool NAMED(run_winograd)(NAMED(winograd) * j, int count, const T *source, T *target, int64_t batch,
                                 const layer *extra) {
-    enum { CHUNK_BYTES = 12 << 20, SLOT_TILES = 96 }; /* fewer tiles than that do not use what a product reads */
+    enum { SLOT_TILES = 96 }; /* fewer tiles than that do not use what a product reads */
     const int64_t phases[] = {0, 1, 2, 3, 4, 5, 6, 7}, points = (j->r + 1) * (j->r + 1), threads = cr_num_threads();
     NAMED(lay_out)(j, count, phases);
     const int64_t row_panels = (j->rows + ROWS - 1) / ROWS;
@@ -390,7 +444,8 @@ static bool NAMED(run_winograd)(NAMED(winograd) * j, int count, const T *source,
            .batch = batch};
     all.slots = batch * tiles >= threads * SLOT_TILES && batch >= threads ? threads : 1;
     const int64_t image_bytes = points * (j->depth + row_panels * ROWS) * tiles * (int64_t)sizeof(T);
-    const int64_t fitting = CHUNK_BYTES / all.slots / image_bytes, share = (batch + all.slots - 1) / all.slots;
+    const int64_t fitting = NAMED(chunk_bytes)(count * NAMED(weight_elements)(j)) / all.slots / image_bytes,
+                  share = (batch + all.slots - 1) / all.slots;
     const int64_t enough = all.slots > 1 ? (SLOT_TILES + tiles - 1) / tiles : 1,
                   wanted = fitting > enough ? fitting : enough;
     all.chunk = wanted < share ? wanted : share;

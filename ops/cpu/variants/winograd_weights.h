@@ -20,19 +20,19 @@ TRANSFORM NAMED(spread_output)(const int r, NAMED(vector) * d, const int step) {
     if (r == 3) d[3 * step] = -d1;
 }
 
-TRANSFORM NAMED(transform_gradient_tiles)(const NAMED(winograd) * j, const int r, int64_t row, const column_run *runs,
-                                          int run_count, T *out, int64_t point_step) {
+TRANSFORM NAMED(transform_gradient_tiles)(const NAMED(winograd) * j, const int r, int64_t row,
+                                          const NAMED(tile_panel) * t, T *out, int64_t point_step) {
     const int points = r + 1;
     const int64_t plane = j->pad.size[1] * j->pad.size[2];
     const T *from[4];
     _Alignas(64) T buffer[4][4 * LANES];
     for (int i = 0; i < 4; i++)
-        from[i] = NAMED(gather_tiles)(j->pad.target + row * j->pad.item_target + i * plane, runs, run_count, buffer[i]);
+        from[i] = NAMED(gather_tiles)(j->pad.target + row * j->pad.item_target + i * plane, t, buffer[i]);
     for (int half = 0; half < 2; half++) {
         NAMED(vector) d[4 * 4];
         for (int a = 0; a < 2; a++)
             for (int b = 0; b < 2; b++)
-                d[a * points + b] = *(const NAMED(loose_vector) *)(from[2 * a + b] + half * LANES);
+                d[a * points + b] = NAMED(load_tiles)(from[2 * a + b], t, half);
         for (int a = 0; a < 2; a++)
             NAMED(spread_output)(r, &d[a * points], 1);
         for (int b = 0; b < points; b++)
@@ -59,18 +59,18 @@ static int64_t NAMED(tiles_of_panel)(const NAMED(winograd_weights) * j, int64_t 
 static void NAMED(turn_inputs)(void *context, int64_t begin, int64_t end) {
     const NAMED(winograd_weights) *j = context;
     const int64_t points = (j->x.r + 1) * (j->x.r + 1), point_step = COLUMNS * COLUMNS;
-    column_run runs[NAMED(COLUMNS)];
+    NAMED(tile_panel) tiles;
     _Alignas(64) T block[4 * 4][NAMED(COLUMNS) * NAMED(COLUMNS)];
     for (int64_t i = begin; i < end; i++) {
         const int64_t panel = i % j->tile_panels, first = i / j->tile_panels * COLUMNS;
-        const int run_count = NAMED(find_tile_runs)(&j->x, panel, runs);
+        NAMED(find_tile_panel)(&j->x, panel, &tiles);
         for (int64_t v = 0; v < COLUMNS; v++) {
             const int64_t real =
                 first + v < j->x.depth ? first + v : j->x.depth - 1; /* columns past the last are not used */
             if (j->x.r == 2)
-                NAMED(transform_input_tiles)(&j->x, 2, real, runs, run_count, block[0] + v * COLUMNS, point_step);
+                NAMED(transform_input_tiles)(&j->x, 2, real, &tiles, block[0] + v * COLUMNS, point_step);
             else
-                NAMED(transform_input_tiles)(&j->x, 3, real, runs, run_count, block[0] + v * COLUMNS, point_step);
+                NAMED(transform_input_tiles)(&j->x, 3, real, &tiles, block[0] + v * COLUMNS, point_step);
         }
         for (int64_t p = 0; p < points; p++)
             NAMED(turn)
@@ -84,18 +84,18 @@ static void NAMED(turn_inputs)(void *context, int64_t begin, int64_t end) {
 static void NAMED(turn_gradients)(void *context, int64_t begin, int64_t end) {
     const NAMED(winograd_weights) *j = context;
     const int64_t points = (j->x.r + 1) * (j->x.r + 1), point_step = ROWS * COLUMNS;
-    column_run runs[NAMED(COLUMNS)];
+    NAMED(tile_panel) tiles;
     _Alignas(64) T block[4 * 4][ROWS * NAMED(COLUMNS)];
     for (int64_t i = begin; i < end; i++) {
         const int64_t panel = i % j->tile_panels, first = i / j->tile_panels * ROWS;
-        const int run_count = NAMED(find_tile_runs)(&j->dy, panel, runs);
+        NAMED(find_tile_panel)(&j->dy, panel, &tiles);
         for (int64_t row = 0; row < ROWS; row++) {
             const int64_t real =
                 first + row < j->product.rows ? first + row : j->product.rows - 1; /* rows past the last are not used */
             if (j->x.r == 2)
-                NAMED(transform_gradient_tiles)(&j->dy, 2, real, runs, run_count, block[0] + row * COLUMNS, point_step);
+                NAMED(transform_gradient_tiles)(&j->dy, 2, real, &tiles, block[0] + row * COLUMNS, point_step);
             else
-                NAMED(transform_gradient_tiles)(&j->dy, 3, real, runs, run_count, block[0] + row * COLUMNS, point_step);
+                NAMED(transform_gradient_tiles)(&j->dy, 3, real, &tiles, block[0] + row * COLUMNS, point_step);
         }
         for (int64_t p = 0; p < points; p++)
             NAMED(turn)
@@ -154,7 +154,6 @@ static void NAMED(run_weights_tiles)(NAMED(winograd_weights) * j, int64_t images
 }
 
 static bool NAMED(weights_winograd)(const cr_convolution *p, const T *x, const T *dy, T *dw, bool *applies) {
-    enum { CHUNK_BYTES = 12 << 20 };
     const int64_t phases[] = {0, 1, 2, 3, 4, 5, 6, 7}, s = p->stride[2], depth = p->channels * s * s;
     const int64_t all_tiles = p->batch * ((p->out[1] + 1) / 2) * ((p->out[2] + 1) / 2);
     const int r = NAMED(winograd_taps)(p, p->features, depth, all_tiles, false);
@@ -174,7 +173,8 @@ static bool NAMED(weights_winograd)(const cr_convolution *p, const T *x, const T
                                   .column_panels = (depth + COLUMNS - 1) / COLUMNS};
     j.product.product_point = NAMED(odd_lines)(j.product.row_panels * j.product.column_panels * ROWS * COLUMNS);
     const int64_t rows = j.product.row_panels * ROWS, columns = j.product.column_panels * COLUMNS;
-    const int64_t fitting = CHUNK_BYTES / (points * (rows + columns) * tiles * (int64_t)sizeof(T));
+    const int64_t fitting =
+        NAMED(chunk_bytes)(points * rows * columns) / (points * (rows + columns) * tiles * (int64_t)sizeof(T));
     const int64_t chunk = fitting < 1 ? 1 : fitting < p->batch ? fitting : p->batch;
     scratch memory = {0};
     j.product.weights = scratch_take(&memory, (size_t)(points * rows * chunk * tiles) * sizeof(T));
