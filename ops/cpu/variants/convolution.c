@@ -1,6 +1,6 @@
 /* Convolution and its gradients on the CPU, in f32 and f64, by gathered matrix products. */
 #include "ops/convolution.h"
-#include "ops/cpu/variants/convolution_phases.h"
+#include "ops/cpu/convolution_plan.h"
 #include "ops/cpu/variants/epilogue.h"
 #include "ops/cpu/variants/planes.h"
 #include "ops/cpu/variants/scratch.h"
@@ -23,9 +23,8 @@ typedef struct layer {
 #include "ops/cpu/variants/convolution_all.h"
 #include "ops/cpu/variants/winograd.h"
 #include "ops/cpu/variants/winograd_weights.h"
-#include "ops/cpu/variants/convolution_dots.h"
-#include "ops/cpu/variants/direct_plan.h"
 #include "ops/cpu/variants/convolution_direct.h"
+#include "ops/cpu/variants/convolution_dots.h"
 
 /* ---------------------------------------------------------------- simpler problems that are the same */
 /* An output of one position, where the kernel covers the input: taps become channels. A 1×1 kernel: all positions are

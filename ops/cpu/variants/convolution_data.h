@@ -34,11 +34,11 @@ static void NAMED(add_phase)(NAMED(data_job) * job, const phase_split split[CR_S
     const cr_convolution *p = job->p;
     phase_range range[CR_SPATIAL_DIMS];
     for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
-        range[d] = range_of_phase(p, d, split[d].remainders[place[d]]);
+        range[d] = cr_range_of_phase(p, d, split[d].remainders[place[d]]);
         if (!range[d].count) return;
     }
     const int64_t count =
-        taps_of_phase(p, split, place, range, job->pad.padding, job->pad.size, job->taps, job->tap_offsets);
+        cr_taps_of_phase(p, split, place, range, job->pad.padding, job->pad.size, job->taps, job->tap_offsets);
     const int64_t all_taps = cr_product3(p->kernel), depth = p->features * count, item = job->pad.item_target;
     for (int64_t f = 0; f < p->features; f++)
         for (int64_t t = 0; t < count; t++)
@@ -108,7 +108,7 @@ static NAMED(padded)
     *covered = true;
     for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
         int64_t reached;
-        data_extent(p, d, &split[d], &pad.padding[d], &pad.size[d], &reached);
+        cr_data_extent(p, d, &split[d], &pad.padding[d], &pad.size[d], &reached);
         pad.in[d] = p->out[d];
         pad.step[d] = pad.phase_count[d] = 1;
         pad.phases[d] = one_phase;
@@ -121,10 +121,10 @@ static NAMED(padded)
 static bool NAMED(data)(const cr_convolution *p, const T *y, const T *w, const T *bias, T *x, const layer *extra) {
     const int64_t all_taps = cr_product3(p->kernel);
     scratch memory = {0};
-    int64_t *storage = scratch_take(&memory, (size_t)phase_storage(p) * sizeof *storage);
+    int64_t *storage = scratch_take(&memory, (size_t)cr_phase_storage(p) * sizeof *storage);
     if (!storage) return scratch_drop(&memory);
     phase_split split[CR_SPATIAL_DIMS];
-    split_all_phases(p, storage, split);
+    cr_split_all_phases(p, storage, split);
     bool direct = true, covered; /* y needs no copy */
     NAMED(data_job) job = {.p = p, .w = w, .pad = NAMED(data_copy)(p, split, &covered)};
     for (int d = 0; d < CR_SPATIAL_DIMS; d++)

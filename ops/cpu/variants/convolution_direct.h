@@ -8,7 +8,7 @@
  * Taps that lie above or below the image for a whole panel are left out. The gradient by the input falls into phases by
  * stride, as in convolution_data.h.
  *
- * A template: include it with T and NAMED(name) defined, after convolution_data.h and direct_plan.h. */
+ * A template: include it with T and NAMED(name) defined, after convolution_data.h. */
 
 enum { DIRECT_PHASES = 16 };
 
@@ -29,6 +29,26 @@ typedef struct NAMED(direct_job) {
 } NAMED(direct_job);
 
 /* ---------------------------------------------------------------- one image of one group */
+/* One image's channels into memory that is zero wherever the copy is: so nothing but rows of the image is written. */
+static void NAMED(pad_zeroed)(const NAMED(padded) * pad, const T *source, T *target, int64_t items) {
+    NAMED(padded) p = *pad;
+    bool whole = true; /* one phase */
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++)
+        whole &= p.step[d] == 1 && p.padding[d] + p.in[d] <= p.size[d];
+    if (!whole) {
+        p.source = source;
+        p.target = target;
+        (NAMED(splits_rows)(&p) ? NAMED(split_range) : NAMED(pad_range))(&p, 0, items);
+        return;
+    }
+    for (int64_t item = 0; item < items; item++, target += p.item_target)
+        for (int64_t i0 = 0; i0 < p.in[0]; i0++) {
+            T *to = target + ((i0 + p.padding[0]) * p.size[1] + p.padding[1]) * p.size[2] + p.padding[2];
+            for (int64_t i1 = 0; i1 < p.in[1]; i1++, source += p.in[2], to += p.size[2])
+                NAMED(copy_row)(source, to, p.in[2]);
+        }
+}
+
 /* Stores count <= COLUMNS neighbours, plus the bias, by vectors that may overlap. */
 static inline __attribute__((always_inline)) void NAMED(store_run)(T *to, const T *from, int64_t count, T bias) {
     typedef NAMED(loose_vector) loose_vector;
@@ -46,7 +66,7 @@ static inline __attribute__((always_inline)) void NAMED(store_run)(T *to, const 
 }
 
 static inline __attribute__((always_inline)) void NAMED(store_tile)(const NAMED(direct_job) * job,
-                                                                    const column_run *runs, int64_t run_count,
+                                                                    const direct_run *runs, int64_t run_count,
                                                                     const T *tile, int64_t rows, const T *bias,
                                                                     T *target) {
     const int64_t step = job->target_step[2];
@@ -187,18 +207,20 @@ static bool NAMED(direct)(const cr_convolution *p, bool by_input, const T *sourc
     scratch memory = {0};
     bool done = true, covered = true;
     *applies = false;
-    int64_t *storage = scratch_take(&memory, (size_t)(phase_storage(p) + 2 * taps) * sizeof *storage);
+    int64_t *storage = scratch_take(&memory, (size_t)(cr_phase_storage(p) + 2 * taps) * sizeof *storage);
     direct_tap *all = scratch_take(&memory, (size_t)taps * sizeof *all);
     if (!storage || !all) return scratch_drop(&memory);
     phase_split split[CR_SPATIAL_DIMS];
-    split_all_phases(p, storage, split);
+    cr_split_all_phases(p, storage, split);
     job.pad = by_input ? NAMED(data_copy)(p, split, &covered) : NAMED(forward_copy)(p, split);
     if (covered && split[0].count * split[1].count * split[2].count <= DIRECT_PHASES) {
         job.phase_count =
-            by_input ? plan_data(p, split, job.pad.padding, job.pad.size, storage + phase_storage(p), all, job.phases)
-                     : plan_forward(p, split, job.pad.size, storage + phase_storage(p), all, job.phases);
+            by_input ? cr_plan_direct_data(p, split, job.pad.padding, job.pad.size, storage + cr_phase_storage(p), all,
+                                           job.phases)
+                     : cr_plan_direct_forward(p, split, job.pad.size, storage + cr_phase_storage(p), all, job.phases);
         const panel_plan plan = {job.pad.size, job.target_step, job.channels, COLUMNS};
-        done = plan_panels(&plan, job.phases, job.phase_count, job.channel_step, job.pad.item_target, &memory);
+        done =
+            cr_plan_direct_panels(&plan, job.phases, job.phase_count, job.channel_step, job.pad.item_target, &memory);
         *applies = done && NAMED(direct_pays)(&job);
         if (*applies) done = NAMED(run_direct)(&job, &memory);
     }

@@ -168,18 +168,18 @@ static bool NAMED(dots_pay)(const NAMED(dots_job) * job) {
 static bool NAMED(weights_dots)(const cr_convolution *p, const T *x, const T *dy, T *dw, bool *applies) {
     const int64_t columns = p->channels * cr_product3(p->kernel), elements = p->groups * p->features * columns;
     scratch memory = {0};
-    int64_t *storage = scratch_take(&memory, (size_t)(phase_storage(p) + columns + DOT_COLUMNS) * sizeof *storage);
+    int64_t *storage = scratch_take(&memory, (size_t)(cr_phase_storage(p) + columns + DOT_COLUMNS) * sizeof *storage);
     if (!storage) return scratch_drop(&memory);
     phase_split split[CR_SPATIAL_DIMS];
-    split_all_phases(p, storage, split);
-    NAMED(dots_job) job = {.p = p, .x = x, .dy = dy, .offsets = storage + phase_storage(p)};
+    cr_split_all_phases(p, storage, split);
+    NAMED(dots_job) job = {.p = p, .x = x, .dy = dy, .offsets = storage + cr_phase_storage(p)};
     NAMED(lay_out_dots)(&job, split);
     *applies = NAMED(dots_pay)(&job);
     if (!*applies) {
         scratch_drop(&memory);
         return true;
     }
-    forward_offsets(p, split, job.x_pad.size, job.x_pad.item_target, job.offsets);
+    cr_forward_offsets(p, split, job.x_pad.size, job.x_pad.item_target, job.offsets);
     for (int i = 0; i < DOT_COLUMNS; i++)
         job.offsets[columns + i] = job.offsets[columns - 1];
     const int64_t threads = cr_num_threads(), tasks = job.parts * p->groups;

@@ -60,7 +60,7 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
         direct &= p->stride[d] == 1 && p->padding[d] == 0;
 
     scratch memory = {0};
-    int64_t *storage = scratch_take(&memory, (size_t)(phase_storage(p) + depth) * sizeof *storage);
+    int64_t *storage = scratch_take(&memory, (size_t)(cr_phase_storage(p) + depth) * sizeof *storage);
     const int64_t panel_elements = round_up(p->features, ROWS) * depth;
     NAMED(product) *products = scratch_take(&memory, (size_t)groups * sizeof *products);
     const T *left = extra->packed;
@@ -72,10 +72,10 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
     if (!storage || !products) return scratch_drop(&memory);
 
     phase_split split[CR_SPATIAL_DIMS];
-    split_all_phases(p, storage, split);
+    cr_split_all_phases(p, storage, split);
     NAMED(padded) pad = NAMED(forward_copy)(p, split);
-    int64_t *offsets = storage + phase_storage(p);
-    forward_offsets(p, split, pad.size, pad.item_target, offsets);
+    int64_t *offsets = storage + cr_phase_storage(p);
+    cr_forward_offsets(p, split, pad.size, pad.item_target, offsets);
 
     const int64_t image = groups * p->channels * pad.item_target, chunk = direct ? p->batch : NAMED(chunk_of)(p, image);
     if (!direct && !(pad.target = scratch_take(&memory, (size_t)(chunk * image + COLUMNS) * sizeof(T))))

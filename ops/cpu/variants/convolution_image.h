@@ -177,26 +177,6 @@ static void NAMED(pad)(NAMED(padded) * p) {
                     NAMED(splits_rows)(p) ? NAMED(split_range) : NAMED(pad_range), p);
 }
 
-/* One image's channels into memory that is zero wherever the copy is: so nothing but rows of the image is written. */
-static inline void NAMED(pad_zeroed)(const NAMED(padded) * pad, const T *source, T *target, int64_t items) {
-    NAMED(padded) p = *pad;
-    bool whole = true; /* one phase */
-    for (int d = 0; d < CR_SPATIAL_DIMS; d++)
-        whole &= p.step[d] == 1 && p.padding[d] + p.in[d] <= p.size[d];
-    if (!whole) {
-        p.source = source;
-        p.target = target;
-        (NAMED(splits_rows)(&p) ? NAMED(split_range) : NAMED(pad_range))(&p, 0, items);
-        return;
-    }
-    for (int64_t item = 0; item < items; item++, target += p.item_target)
-        for (int64_t i0 = 0; i0 < p.in[0]; i0++) {
-            T *to = target + ((i0 + p.padding[0]) * p.size[1] + p.padding[1]) * p.size[2] + p.padding[2];
-            for (int64_t i1 = 0; i1 < p.in[1]; i1++, source += p.in[2], to += p.size[2])
-                NAMED(copy_row)(source, to, p.in[2]);
-        }
-}
-
 /* A padded copy with channels fastest: [group][image][size0][size1][size2][channels]. */
 typedef struct NAMED(channels_fastest) {
     const T *source; /* [image][group][channel][in…] */

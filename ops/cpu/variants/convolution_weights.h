@@ -111,7 +111,7 @@ static bool NAMED(weights)(const cr_convolution *p, const T *x, const T *dy, T *
     job.results = job.parts > 1 ? scratch_take(&memory, (size_t)(job.parts * elements) * sizeof(T)) : dw;
     if (!job.copy.target || !job.packed || !job.offsets || !job.products || !job.sides || !job.results)
         return scratch_drop(&memory);
-    weight_offsets(p, job.copy.size, job.chunk, job.offsets);
+    cr_weight_offsets(p, job.copy.size, job.chunk, job.offsets);
     bool done = true;
     for (int64_t first = 0; done && first < p->batch; first += job.chunk)
         done = NAMED(run_weights_chunk)(&job, first, p->batch - first < job.chunk ? p->batch - first : job.chunk);

@@ -521,12 +521,12 @@ static int NAMED(data_correlations)(const cr_convolution *p, bool packed, NAMED(
     int64_t least[2] = {INT64_MAX, INT64_MAX}; /* where the first of the phases begins */
     for (int d = 0; d < 2; d++)
         for (int64_t f = 0; f < s; f++) {
-            const phase_range range = range_of_phase(p, d + 1, f);
+            const phase_range range = cr_range_of_phase(p, d + 1, f);
             if (range.count && range.first < least[d]) least[d] = range.first;
         }
     for (int64_t f1 = 0; f1 < s; f1++)
         for (int64_t f2 = 0; f2 < s; f2++) {
-            const phase_range rows = range_of_phase(p, 1, f1), columns = range_of_phase(p, 2, f2);
+            const phase_range rows = cr_range_of_phase(p, 1, f1), columns = cr_range_of_phase(p, 2, f2);
             if (!rows.count || !columns.count) continue;
             all[count++] = (NAMED(winograd)){.r = r,
                                              .rows = p->channels,
