@@ -42,20 +42,21 @@ int64_t CR_NAME(cr_packed_channels_last)(const cr_convolution *p);
 int64_t CR_NAME(cr_packed_channels_last)(const cr_convolution *p) {
     const convolution_way way = way_of(p);
     if (way == DEPTHWISE) return depthwise_packed_elements(p);
-    return way == DIRECT ? direct_packed_elements(p) : winograd_packed_elements(p, results_of(way));
+    const correlation at = forward_correlation(p);
+    return way == DIRECT ? direct_packed_elements(p) : winograd_packed_elements(p, &at, results_of(way));
 }
 
 static void pack(const cr_convolution *p, const float *w, float *packed) {
     const convolution_way way = way_of(p);
-    const int64_t panels = divide_up(p->features, COLUMNS);
     if (way == DEPTHWISE) {
         pack_depthwise(p, w, packed);
     } else if (way == DIRECT) {
         channels_last_layer l = {.problem = p, .x = w, .y = packed};
-        cr_parallel_for(panels, 1, pack_direct_panels, &l);
+        cr_parallel_for(divide_up(p->features, COLUMNS), 1, pack_direct_panels, &l);
     } else {
-        winograd_weights job = {p, w, packed, results_of(way), 9 * p->channels, 9, false};
-        cr_parallel_for(panels * p->channels, 64, pack_winograd_panels, &job);
+        const correlation at = forward_correlation(p);
+        winograd_weights job = forward_weights(p, &at, w, packed, results_of(way));
+        pack_winograd(&job);
     }
 }
 
@@ -94,8 +95,9 @@ static bool run_layer(channels_last_layer *l, cr_tensor *input, cr_tensor *bias)
         l->epilogue = NULL;
     }
     if (way == DIRECT) return run_direct(l, x->strides);
-    if (way != DEPTHWISE) return run_winograd(l, results_of(way));
-    return run_depthwise(l);
+    if (way == DEPTHWISE) return run_depthwise(l);
+    const correlation at = forward_correlation(p);
+    return run_winograd(l, &at, results_of(way));
 }
 
 CR_KERNEL(channels_last_convolution) {

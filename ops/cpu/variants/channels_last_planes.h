@@ -1,13 +1,19 @@
 /* Convolutions of planes, [batch, channels, height, width], by the Winograd of channels-last tensors: a thread lays a few
  * images out anew, convolves them, and lays the results out as planes, all within its cache. It is how training steps and
  * eager calls, whose tensors are planes, come to tiles of 4×4. */
+#include "ops/cpu/convolution_plan.h"
 #include "ops/cpu/variants/channels_last_winograd.h"
 #include "ops/cpu/variants/copy.h"
 #include "ops/cpu/variants/planes.h"
 
+enum { MOST_PHASES = 16 };
+
 typedef struct planes_job {
     channels_last_layer layer; /* of the whole; x and y are planes */
-    int64_t chunk;             /* images at a time */
+    int count;
+    correlation at[MOST_PHASES];        /* all of them read x and together make y */
+    const float *packed[MOST_PHASES];   /* their weights */
+    int64_t chunk;                      /* images at a time */
     int64_t x_floats, y_floats, input_floats, product_floats;
     float *memory; /* of one slot after the other */
     atomic_int_fast64_t next;
@@ -25,15 +31,18 @@ static void convolve_planes(const planes_job *job, int64_t first, int64_t images
     for (int64_t i = 0; i < images; i++)
         cr_transpose_f32(x + i * in * problem.channels, problem.channels,
                          job->layer.x + (first + i) * in * problem.channels, in, in, problem.channels);
-    winograd_job j = plan_winograd(&layer, 4, 1);
-    size_points(&j);
-    for (int64_t tile = 0; tile < j.tiles; tile += j.block_tiles) {
-        const winograd_block b = {.job = &j,
-                                  .first = tile,
-                                  .count = j.tiles - tile < j.block_tiles ? j.tiles - tile : j.block_tiles,
-                                  .inputs = y + job->y_floats,
-                                  .products = y + job->y_floats + job->input_floats};
-        run_winograd_block(&b);
+    for (int i = 0; i < job->count; i++) {
+        layer.packed = job->packed[i];
+        winograd_job j = plan_winograd(&layer, &job->at[i], 4, 1);
+        size_points(&j);
+        for (int64_t tile = 0; tile < j.tiles; tile += j.block_tiles) {
+            const winograd_block b = {.job = &j,
+                                      .first = tile,
+                                      .count = j.tiles - tile < j.block_tiles ? j.tiles - tile : j.block_tiles,
+                                      .inputs = y + job->y_floats,
+                                      .products = y + job->y_floats + job->input_floats};
+            run_winograd_block(&b);
+        }
     }
     for (int64_t i = 0; i < images; i++)
         cr_transpose_f32(job->layer.y + (first + i) * out * problem.features, out, y + i * out * problem.features,
@@ -50,7 +59,7 @@ static void run_plane_slots(void *context, int64_t begin, int64_t end) {
                             job->memory + slot * floats);
 }
 
-/* By the gradient of its input, a convolution of 3×3 is one with flipped taps, whose features are the channels. */
+/* The gradient by the input is a convolution whose features are the channels. */
 static cr_convolution reversed(const cr_convolution *p) {
     cr_convolution q = *p;
     q.channels = p->features;
@@ -58,24 +67,40 @@ static cr_convolution reversed(const cr_convolution *p) {
     for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
         q.in[d] = p->out[d];
         q.out[d] = p->in[d];
-        q.padding[d] = p->kernel[d] - 1 - p->padding[d];
     }
     return q;
 }
 
-/* Whether tiles of 4×4 are ahead of those of 2×2 that planes have of their own: they are 1.8 times fewer products, and
- * cost the two new layouts and a dearer weight: `kernel_cost`, in flops, for each kernel of 3×3. */
-static bool takes_planes(const cr_convolution *p, double kernel_cost) {
-    if (p->groups != 1 || p->in[0] != 1 || p->kernel[0] != 1) return false;
+/* Gradients by the input: with i + padding = stride · m + f, x[i] = sum over q of w[f + stride · q] y[m - q], for each
+ * phase f that x has. */
+static correlation data_correlation(const cr_convolution *p, int phase) {
+    const int64_t split = p->stride[2];
+    const phase_range rows = cr_range_of_phase(p, 1, phase / split), columns = cr_range_of_phase(p, 2, phase % split);
+    const int r = (int)(p->kernel[2] / split);
+    return (correlation){.r = r,
+                         .split = 1,
+                         .step = split,
+                         .start = {rows.first - (r - 1), columns.first - (r - 1)},
+                         .size = {rows.count, columns.count},
+                         .first = {rows.start, columns.start}};
+}
+
+/* Whether tiles of 4×4 are ahead of those of 2×2 that planes have of their own: they are 1.8 or 1.4 times fewer products,
+ * and cost the two new layouts and a dearer weight: `point_cost`, in flops, for each point of a channel's kernel. */
+static bool takes_planes(const cr_convolution *p, double point_cost) {
+    const int64_t split = p->stride[2], r = p->kernel[2] / split;
+    if (p->groups != 1 || p->in[0] != 1 || p->kernel[0] != 1 || p->padding[0] != 0 || (r != 2 && r != 3)) return false;
     for (int d = 1; d < CR_SPATIAL_DIMS; d++)
-        if (p->kernel[d] != 3 || p->stride[d] != 1 || p->dilation[d] != 1 || p->padding[d] > 2) return false;
+        if (p->kernel[d] != r * split || p->stride[d] != split || p->dilation[d] != 1) return false;
     if (p->channels % LANES || p->features % LANES || p->channels < 32 || p->features < 32) return false;
-    const double four = (double)(36 * divide_up(p->out[1], 4) * divide_up(p->out[2], 4)),
-                 two = (double)(16 * divide_up(p->out[1], 2) * divide_up(p->out[2], 2)), channels = (double)p->channels,
-                 features = (double)p->features, batch = (double)p->batch, pixels = (double)(p->out[1] * p->out[2]);
+    if (split * split > MOST_PHASES) return false;
+    const double four = (double)((r + 3) * (r + 3) * divide_up(p->out[1], 4) * divide_up(p->out[2], 4)),
+                 two = (double)((r + 1) * (r + 1) * divide_up(p->out[1], 2) * divide_up(p->out[2], 2)),
+                 channels = (double)(p->channels * split * split), features = (double)p->features,
+                 batch = (double)p->batch, pixels = (double)(p->out[1] * p->out[2]);
     enum { LAYOUT = 40 }; /* in flops, for each element of x and y */
     return batch * (2 * channels * features * (two - four) - LAYOUT * pixels * (channels + features)) >
-           kernel_cost * channels * features;
+           point_cost * (double)((r + 3) * (r + 3)) * channels * features;
 }
 
 /* ---------------------------------------------------------------- fewer images than threads: all share each step */
@@ -110,12 +135,17 @@ static bool convolve_together(const planes_job *job, scratch *memory) {
     layer.y = scratch_take(memory, (size_t)(p->batch * out * p->features) * sizeof(float));
     if (!layer.x || !layer.y) return false;
     lay_out_images(x, job->layer.x, p->batch, in, p->channels);
-    if (!run_winograd(&layer, 4)) return false;
+    for (int i = 0; i < job->count; i++) {
+        layer.packed = job->packed[i];
+        if (!run_winograd(&layer, &job->at[i], 4)) return false;
+    }
     lay_out_images(job->layer.y, layer.y, p->batch, p->features, out);
     return true;
 }
 
 /* ---------------------------------------------------------------- the whole */
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 static bool convolve_apart(planes_job *job, scratch *memory) {
     const cr_convolution *p = job->layer.problem;
     const int64_t threads = cr_num_threads();
@@ -123,12 +153,14 @@ static bool convolve_apart(planes_job *job, scratch *memory) {
     channels_last_layer layer = job->layer;
     chunk.batch = job->chunk;
     layer.problem = &chunk;
-    winograd_job plan = plan_winograd(&layer, 4, 1);
-    size_points(&plan);
+    for (int i = 0; i < job->count; i++) {
+        winograd_job plan = plan_winograd(&layer, &job->at[i], 4, 1);
+        size_points(&plan);
+        job->input_floats = most(job->input_floats, plan.n * plan.n * plan.input_point);
+        job->product_floats = most(job->product_floats, plan.n * plan.n * plan.product_point);
+    }
     job->x_floats = round_up(job->chunk * p->in[1] * p->in[2] * p->channels, COLUMNS);
     job->y_floats = round_up(job->chunk * p->out[1] * p->out[2] * p->features, COLUMNS);
-    job->input_floats = plan.n * plan.n * plan.input_point;
-    job->product_floats = plan.n * plan.n * plan.product_point;
     const int64_t floats = job->x_floats + job->y_floats + job->input_floats + job->product_floats;
     job->memory = scratch_take(memory, (size_t)(threads * floats) * sizeof(float));
     if (!job->memory) return false;
@@ -136,28 +168,45 @@ static bool convolve_apart(planes_job *job, scratch *memory) {
     return true;
 }
 
+/* The correlations of the problem, of which `q` is the reverse where it goes by the input, and their weights. */
+static bool prepare_planes(planes_job *job, const cr_convolution *p, bool by_input, const float *w, scratch *memory) {
+    const cr_convolution *q = job->layer.problem;
+    const int64_t split = p->stride[2], taps = p->kernel[1] * p->kernel[2], phases = by_input ? split * split : 1;
+    float *packed = NULL;
+    for (int phase = 0; phase < phases; phase++) {
+        const correlation at = by_input ? data_correlation(p, phase) : forward_correlation(p);
+        const int64_t floats = winograd_packed_elements(q, &at, 4); /* the same for all */
+        if (!packed && !(packed = scratch_take(memory, (size_t)(phases * floats) * sizeof(float)))) return false;
+        if (at.size[0] <= 0 || at.size[1] <= 0) continue;
+        winograd_weights weights = forward_weights(q, &at, w, packed + job->count * floats, 4);
+        if (by_input) {
+            weights.feature_step = taps;
+            weights.channel_step = q->features * taps;
+            weights.tap_step = split;
+            weights.tap_first[0] = phase / split;
+            weights.tap_first[1] = phase % split;
+            weights.flipped = true;
+        }
+        pack_winograd(&weights);
+        job->at[job->count] = at;
+        job->packed[job->count++] = weights.packed;
+    }
+    return true;
+}
+
 bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const float *x, const float *w, const float *bias,
                         float *y, bool *applies) {
-    const cr_convolution p = by_input ? reversed(problem) : *problem;
-    *applies = takes_planes(&p, 4500);
+    const cr_convolution q = by_input ? reversed(problem) : *problem;
+    *applies = takes_planes(problem, 125);
     if (!*applies) return true;
     scratch memory = {0};
-    planes_job job = {.layer = {.problem = &p, .x = x, .bias = bias, .y = y, .low = -INFINITY, .high = INFINITY}};
-    const int64_t threads = cr_num_threads(), tiles = divide_up(p.out[1], 4) * divide_up(p.out[2], 4);
-    float *packed = scratch_take(&memory, (size_t)winograd_packed_elements(&p, 4) * sizeof(float));
-    if (!packed) return scratch_drop(&memory);
-    winograd_weights weights = {.problem = &p,
-                                .w = w,
-                                .packed = packed,
-                                .m = 4,
-                                .feature_step = by_input ? 9 : 9 * p.channels,
-                                .channel_step = by_input ? 9 * p.features : 9,
-                                .flipped = by_input};
-    cr_parallel_for(divide_up(p.features, COLUMNS) * p.channels, 64, pack_winograd_panels, &weights);
-    job.layer.packed = packed;
+    planes_job job = {.layer = {.problem = &q, .x = x, .bias = bias, .y = y, .low = -INFINITY, .high = INFINITY}};
+    if (!prepare_planes(&job, problem, by_input, w, &memory)) return scratch_drop(&memory);
+    const int64_t threads = cr_num_threads(),
+                  tiles = divide_up(job.at[0].size[0], 4) * divide_up(job.at[0].size[1], 4);
     job.chunk = divide_up(4 * LEAST_TILES, tiles);
-    if (job.chunk > p.batch) job.chunk = p.batch;
-    const bool done = p.batch < threads * job.chunk ? convolve_together(&job, &memory) : convolve_apart(&job, &memory);
+    if (job.chunk > q.batch) job.chunk = q.batch;
+    const bool done = q.batch < threads * job.chunk ? convolve_together(&job, &memory) : convolve_apart(&job, &memory);
     scratch_drop(&memory);
     return done;
 }

@@ -1,8 +1,8 @@
-/* The gradient of a 3×3 convolution by its weight, by Winograd: the adjoint of the forward transforms.
+/* The gradient of a convolution by its weight, by Winograd: the adjoint of the forward transforms.
  *
  *   dU = Σ over tiles of (Bᵀ x B) ⊙ (A dy Aᵀ)      dw = Gᵀ dU G
  *
- * with the tiles of F(4×4, 3×3). At each of the 36 points the sum is a product of transformed inputs and transformed
+ * with the tiles of F(4×4, 3×3) or F(4×4, 2×2). At each of the 36 or 25 points the sum is a product of transformed inputs and transformed
  * gradients, both [panel][tile][COLUMNS]. A few images at a time are laid out anew and transformed; threads then share the
  * points out, so that each sum is made in one order. */
 #include "ops/cpu/variants/channels_last_planes.h"
@@ -10,8 +10,7 @@
 enum {
     CHUNK_FLOATS = 1 << 20 /* of transformed images at a time */,
     LEAST_CHUNK = 64 /* tiles */,
-    DEPTH_TILES = 192,
-    POINTS = 36
+    DEPTH_TILES = 192
 };
 
 typedef struct gradient_job {
@@ -19,25 +18,31 @@ typedef struct gradient_job {
     cr_convolution problem;
     float *gradients; /* [point][panel][tile][COLUMNS] */
     const float *dy;  /* [pixel][feature] */
-    float *sums;      /* [point][channel][feature] */
+    float *sums;      /* [point][channel of a phase][feature] */
     float *dw;
     bool adds; /* to the sums of the chunks before */
 } gradient_job;
 
 /* ---------------------------------------------------------------- gradients at the points */
-static inline __attribute__((always_inline)) void spread_gradient(const vector *d, int step, vector *to, int to_step) {
+static inline __attribute__((always_inline)) void spread_gradient(const int r, const vector *d, int step, vector *to,
+                                                                  int to_step) {
     const vector near_even = d[0] + 0.5f * d[2 * step], near_odd = NEAR_POINT * (d[step] + 0.5f * d[3 * step]);
     const vector far_even = d[0] + 2.0f * d[2 * step], far_odd = FAR_POINT * (d[step] + 2.0f * d[3 * step]);
-    to[0] = d[0];
-    to[to_step] = near_even + near_odd;
-    to[2 * to_step] = near_even - near_odd;
-    to[3 * to_step] = far_even + far_odd;
-    to[4 * to_step] = far_even - far_odd;
-    to[5 * to_step] = d[3 * step];
+    if (r == 3) {
+        to[0] = d[0];
+        to += to_step;
+    }
+    to[0] = near_even + near_odd;
+    to[to_step] = near_even - near_odd;
+    to[2 * to_step] = far_even + far_odd;
+    to[3 * to_step] = far_even - far_odd;
+    to[4 * to_step] = d[3 * step];
 }
 
-static void transform_gradients(const gradient_job *job, int64_t begin, int64_t end) {
+static inline __attribute__((always_inline)) void transform_gradients(const int r, const gradient_job *job,
+                                                                      int64_t begin, int64_t end) {
     const winograd_job *j = &job->forward;
+    const int n = r + 3;
     const int64_t *out = job->problem.out, features = job->problem.features;
     vector d[16], half[24], row[6];
     for (int64_t tile = begin; tile < end; tile++) {
@@ -51,12 +56,12 @@ static void transform_gradients(const gradient_job *job, int64_t begin, int64_t 
             }
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++)
-                spread_gradient(d + i, 4, half + i, 4);
+                spread_gradient(r, d + i, 4, half + i, 4);
 #pragma GCC unroll 6
-            for (int i = 0; i < 6; i++) {
-                spread_gradient(half + 4 * i, 1, row, 1);
-                for (int n = 0; n < 6; n++)
-                    store(to + (i * 6 + n) * j->product_point, row[n]);
+            for (int i = 0; i < n; i++) {
+                spread_gradient(r, half + 4 * i, 1, row, 1);
+                for (int l = 0; l < n; l++)
+                    store(to + (i * n + l) * j->product_point, row[l]);
             }
         }
     }
@@ -65,8 +70,11 @@ static void transform_gradients(const gradient_job *job, int64_t begin, int64_t 
 static void transform_chunk(void *context, int64_t begin, int64_t end) {
     const gradient_job *job = context;
     const winograd_block b = part_of(&job->forward, begin, end - begin);
-    transform_inputs_4(&b);
-    transform_gradients(job, begin, end);
+    make_inputs(&b);
+    if (job->forward.at.r == 2)
+        transform_gradients(2, job, begin, end);
+    else
+        transform_gradients(3, job, begin, end);
 }
 
 /* ---------------------------------------------------------------- products over the tiles */
@@ -106,7 +114,7 @@ enum {
 static void sum_panels(void *context, int64_t begin, int64_t end) {
     const gradient_job *job = context;
     const winograd_job *j = &job->forward;
-    const int64_t channels = job->problem.channels, features = job->problem.features, panels = features / COLUMNS;
+    const int64_t channels = j->depth, features = job->problem.features, panels = features / COLUMNS;
     for (int64_t at = begin; at < end; at++) {
         const int64_t point = at / panels, panel = at % panels;
         const float *gradients = job->gradients + point * j->product_point + panel * j->input_panel;
@@ -127,35 +135,53 @@ static void sum_panels(void *context, int64_t begin, int64_t end) {
 }
 
 /* ---------------------------------------------------------------- back to the weight */
-static inline __attribute__((always_inline)) void gather_taps(const vector *u, int step, vector *to, int to_step) {
-    const vector near_even = (u[step] + u[2 * step]) * (-1.0f / 1.5f),
-                 far_even = (u[3 * step] + u[4 * step]) * (1.0f / 6.0f);
-    const vector near_odd = (u[step] - u[2 * step]) * (-NEAR_POINT / 1.5f),
-                 far_odd = (u[3 * step] - u[4 * step]) * (FAR_POINT / 6.0f);
-    to[0] = u[0] + near_even + far_even;
-    to[to_step] = near_odd + far_odd;
-    to[2 * to_step] = 0.5f * near_even + 2.0f * far_even + u[5 * step];
+static inline __attribute__((always_inline)) void gather_taps(const int r, const vector *u, int step, vector *to,
+                                                              int to_step) {
+    const vector *rest = r == 3 ? u + step : u;
+    const vector near_even = (rest[0] + rest[step]) * (-1.0f / 1.5f),
+                 far_even = (rest[2 * step] + rest[3 * step]) * (1.0f / 6.0f);
+    const vector near_odd = (rest[0] - rest[step]) * (-NEAR_POINT / 1.5f),
+                 far_odd = (rest[2 * step] - rest[3 * step]) * (FAR_POINT / 6.0f);
+    if (r == 3) {
+        to[0] = u[0] + near_even + far_even;
+        to += to_step;
+    }
+    to[0] = near_odd + far_odd;
+    to[to_step] = 0.5f * near_even + 2.0f * far_even + rest[4 * step];
+}
+
+/* LANES features from k on, one channel of one phase. */
+static inline __attribute__((always_inline)) void finish_taps(const int r, const gradient_job *job, int64_t k,
+                                                              int64_t channel, int64_t phase) {
+    const int n = r + 3;
+    const int64_t channels = job->problem.channels, features = job->problem.features, split = job->forward.at.split,
+                  width = r * split, depth = job->forward.depth;
+    float *to = job->dw + ((k * channels + channel) * width + phase / split) * width + phase % split;
+    vector u[MOST_POINTS * MOST_POINTS], half[3 * MOST_POINTS], taps[9];
+    for (int i = 0; i < n * n; i++)
+        u[i] = load(job->sums + (i * depth + phase * channels + channel) * features + k);
+#pragma GCC unroll 6
+    for (int i = 0; i < n; i++)
+        gather_taps(r, u + i, n, half + i, n);
+#pragma GCC unroll 3
+    for (int i = 0; i < r; i++)
+        gather_taps(r, half + n * i, 1, taps + r * i, 1);
+    for (int l = 0; l < LANES; l++)
+        for (int t = 0; t < r * r; t++)
+            to[l * channels * width * width + (t / r * width + t % r) * split] = taps[t][l];
 }
 
 /* Vectors of features [begin, end). */
-static void finish_taps(void *context, int64_t begin, int64_t end) {
+static void finish_weights(void *context, int64_t begin, int64_t end) {
     const gradient_job *job = context;
-    const int64_t channels = job->problem.channels, features = job->problem.features;
-    vector u[POINTS], half[18], taps[9];
+    const correlation *at = &job->forward.at;
     for (int64_t k = begin * LANES; k < end * LANES; k += LANES)
-        for (int64_t c = 0; c < channels; c++) {
-            for (int i = 0; i < POINTS; i++)
-                u[i] = load(job->sums + (i * channels + c) * features + k);
-#pragma GCC unroll 6
-            for (int i = 0; i < 6; i++)
-                gather_taps(u + i, 6, half + i, 6);
-#pragma GCC unroll 3
-            for (int i = 0; i < 3; i++)
-                gather_taps(half + 6 * i, 1, taps + 3 * i, 1);
-            for (int l = 0; l < LANES; l++)
-                for (int t = 0; t < 9; t++)
-                    job->dw[((k + l) * channels + c) * 9 + t] = taps[t][l];
-        }
+        for (int64_t c = 0; c < job->problem.channels; c++)
+            for (int64_t phase = 0; phase < at->split * at->split; phase++)
+                if (at->r == 2)
+                    finish_taps(2, job, k, c, phase);
+                else
+                    finish_taps(3, job, k, c, phase);
 }
 
 /* ---------------------------------------------------------------- the whole */
@@ -173,36 +199,35 @@ static void sum_chunks(gradient_job *job, const float *x, const float *dy, int64
         lay_out_images(images, x + first * in * channels, count, in, channels);
         lay_out_images(gradient_images, dy + first * out * features, count, out, features);
         cr_parallel_for(j->tiles, 4, transform_chunk, job);
-        cr_parallel_for(POINTS * (features / COLUMNS), 1, sum_panels, job);
+        cr_parallel_for(j->n * j->n * (features / COLUMNS), 1, sum_panels, job);
     }
 }
 
 bool cr_winograd_weights(const cr_convolution *problem, const float *x, const float *dy, float *dw, bool *applies) {
-    *applies = takes_planes(problem, 8000) && problem->channels % COLUMNS == 0 && problem->features % COLUMNS == 0;
+    *applies = takes_planes(problem, 225) && problem->channels % COLUMNS == 0 && problem->features % COLUMNS == 0;
     if (!*applies) return true;
     scratch memory = {0};
     gradient_job job = {.problem = *problem, .dw = dw};
     const cr_convolution *p = &job.problem;
     winograd_job *j = &job.forward;
-    *j = (winograd_job){.problem = p, .m = 4, .n = 6};
-    j->rows = divide_up(p->out[1], 4);
-    j->columns = divide_up(p->out[2], 4);
-    const int64_t tiles = j->rows * j->columns, both = p->channels + p->features;
-    int64_t chunk = CHUNK_FLOATS / (POINTS * both * tiles);
+    const correlation at = forward_correlation(p);
+    *j = plan_winograd(&(channels_last_layer){.problem = p}, &at, 4, 1);
+    const int64_t tiles = j->rows * j->columns, points = j->n * j->n;
+    int64_t chunk = CHUNK_FLOATS / (points * (j->depth + p->features) * tiles);
     if (chunk * tiles < LEAST_CHUNK) chunk = divide_up(LEAST_CHUNK, tiles);
     if (chunk > p->batch) chunk = p->batch;
     j->block_tiles = chunk * tiles;
     size_points(j);
     j->input_tile = COLUMNS;
     j->input_panel = j->block_tiles * COLUMNS;
-    j->inputs = scratch_take(&memory, (size_t)(POINTS * j->input_point) * sizeof(float));
-    job.gradients = scratch_take(&memory, (size_t)(POINTS * j->product_point) * sizeof(float));
-    job.sums = scratch_take(&memory, (size_t)(POINTS * p->channels * p->features) * sizeof(float));
+    j->inputs = scratch_take(&memory, (size_t)(points * j->input_point) * sizeof(float));
+    job.gradients = scratch_take(&memory, (size_t)(points * j->product_point) * sizeof(float));
+    job.sums = scratch_take(&memory, (size_t)(points * j->depth * p->features) * sizeof(float));
     const int64_t pixels = p->in[1] * p->in[2] * p->channels + p->out[1] * p->out[2] * p->features;
     float *images = scratch_take(&memory, (size_t)(chunk * pixels) * sizeof(float));
     if (!j->inputs || !job.gradients || !job.sums || !images) return scratch_drop(&memory);
     sum_chunks(&job, x, dy, chunk, images);
-    cr_parallel_for(p->features / LANES, 1, finish_taps, &job);
+    cr_parallel_for(p->features / LANES, 1, finish_weights, &job);
     scratch_drop(&memory);
     return true;
 }

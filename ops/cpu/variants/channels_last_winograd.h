@@ -1,12 +1,16 @@
-/* Winograd's algorithm on channels-last tensors, for 3×3 kernels of stride 1: F(m×m, 3×3) with m = 2 or 4.
+/* Winograd's algorithm on channels-last tensors: F(2×2, 3×3), F(4×4, 3×3) and F(4×4, 2×2).
  *
- *   Y = Aᵀ [ (G w Gᵀ) ⊙ (Bᵀ x B) ] A   for each tile of m×m results, from (m+2)×(m+2) of the input
+ *   Y = Aᵀ [ (G w Gᵀ) ⊙ (Bᵀ x B) ] A   for each tile of m×m results, from n×n of the input, n = m + r - 1
  *
  * (A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2016.) The points of m = 4 are 0, ±√½, ±√2 and
- * infinity: their polynomials' coefficients stay near 1, and with them the error small. The ⊙ of all tiles and channels is a
- * matrix product at each of the (m+2)² points. Transforms work on vectors of channels. The transformed weight lies as
+ * infinity: their polynomials' coefficients stay near 1, and with them the error small. Two taps are three of which the
+ * first is 0: nothing stands at the point 0 then, and all the rest is the same. The ⊙ of all tiles and channels is a matrix
+ * product at each of the n² points. Transforms work on vectors of channels. The transformed weight lies as
  * [point][panel][channel][COLUMNS]. A thread takes a block of tiles through all three steps while they are in its cache;
- * where tiles are few, threads share each step. */
+ * where tiles are few, threads share each step.
+ *
+ * A kernel of r times its stride falls apart by the stride: forward, each phase of x is a channel of its own; backward,
+ * each phase of x is a result of its own. */
 #include "ops/cpu/variants/channels_last_panel.h"
 
 enum {
@@ -17,13 +21,22 @@ enum {
     MOST_TILES = 192
 };
 
+/* result[o] = sum over taps q, phases f, channels c of w[q, f, c] x[start + split (o + q) + f, c], in both dims; it lies at
+ * first + step · o in y. */
+typedef struct correlation {
+    int r; /* taps */
+    int64_t split, step, start[2], size[2], first[2];
+} correlation;
+
 typedef struct winograd_job {
     const cr_convolution *problem;
+    correlation at;
     const float *x, *packed, *bias;
     float *y;
     const cr_epilogue *epilogue;
     float low, high;
     int m, n;                     /* results and points along a side of a tile */
+    int64_t depth;                /* channels of all phases */
     int64_t rows, columns, tiles; /* of tiles: in an image, in a row of them, in all */
     int64_t panels;
     int64_t block_tiles, input_point, product_point; /* elements between points, for that many tiles */
@@ -51,9 +64,9 @@ static tile_place place_of(const winograd_job *j, int64_t tile) {
 }
 
 /* ---------------------------------------------------------------- one dim of the transforms, step apart */
-static inline __attribute__((always_inline)) void transform_input(const int m, const vector *d, const int step,
-                                                                  vector *to) {
-    const vector d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
+static inline __attribute__((always_inline)) void transform_input(const int m, const int r, const vector *d,
+                                                                  const int step, vector *to) {
+    const vector d0 = d[0], *rest = r == 3 ? d + step : d, d1 = rest[0], d2 = rest[step], d3 = rest[2 * step];
     if (m == 2) {
         to[0] = d0 - d2;
         to[step] = d1 + d2;
@@ -61,73 +74,87 @@ static inline __attribute__((always_inline)) void transform_input(const int m, c
         to[3 * step] = d1 - d3;
         return;
     }
-    const vector d4 = d[4 * step], d5 = d[5 * step];
+    const vector d4 = rest[3 * step], d5 = rest[4 * step];
     const vector near_even = d4 - 2.0f * d2, near_odd = NEAR_POINT * (d3 - 2.0f * d1);
     const vector far_even = d4 - 0.5f * d2, far_odd = FAR_POINT * (d3 - 0.5f * d1);
-    to[0] = d0 - 2.5f * d2 + d4;
-    to[step] = near_even + near_odd;
-    to[2 * step] = near_even - near_odd;
-    to[3 * step] = far_even + far_odd;
-    to[4 * step] = far_even - far_odd;
-    to[5 * step] = d1 - 2.5f * d3 + d5;
+    if (r == 3) {
+        to[0] = d0 - 2.5f * d2 + d4;
+        to += step;
+    }
+    to[0] = near_even + near_odd;
+    to[step] = near_even - near_odd;
+    to[2 * step] = far_even + far_odd;
+    to[3 * step] = far_even - far_odd;
+    to[4 * step] = d1 - 2.5f * d3 + d5;
 }
 
-static inline __attribute__((always_inline)) void transform_output(const int m, const vector *p, const int step,
-                                                                   vector *to, const int to_step) {
-    const vector p0 = p[0], p1 = p[step], p2 = p[2 * step], p3 = p[3 * step], sum = p1 + p2, difference = p1 - p2;
+static inline __attribute__((always_inline)) void transform_output(const int m, const int r, const vector *p,
+                                                                   const int step, vector *to, const int to_step) {
+    const vector p0 = p[0], *rest = r == 3 ? p + step : p, p1 = rest[0], p2 = rest[step], p3 = rest[2 * step];
+    const vector sum = p1 + p2, difference = p1 - p2;
     if (m == 2) {
         to[0] = p0 + sum;
         to[to_step] = difference - p3;
         return;
     }
-    const vector p4 = p[4 * step], p5 = p[5 * step];
+    const vector p4 = rest[3 * step], p5 = rest[4 * step];
     const vector near_odd = NEAR_POINT * difference, far_even = p3 + p4, far_odd = FAR_POINT * (p3 - p4);
-    to[0] = p0 + sum + far_even;
+    to[0] = r == 3 ? p0 + sum + far_even : sum + far_even;
     to[to_step] = near_odd + far_odd;
     to[2 * to_step] = 0.5f * sum + 2.0f * far_even;
     to[3 * to_step] = 0.5f * near_odd + 2.0f * far_odd + p5;
 }
 
 /* ---------------------------------------------------------------- step 1: inputs */
-static inline __attribute__((always_inline)) void transform_inputs_of(const int m, const winograd_block *b) {
-    const winograd_job *j = b->job;
+/* What a tile reads of one phase of x; NULL: in the padding. */
+static void find_tile_pixels(const winograd_job *j, const tile_place *at, int64_t phase, const float **pixels) {
     const cr_convolution *p = j->problem;
-    const int n = m + 2;
-    const int64_t channels = p->channels;
+    const int64_t split = j->at.split, row = j->at.start[0] + split * at->row + phase / split,
+                  column = j->at.start[1] + split * at->column + phase % split;
+    for (int i = 0; i < j->n * j->n; i++) {
+        const int64_t h = row + split * (i / j->n), w = column + split * (i % j->n);
+        const bool inside = h >= 0 && h < p->in[1] && w >= 0 && w < p->in[2];
+        pixels[i] = inside ? j->x + ((at->image * p->in[1] + h) * p->in[2] + w) * p->channels : NULL;
+    }
+}
+
+static inline __attribute__((always_inline)) void transform_inputs_of(const int m, const int r,
+                                                                      const winograd_block *b) {
+    const winograd_job *j = b->job;
+    const int n = m + r - 1;
+    const int64_t channels = j->problem->channels;
+    const float *pixels[MOST_POINTS * MOST_POINTS];
     vector d[MOST_POINTS * MOST_POINTS];
     for (int64_t tile = 0; tile < b->count; tile++) {
         const tile_place at = place_of(j, b->first + tile);
-        const float *rows[MOST_POINTS * MOST_POINTS]; /* NULL: in the padding */
-        for (int i = 0; i < n * n; i++) {
-            const int64_t h = at.row - p->padding[1] + i / n, w = at.column - p->padding[2] + i % n;
-            const bool inside = h >= 0 && h < p->in[1] && w >= 0 && w < p->in[2];
-            rows[i] = inside ? j->x + ((at.image * p->in[1] + h) * p->in[2] + w) * channels : NULL;
-        }
-        for (int64_t c = 0; c < channels; c += LANES) {
-            float *to = b->inputs + tile * j->input_tile + c / COLUMNS * j->input_panel + c % COLUMNS;
+        for (int64_t v = 0; v < j->depth; v += LANES) {
+            const int64_t c = v % channels;
+            float *to = b->inputs + tile * j->input_tile + v / COLUMNS * j->input_panel + v % COLUMNS;
+            if (c == 0) find_tile_pixels(j, &at, v / channels, pixels);
             for (int i = 0; i < n * n; i++)
-                d[i] = load_or_zero(rows[i] ? rows[i] + c : NULL);
+                d[i] = load_or_zero(pixels[i] ? pixels[i] + c : NULL);
 #pragma GCC unroll 6
             for (int i = 0; i < n; i++)
-                transform_input(m, d + i, n, d + i);
+                transform_input(m, r, d + i, n, d + i);
 #pragma GCC unroll 6
             for (int i = 0; i < n; i++) {
                 vector row[MOST_POINTS];
-                transform_input(m, d + i * n, 1, row);
+                transform_input(m, r, d + i * n, 1, row);
                 for (int k = 0; k < n; k++)
                     store(to + (i * n + k) * j->input_point, row[k]);
             }
         }
     }
 }
-static __attribute__((noinline)) void transform_inputs_2(const winograd_block *b) { transform_inputs_of(2, b); }
-static __attribute__((noinline)) void transform_inputs_4(const winograd_block *b) { transform_inputs_of(4, b); }
+static __attribute__((noinline)) void transform_inputs_2_3(const winograd_block *b) { transform_inputs_of(2, 3, b); }
+static __attribute__((noinline)) void transform_inputs_4_2(const winograd_block *b) { transform_inputs_of(4, 2, b); }
+static __attribute__((noinline)) void transform_inputs_4_3(const winograd_block *b) { transform_inputs_of(4, 3, b); }
 
 /* ---------------------------------------------------------------- step 2: products */
 /* Of panels [begin, end), counted through all points. */
 static void multiply_points(const winograd_block *b, int64_t begin, int64_t end) {
     const winograd_job *j = b->job;
-    const int64_t channels = j->problem->channels, features = j->problem->features, depth = depth_block(channels);
+    const int64_t depth = j->depth, features = j->problem->features, part = depth_block(depth);
     const float *rows[MOST_TILES];
     for (int64_t at = begin; at < end; at++) {
         const int64_t point = at / j->panels, panel = at % j->panels;
@@ -138,11 +165,11 @@ static void multiply_points(const winograd_block *b, int64_t begin, int64_t end)
                                  .target_row = features};
         if (at == begin || panel == 0)
             for (int64_t i = 0; i < b->count; i++)
-                rows[i] = b->inputs + point * j->input_point + i * channels;
-        for (int64_t c = 0; c < channels; c += depth) {
+                rows[i] = b->inputs + point * j->input_point + i * depth;
+        for (int64_t c = 0; c < depth; c += part) {
             product.first_channel = c;
-            product.channels = channels - c < depth ? channels - c : depth;
-            product.panel = j->packed + (at * channels + c) * COLUMNS;
+            product.channels = depth - c < part ? depth - c : part;
+            product.panel = j->packed + (at * depth + c) * COLUMNS;
             product.ahead = product.panel + product.channels * COLUMNS;
             product.adds = c > 0;
             multiply_columns(&product, features - panel * COLUMNS);
@@ -151,34 +178,39 @@ static void multiply_points(const winograd_block *b, int64_t begin, int64_t end)
 }
 
 /* ---------------------------------------------------------------- step 3: results */
-static inline __attribute__((always_inline)) void transform_outputs_of(const int m, const winograd_block *b) {
+static inline __attribute__((always_inline)) void transform_outputs_of(const int m, const int r,
+                                                                       const winograd_block *b) {
     const winograd_job *j = b->job;
-    const cr_convolution *p = j->problem;
-    const int n = m + 2;
+    const correlation *c = &j->at;
+    const int64_t *out = j->problem->out, features = j->problem->features;
+    const int n = m + r - 1;
     vector d[MOST_POINTS * MOST_POINTS], half[4 * MOST_POINTS], made[4];
     for (int64_t tile = 0; tile < b->count; tile++) {
         const tile_place at = place_of(j, b->first + tile);
-        const int64_t rows = p->out[1] - at.row < m ? p->out[1] - at.row : m,
-                      columns = p->out[2] - at.column < m ? p->out[2] - at.column : m;
-        const float *from = b->products + tile * p->features;
-        float *to = j->y + ((at.image * p->out[1] + at.row) * p->out[2] + at.column) * p->features;
-        for (int64_t k = 0; k < p->features; k += LANES) {
+        const int64_t rows = c->size[0] - at.row < m ? c->size[0] - at.row : m,
+                      columns = c->size[1] - at.column < m ? c->size[1] - at.column : m,
+                      row = at.image * out[1] + c->first[0] + at.row * c->step,
+                      column = c->first[1] + at.column * c->step;
+        const float *from = b->products + tile * features;
+        float *to = j->y + (row * out[2] + column) * features;
+        for (int64_t k = 0; k < features; k += LANES) {
             const vector bias = load_or_zero(j->bias ? j->bias + k : NULL);
             for (int i = 0; i < n * n; i++)
                 d[i] = load(from + i * j->product_point + k);
 #pragma GCC unroll 6
             for (int i = 0; i < n; i++)
-                transform_output(m, d + i, n, half + i, n);
-            for (int64_t r = 0; r < rows; r++) {
-                transform_output(m, half + r * n, 1, made, 1);
-                for (int64_t c = 0; c < columns; c++)
-                    store(to + (r * p->out[2] + c) * p->features + k, clamped(made[c] + bias, j->low, j->high));
+                transform_output(m, r, d + i, n, half + i, n);
+            for (int64_t o = 0; o < rows; o++) {
+                transform_output(m, r, half + o * n, 1, made, 1);
+                for (int64_t i = 0; i < columns; i++)
+                    store(to + (o * out[2] + i) * c->step * features + k, clamped(made[i] + bias, j->low, j->high));
             }
         }
     }
 }
-static __attribute__((noinline)) void transform_outputs_2(const winograd_block *b) { transform_outputs_of(2, b); }
-static __attribute__((noinline)) void transform_outputs_4(const winograd_block *b) { transform_outputs_of(4, b); }
+static __attribute__((noinline)) void transform_outputs_2_3(const winograd_block *b) { transform_outputs_of(2, 3, b); }
+static __attribute__((noinline)) void transform_outputs_4_2(const winograd_block *b) { transform_outputs_of(4, 2, b); }
+static __attribute__((noinline)) void transform_outputs_4_3(const winograd_block *b) { transform_outputs_of(4, 3, b); }
 
 /* Rows of pixels under tiles of one row of tiles. */
 static void finish_tiles(const winograd_block *b) {
@@ -195,9 +227,13 @@ static void finish_tiles(const winograd_block *b) {
     }
 }
 
-static void make_inputs(const winograd_block *b) { (b->job->m == 4 ? transform_inputs_4 : transform_inputs_2)(b); }
+static void make_inputs(const winograd_block *b) {
+    const winograd_job *j = b->job;
+    (j->m == 2 ? transform_inputs_2_3 : j->at.r == 2 ? transform_inputs_4_2 : transform_inputs_4_3)(b);
+}
 static void make_results(const winograd_block *b) {
-    (b->job->m == 4 ? transform_outputs_4 : transform_outputs_2)(b);
+    const winograd_job *j = b->job;
+    (j->m == 2 ? transform_outputs_2_3 : j->at.r == 2 ? transform_outputs_4_2 : transform_outputs_4_3)(b);
     finish_tiles(b);
 }
 
@@ -244,10 +280,20 @@ static void share_results(void *context, int64_t begin, int64_t end) {
     make_results(&b);
 }
 
+/* A convolution as one correlation. */
+static correlation forward_correlation(const cr_convolution *p) {
+    return (correlation){.r = (int)(p->kernel[2] / p->stride[2]),
+                         .split = p->stride[2],
+                         .step = 1,
+                         .start = {-p->padding[1], -p->padding[2]},
+                         .size = {p->out[1], p->out[2]}};
+}
+
 /* All but the memory; tiles are taken `share` at a time. */
-static winograd_job plan_winograd(const channels_last_layer *l, int m, int64_t shares) {
+static winograd_job plan_winograd(const channels_last_layer *l, const correlation *at, int m, int64_t shares) {
     const cr_convolution *p = l->problem;
     winograd_job j = {.problem = p,
+                      .at = *at,
                       .x = l->x,
                       .packed = l->packed,
                       .bias = l->bias,
@@ -256,28 +302,29 @@ static winograd_job plan_winograd(const channels_last_layer *l, int m, int64_t s
                       .low = l->low,
                       .high = l->high,
                       .m = m,
-                      .n = m + 2,
-                      .rows = divide_up(p->out[1], m),
-                      .columns = divide_up(p->out[2], m),
+                      .n = m + at->r - 1,
+                      .depth = at->split * at->split * p->channels,
+                      .rows = divide_up(at->size[0], m),
+                      .columns = divide_up(at->size[1], m),
                       .panels = divide_up(p->features, COLUMNS)};
     j.tiles = p->batch * j.rows * j.columns;
-    int64_t fitting = BLOCK_FLOATS / (j.n * j.n * (p->channels + p->features));
+    int64_t fitting = BLOCK_FLOATS / (j.n * j.n * (j.depth + p->features));
     fitting = fitting < READ_TILES ? READ_TILES : fitting > MOST_TILES ? MOST_TILES : fitting;
     j.block_tiles = round_up(divide_up(j.tiles, round_up(divide_up(j.tiles, fitting), shares)), ROWS);
     return j;
 }
 
 static void size_points(winograd_job *j) {
-    j->input_tile = j->problem->channels;
+    j->input_tile = j->depth;
     j->input_panel = COLUMNS;
-    j->input_point = j->block_tiles * j->problem->channels + COLUMNS; /* not all in the same lines of a cache */
+    j->input_point = j->block_tiles * j->depth + COLUMNS; /* not all in the same lines of a cache */
     j->product_point = j->block_tiles * j->problem->features + COLUMNS;
 }
 
-static bool run_winograd(const channels_last_layer *l, int m) {
+static bool run_winograd(const channels_last_layer *l, const correlation *at, int m) {
     const int64_t threads = cr_num_threads();
     scratch memory = {0};
-    winograd_job j = plan_winograd(l, m, threads);
+    winograd_job j = plan_winograd(l, at, m, threads);
     const bool few = j.tiles < threads * LEAST_TILES;
     const int64_t slots = few ? 1 : threads;
     if (few) j.block_tiles = j.tiles;
@@ -297,62 +344,106 @@ static bool run_winograd(const channels_last_layer *l, int m) {
 }
 
 /* ---------------------------------------------------------------- weights */
-static int64_t winograd_packed_elements(const cr_convolution *p, int m) {
-    return (m + 2) * (m + 2) * divide_up(p->features, COLUMNS) * p->channels * COLUMNS;
+static int64_t winograd_packed_elements(const cr_convolution *p, const correlation *at, int m) {
+    const int64_t n = m + at->r - 1;
+    return n * n * divide_up(p->features, COLUMNS) * COLUMNS * at->split * at->split * p->channels;
 }
 
-/* Tap t of a feature's channel is w[feature · feature_step + channel · channel_step + t], or 8 - t where it is flipped. */
+/* Tap q of phase f of a feature's channel is w[feature · feature_step + channel · channel_step + place(f, q)], where each
+ * dim is at tap_first + f + tap_step · q, or with q counted from the end where it is flipped. */
 typedef struct winograd_weights {
     const cr_convolution *problem;
+    correlation at;
     const float *w;
     float *packed;
     int m;
-    int64_t feature_step, channel_step;
+    int64_t feature_step, channel_step, kernel_width, tap_step, tap_first[2];
     bool flipped;
 } winograd_weights;
+
+static winograd_weights forward_weights(const cr_convolution *p, const correlation *at, const float *w, float *packed,
+                                        int m) {
+    const int64_t taps = p->kernel[1] * p->kernel[2];
+    return (winograd_weights){.problem = p,
+                              .at = *at,
+                              .w = w,
+                              .packed = packed,
+                              .m = m,
+                              .feature_step = p->channels * taps,
+                              .channel_step = taps,
+                              .kernel_width = p->kernel[2],
+                              .tap_step = at->split};
+}
 
 /* The features of a panel side by side. */
 typedef float wide __attribute__((vector_size(COLUMNS * sizeof(float))));
 
-static void transform_weight(int m, const wide *g, int step, wide *to, int to_step) {
-    const wide g0 = g[0], g1 = g[step], g2 = g[2 * step];
-    to[0] = g0;
-    if (m == 2) {
-        to[to_step] = 0.5f * (g0 + g1 + g2);
-        to[2 * to_step] = 0.5f * (g0 - g1 + g2);
-    } else {
-        const wide near_even = g0 + 0.5f * g2, near_odd = NEAR_POINT * g1, far_even = g0 + 2.0f * g2,
-                   far_odd = FAR_POINT * g1;
-        to[to_step] = (-1.0f / 1.5f) * (near_even + near_odd);
-        to[2 * to_step] = (-1.0f / 1.5f) * (near_even - near_odd);
-        to[3 * to_step] = (1.0f / 6.0f) * (far_even + far_odd);
-        to[4 * to_step] = (1.0f / 6.0f) * (far_even - far_odd);
+static inline __attribute__((always_inline)) void transform_weight(const int m, const int r, const wide *g,
+                                                                   const int step, wide *to, const int to_step) {
+    const wide g0 = g[0], *rest = r == 3 ? g + step : g, g1 = rest[0], g2 = rest[step];
+    if (r == 3) {
+        to[0] = g0;
+        to += to_step;
     }
-    to[(m + 1) * to_step] = g2;
+    if (m == 2) {
+        to[0] = 0.5f * (g0 + g1 + g2);
+        to[to_step] = 0.5f * (g0 - g1 + g2);
+        to[2 * to_step] = g2;
+        return;
+    }
+    const wide near_even = r == 3 ? g0 + 0.5f * g2 : 0.5f * g2, near_odd = NEAR_POINT * g1,
+               far_even = r == 3 ? g0 + 2.0f * g2 : 2.0f * g2, far_odd = FAR_POINT * g1;
+    to[0] = (-1.0f / 1.5f) * (near_even + near_odd);
+    to[to_step] = (-1.0f / 1.5f) * (near_even - near_odd);
+    to[2 * to_step] = (1.0f / 6.0f) * (far_even + far_odd);
+    to[3 * to_step] = (1.0f / 6.0f) * (far_even - far_odd);
+    to[4 * to_step] = g2;
 }
 
-static void pack_winograd_panels(void *context, int64_t begin, int64_t end) {
-    const winograd_weights *job = context;
+/* One panel's features of a channel in one phase. */
+static inline __attribute__((always_inline)) void pack_winograd_taps(const int m, const int r,
+                                                                     const winograd_weights *job, int64_t panel,
+                                                                     int64_t channel, int64_t phase) {
     const cr_convolution *p = job->problem;
-    const int m = job->m, n = m + 2;
-    const int64_t panels = divide_up(p->features, COLUMNS);
-    for (int64_t at = begin; at < end; at++) {
-        const int64_t panel = at / p->channels, c = at % p->channels;
-        wide g[9], half[3 * MOST_POINTS], made[MOST_POINTS];
-        for (int t = 0; t < 9; t++)
-            for (int i = 0; i < COLUMNS; i++) {
-                const int64_t k = panel * COLUMNS + i;
-                const float *from = job->w + k * job->feature_step + c * job->channel_step;
-                g[t][i] = k < p->features ? from[job->flipped ? 8 - t : t] : 0.0f;
-            }
-        for (int column = 0; column < 3; column++)
-            transform_weight(m, g + column, 3, half + column, 3);
-        for (int row = 0; row < n; row++) {
-            transform_weight(m, half + row * 3, 1, made, 1);
-            for (int k = 0; k < n; k++) {
-                float *to = job->packed + (((row * n + k) * panels + panel) * p->channels + c) * COLUMNS;
-                memcpy(to, &made[k], sizeof made[k]);
-            }
+    const int n = m + r - 1;
+    const int64_t split = job->at.split, depth = split * split * p->channels, panels = divide_up(p->features, COLUMNS);
+    const float *w = job->w + channel * job->channel_step + (job->tap_first[0] + phase / split) * job->kernel_width +
+                     job->tap_first[1] + phase % split;
+    wide g[9], half[3 * MOST_POINTS], made[MOST_POINTS];
+    for (int t = 0; t < r * r; t++) {
+        const int q = job->flipped ? r * r - 1 - t : t;
+        const float *tap = w + (q / r * job->kernel_width + q % r) * job->tap_step;
+        for (int i = 0; i < COLUMNS; i++) {
+            const int64_t k = panel * COLUMNS + i;
+            g[t][i] = k < p->features ? tap[k * job->feature_step] : 0.0f;
         }
     }
+    for (int column = 0; column < r; column++)
+        transform_weight(m, r, g + column, r, half + column, r);
+    for (int row = 0; row < n; row++) {
+        transform_weight(m, r, half + row * r, 1, made, 1);
+        for (int k = 0; k < n; k++) {
+            const int64_t at = ((row * n + k) * panels + panel) * depth + phase * p->channels + channel;
+            memcpy(job->packed + at * COLUMNS, &made[k], sizeof made[k]);
+        }
+    }
+}
+
+/* Channels [begin, end), counted through all panels; of all phases, whose taps are neighbours. */
+static void pack_winograd_panels(void *context, int64_t begin, int64_t end) {
+    const winograd_weights *job = context;
+    const int64_t channels = job->problem->channels;
+    for (int64_t at = begin; at < end; at++)
+        for (int64_t phase = 0; phase < job->at.split * job->at.split; phase++)
+            if (job->m == 2)
+                pack_winograd_taps(2, 3, job, at / channels, at % channels, phase);
+            else if (job->at.r == 2)
+                pack_winograd_taps(4, 2, job, at / channels, at % channels, phase);
+            else
+                pack_winograd_taps(4, 3, job, at / channels, at % channels, phase);
+}
+
+static void pack_winograd(winograd_weights *job) {
+    const cr_convolution *p = job->problem;
+    cr_parallel_for(divide_up(p->features, COLUMNS) * p->channels, 64, pack_winograd_panels, job);
 }
