@@ -6,35 +6,28 @@
 #include "ops/cpu/variants/copy.h"
 #include "ops/cpu/variants/planes.h"
 
-enum { MOST_PHASES = 16 };
-
 typedef struct planes_job {
     channels_last_layer layer; /* of the whole; x and y are planes */
     int count;
-    correlation at[MOST_PHASES];        /* all of them read x and together make y */
-    const float *packed[MOST_PHASES];   /* their weights */
-    int64_t chunk;                      /* images at a time */
+    winograd_job jobs[MOST_PHASES]; /* all of them read x, and together make y; planned for a chunk */
+    int64_t chunk;                  /* images at a time */
     int64_t x_floats, y_floats, input_floats, product_floats;
     float *memory; /* of one slot after the other */
     atomic_int_fast64_t next;
 } planes_job;
 
 static void convolve_planes(const planes_job *job, int64_t first, int64_t images, float *memory) {
-    cr_convolution problem = *job->layer.problem;
-    const int64_t in = problem.in[1] * problem.in[2], out = problem.out[1] * problem.out[2];
+    const cr_convolution *p = job->layer.problem;
+    const int64_t in = p->in[1] * p->in[2], out = p->out[1] * p->out[2];
     float *x = memory, *y = x + job->x_floats;
-    channels_last_layer layer = job->layer;
-    problem.batch = images;
-    layer.problem = &problem;
-    layer.x = x;
-    layer.y = y;
     for (int64_t i = 0; i < images; i++)
-        cr_transpose_f32(x + i * in * problem.channels, problem.channels,
-                         job->layer.x + (first + i) * in * problem.channels, in, in, problem.channels);
+        cr_transpose_f32(x + i * in * p->channels, p->channels, job->layer.x + (first + i) * in * p->channels, in, in,
+                         p->channels);
     for (int i = 0; i < job->count; i++) {
-        layer.packed = job->packed[i];
-        winograd_job j = plan_winograd(&layer, &job->at[i], 4, 1);
-        size_points(&j);
+        winograd_job j = job->jobs[i];
+        j.x = x;
+        j.y = y;
+        j.tiles = images * j.rows * j.columns;
         for (int64_t tile = 0; tile < j.tiles; tile += j.block_tiles) {
             const winograd_block b = {.job = &j,
                                       .first = tile,
@@ -45,8 +38,8 @@ static void convolve_planes(const planes_job *job, int64_t first, int64_t images
         }
     }
     for (int64_t i = 0; i < images; i++)
-        cr_transpose_f32(job->layer.y + (first + i) * out * problem.features, out, y + i * out * problem.features,
-                         problem.features, problem.features, out);
+        cr_transpose_f32(job->layer.y + (first + i) * out * p->features, out, y + i * out * p->features, p->features,
+                         p->features, out);
 }
 
 static void run_plane_slots(void *context, int64_t begin, int64_t end) {
@@ -136,8 +129,8 @@ static bool convolve_together(const planes_job *job, scratch *memory) {
     if (!layer.x || !layer.y) return false;
     lay_out_images(x, job->layer.x, p->batch, in, p->channels);
     for (int i = 0; i < job->count; i++) {
-        layer.packed = job->packed[i];
-        if (!run_winograd(&layer, &job->at[i], 4)) return false;
+        layer.packed = job->jobs[i].packed;
+        if (!run_winograd(&layer, &job->jobs[i].at, 4)) return false;
     }
     lay_out_images(job->layer.y, layer.y, p->batch, p->features, out);
     return true;
@@ -149,15 +142,10 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static bool convolve_apart(planes_job *job, scratch *memory) {
     const cr_convolution *p = job->layer.problem;
     const int64_t threads = cr_num_threads();
-    cr_convolution chunk = *p;
-    channels_last_layer layer = job->layer;
-    chunk.batch = job->chunk;
-    layer.problem = &chunk;
     for (int i = 0; i < job->count; i++) {
-        winograd_job plan = plan_winograd(&layer, &job->at[i], 4, 1);
-        size_points(&plan);
-        job->input_floats = most(job->input_floats, plan.n * plan.n * plan.input_point);
-        job->product_floats = most(job->product_floats, plan.n * plan.n * plan.product_point);
+        const winograd_job *j = &job->jobs[i];
+        job->input_floats = most(job->input_floats, j->n * j->n * j->input_point);
+        job->product_floats = most(job->product_floats, j->n * j->n * j->product_point);
     }
     job->x_floats = round_up(job->chunk * p->in[1] * p->in[2] * p->channels, COLUMNS);
     job->y_floats = round_up(job->chunk * p->out[1] * p->out[2] * p->features, COLUMNS);
@@ -168,8 +156,8 @@ static bool convolve_apart(planes_job *job, scratch *memory) {
     return true;
 }
 
-/* The correlations of the problem, of which `q` is the reverse where it goes by the input, and their weights. */
-static bool prepare_planes(planes_job *job, const cr_convolution *p, bool by_input, const float *w, scratch *memory) {
+/* The correlations of the problem, of which that of the layer is the reverse where it goes by the input. */
+static bool plan_planes(planes_job *job, const cr_convolution *p, bool by_input, const float *w, scratch *memory) {
     const cr_convolution *q = job->layer.problem;
     const int64_t split = p->stride[2], taps = p->kernel[1] * p->kernel[2], phases = by_input ? split * split : 1;
     float *packed = NULL;
@@ -188,8 +176,18 @@ static bool prepare_planes(planes_job *job, const cr_convolution *p, bool by_inp
             weights.flipped = true;
         }
         pack_winograd(&weights);
-        job->at[job->count] = at;
-        job->packed[job->count++] = weights.packed;
+        if (job->count == 0)
+            job->chunk = divide_up(4 * LEAST_TILES, divide_up(at.size[0], 4) * divide_up(at.size[1], 4));
+        if (job->chunk > q->batch) job->chunk = q->batch;
+        cr_convolution chunk = *q;
+        chunk.batch = job->chunk;
+        channels_last_layer layer = job->layer;
+        layer.problem = &chunk;
+        layer.packed = weights.packed;
+        winograd_job *j = &job->jobs[job->count++];
+        *j = plan_winograd(&layer, &at, 4, 1);
+        j->problem = q;
+        size_points(j);
     }
     return true;
 }
@@ -197,16 +195,13 @@ static bool prepare_planes(planes_job *job, const cr_convolution *p, bool by_inp
 bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const float *x, const float *w, const float *bias,
                         float *y, bool *applies) {
     const cr_convolution q = by_input ? reversed(problem) : *problem;
-    *applies = takes_planes(problem, 125);
+    *applies = takes_planes(problem, 40);
     if (!*applies) return true;
     scratch memory = {0};
     planes_job job = {.layer = {.problem = &q, .x = x, .bias = bias, .y = y, .low = -INFINITY, .high = INFINITY}};
-    if (!prepare_planes(&job, problem, by_input, w, &memory)) return scratch_drop(&memory);
-    const int64_t threads = cr_num_threads(),
-                  tiles = divide_up(job.at[0].size[0], 4) * divide_up(job.at[0].size[1], 4);
-    job.chunk = divide_up(4 * LEAST_TILES, tiles);
-    if (job.chunk > q.batch) job.chunk = q.batch;
-    const bool done = q.batch < threads * job.chunk ? convolve_together(&job, &memory) : convolve_apart(&job, &memory);
+    const bool done =
+        plan_planes(&job, problem, by_input, w, &memory) &&
+        (q.batch < cr_num_threads() * job.chunk ? convolve_together(&job, &memory) : convolve_apart(&job, &memory));
     scratch_drop(&memory);
     return done;
 }

@@ -7,11 +7,7 @@
  * points out, so that each sum is made in one order. */
 #include "ops/cpu/variants/channels_last_planes.h"
 
-enum {
-    CHUNK_FLOATS = 1 << 20 /* of transformed images at a time */,
-    LEAST_CHUNK = 64 /* tiles */,
-    DEPTH_TILES = 192
-};
+enum { CHUNK_FLOATS = 1 << 20 /* of transformed images at a time */, LEAST_CHUNK = 64 /* tiles */, DEPTH_TILES = 192 };
 
 typedef struct gradient_job {
     winograd_job forward; /* of a chunk: x [pixel][channel], `inputs` */
@@ -19,8 +15,8 @@ typedef struct gradient_job {
     float *gradients; /* [point][panel][tile][COLUMNS] */
     const float *dy;  /* [pixel][feature] */
     float *sums;      /* [point][channel of a phase][feature] */
-    float *dw;
-    bool adds; /* to the sums of the chunks before */
+    float *taps;      /* [channel][tap][feature] */
+    bool adds;        /* to the sums of the chunks before */
 } gradient_job;
 
 /* ---------------------------------------------------------------- gradients at the points */
@@ -150,38 +146,39 @@ static inline __attribute__((always_inline)) void gather_taps(const int r, const
     to[to_step] = 0.5f * near_even + 2.0f * far_even + rest[4 * step];
 }
 
-/* LANES features from k on, one channel of one phase. */
-static inline __attribute__((always_inline)) void finish_taps(const int r, const gradient_job *job, int64_t k,
-                                                              int64_t channel, int64_t phase) {
+/* All features of one channel in one phase: taps[tap of the whole kernel][feature]. */
+static inline __attribute__((always_inline)) void finish_taps(const int r, const gradient_job *job, int64_t channel,
+                                                              int64_t phase, float *taps) {
     const int n = r + 3;
-    const int64_t channels = job->problem.channels, features = job->problem.features, split = job->forward.at.split,
-                  width = r * split, depth = job->forward.depth;
-    float *to = job->dw + ((k * channels + channel) * width + phase / split) * width + phase % split;
-    vector u[MOST_POINTS * MOST_POINTS], half[3 * MOST_POINTS], taps[9];
-    for (int i = 0; i < n * n; i++)
-        u[i] = load(job->sums + (i * depth + phase * channels + channel) * features + k);
+    const int64_t features = job->problem.features, split = job->forward.at.split, width = r * split;
+    const float *sums = job->sums + (phase * job->problem.channels + channel) * features;
+    vector u[MOST_POINTS * MOST_POINTS], half[3 * MOST_POINTS], made[9];
+    for (int64_t k = 0; k < features; k += LANES) {
+        for (int i = 0; i < n * n; i++)
+            u[i] = load(sums + i * job->forward.depth * features + k);
 #pragma GCC unroll 6
-    for (int i = 0; i < n; i++)
-        gather_taps(r, u + i, n, half + i, n);
+        for (int i = 0; i < n; i++)
+            gather_taps(r, u + i, n, half + i, n);
 #pragma GCC unroll 3
-    for (int i = 0; i < r; i++)
-        gather_taps(r, half + n * i, 1, taps + r * i, 1);
-    for (int l = 0; l < LANES; l++)
+        for (int i = 0; i < r; i++)
+            gather_taps(r, half + n * i, 1, made + r * i, 1);
         for (int t = 0; t < r * r; t++)
-            to[l * channels * width * width + (t / r * width + t % r) * split] = taps[t][l];
+            store(taps + ((phase / split + t / r * split) * width + phase % split + t % r * split) * features + k,
+                  made[t]);
+    }
 }
 
-/* Vectors of features [begin, end). */
+/* Channels [begin, end). */
 static void finish_weights(void *context, int64_t begin, int64_t end) {
     const gradient_job *job = context;
     const correlation *at = &job->forward.at;
-    for (int64_t k = begin * LANES; k < end * LANES; k += LANES)
-        for (int64_t c = 0; c < job->problem.channels; c++)
-            for (int64_t phase = 0; phase < at->split * at->split; phase++)
-                if (at->r == 2)
-                    finish_taps(2, job, k, c, phase);
-                else
-                    finish_taps(3, job, k, c, phase);
+    const int64_t taps = at->r * at->split * at->r * at->split;
+    for (int64_t c = begin; c < end; c++)
+        for (int64_t phase = 0; phase < at->split * at->split; phase++)
+            if (at->r == 2)
+                finish_taps(2, job, c, phase, job->taps + c * taps * job->problem.features);
+            else
+                finish_taps(3, job, c, phase, job->taps + c * taps * job->problem.features);
 }
 
 /* ---------------------------------------------------------------- the whole */
@@ -204,30 +201,36 @@ static void sum_chunks(gradient_job *job, const float *x, const float *dy, int64
 }
 
 bool cr_winograd_weights(const cr_convolution *problem, const float *x, const float *dy, float *dw, bool *applies) {
-    *applies = takes_planes(problem, 225) && problem->channels % COLUMNS == 0 && problem->features % COLUMNS == 0;
+    *applies = takes_planes(problem, 1) && problem->channels % COLUMNS == 0 && problem->features % COLUMNS == 0;
     if (!*applies) return true;
     scratch memory = {0};
-    gradient_job job = {.problem = *problem, .dw = dw};
+    gradient_job job = {.problem = *problem};
     const cr_convolution *p = &job.problem;
     winograd_job *j = &job.forward;
     const correlation at = forward_correlation(p);
     *j = plan_winograd(&(channels_last_layer){.problem = p}, &at, 4, 1);
     const int64_t tiles = j->rows * j->columns, points = j->n * j->n;
-    int64_t chunk = CHUNK_FLOATS / (points * (j->depth + p->features) * tiles);
+    /* The sums are read and written once a chunk. */
+    const int64_t sums = points * j->depth * p->features, floats = sums > CHUNK_FLOATS ? sums : CHUNK_FLOATS;
+    int64_t chunk = floats / (points * (j->depth + p->features) * tiles);
     if (chunk * tiles < LEAST_CHUNK) chunk = divide_up(LEAST_CHUNK, tiles);
     if (chunk > p->batch) chunk = p->batch;
+    chunk = divide_up(p->batch, divide_up(p->batch, chunk));
     j->block_tiles = chunk * tiles;
     size_points(j);
     j->input_tile = COLUMNS;
     j->input_panel = j->block_tiles * COLUMNS;
     j->inputs = scratch_take(&memory, (size_t)(points * j->input_point) * sizeof(float));
     job.gradients = scratch_take(&memory, (size_t)(points * j->product_point) * sizeof(float));
-    job.sums = scratch_take(&memory, (size_t)(points * j->depth * p->features) * sizeof(float));
+    job.sums = scratch_take(&memory, (size_t)sums * sizeof(float));
+    const int64_t taps = p->kernel[1] * p->kernel[2];
+    job.taps = scratch_take(&memory, (size_t)(taps * p->channels * p->features) * sizeof(float));
     const int64_t pixels = p->in[1] * p->in[2] * p->channels + p->out[1] * p->out[2] * p->features;
     float *images = scratch_take(&memory, (size_t)(chunk * pixels) * sizeof(float));
-    if (!j->inputs || !job.gradients || !job.sums || !images) return scratch_drop(&memory);
+    if (!j->inputs || !job.gradients || !job.sums || !job.taps || !images) return scratch_drop(&memory);
     sum_chunks(&job, x, dy, chunk, images);
-    cr_parallel_for(p->features / LANES, 1, finish_weights, &job);
+    cr_parallel_for(p->channels, 1, finish_weights, &job);
+    lay_out_images(dw, job.taps, 1, p->features, p->channels * taps);
     scratch_drop(&memory);
     return true;
 }

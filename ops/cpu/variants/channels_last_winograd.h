@@ -16,8 +16,9 @@
 enum {
     BLOCK_FLOATS = 1 << 19 /* of a block's transformed inputs and products */,
     MOST_POINTS = 6,
+    MOST_PHASES = 16,
     LEAST_TILES = 18,
-    READ_TILES = 60 /* pay for reading the weight from memory */,
+    READ_TILES = 64 /* pay for reading the weight from memory */,
     MOST_TILES = 192
 };
 
@@ -400,23 +401,19 @@ static inline __attribute__((always_inline)) void transform_weight(const int m, 
     to[4 * to_step] = g2;
 }
 
-/* One panel's features of a channel in one phase. */
+/* One panel's features of a channel in one phase, of whose kernel all taps are given. */
 static inline __attribute__((always_inline)) void pack_winograd_taps(const int m, const int r,
-                                                                     const winograd_weights *job, int64_t panel,
-                                                                     int64_t channel, int64_t phase) {
+                                                                     const winograd_weights *job, const wide *kernel,
+                                                                     int64_t panel, int64_t channel, int64_t phase) {
     const cr_convolution *p = job->problem;
     const int n = m + r - 1;
     const int64_t split = job->at.split, depth = split * split * p->channels, panels = divide_up(p->features, COLUMNS);
-    const float *w = job->w + channel * job->channel_step + (job->tap_first[0] + phase / split) * job->kernel_width +
-                     job->tap_first[1] + phase % split;
+    const wide *first =
+        kernel + (job->tap_first[0] + phase / split) * job->kernel_width + job->tap_first[1] + phase % split;
     wide g[9], half[3 * MOST_POINTS], made[MOST_POINTS];
     for (int t = 0; t < r * r; t++) {
         const int q = job->flipped ? r * r - 1 - t : t;
-        const float *tap = w + (q / r * job->kernel_width + q % r) * job->tap_step;
-        for (int i = 0; i < COLUMNS; i++) {
-            const int64_t k = panel * COLUMNS + i;
-            g[t][i] = k < p->features ? tap[k * job->feature_step] : 0.0f;
-        }
+        g[t] = first[(q / r * job->kernel_width + q % r) * job->tap_step];
     }
     for (int column = 0; column < r; column++)
         transform_weight(m, r, g + column, r, half + column, r);
@@ -429,18 +426,31 @@ static inline __attribute__((always_inline)) void pack_winograd_taps(const int m
     }
 }
 
-/* Channels [begin, end), counted through all panels; of all phases, whose taps are neighbours. */
+/* A feature's taps of a channel lie side by side; here, those of a panel's features do. */
+static void gather_kernel(const winograd_weights *job, int64_t panel, int64_t channel, wide *kernel) {
+    const int64_t taps = job->kernel_width * job->kernel_width, rest = job->problem->features - panel * COLUMNS;
+    const float *from = job->w + panel * COLUMNS * job->feature_step + channel * job->channel_step;
+    for (int i = 0; i < COLUMNS; i++, from += job->feature_step)
+        for (int64_t t = 0; t < taps; t++)
+            kernel[t][i] = i < rest ? from[t] : 0.0f;
+}
+
+/* Channels [begin, end), counted through all panels. */
 static void pack_winograd_panels(void *context, int64_t begin, int64_t end) {
     const winograd_weights *job = context;
-    const int64_t channels = job->problem->channels;
-    for (int64_t at = begin; at < end; at++)
-        for (int64_t phase = 0; phase < job->at.split * job->at.split; phase++)
+    const int64_t channels = job->problem->channels, phases = job->at.split * job->at.split;
+    wide kernel[9 * MOST_PHASES];
+    for (int64_t at = begin; at < end; at++) {
+        const int64_t panel = at / channels, channel = at % channels;
+        gather_kernel(job, panel, channel, kernel);
+        for (int64_t phase = 0; phase < phases; phase++)
             if (job->m == 2)
-                pack_winograd_taps(2, 3, job, at / channels, at % channels, phase);
+                pack_winograd_taps(2, 3, job, kernel, panel, channel, phase);
             else if (job->at.r == 2)
-                pack_winograd_taps(4, 2, job, at / channels, at % channels, phase);
+                pack_winograd_taps(4, 2, job, kernel, panel, channel, phase);
             else
-                pack_winograd_taps(4, 3, job, at / channels, at % channels, phase);
+                pack_winograd_taps(4, 3, job, kernel, panel, channel, phase);
+    }
 }
 
 static void pack_winograd(winograd_weights *job) {
