@@ -97,7 +97,7 @@ static bool run_layer(channels_last_layer *l, cr_tensor *input, cr_tensor *bias)
     if (way == DIRECT) return run_direct(l, x->strides);
     if (way == DEPTHWISE) return run_depthwise(l);
     const correlation at = forward_correlation(p);
-    return run_winograd(l, &at, results_of(way));
+    return run_winograd(l, &at, results_of(way), NULL);
 }
 
 CR_KERNEL(channels_last_convolution) {

@@ -9,8 +9,9 @@
 typedef struct planes_job {
     channels_last_layer layer; /* of the whole; x and y are planes */
     int count;
-    winograd_job jobs[MOST_PHASES]; /* all of them read x, and together make y; planned for a chunk */
-    int64_t chunk;                  /* images at a time */
+    winograd_weights weights[MOST_PHASES]; /* of correlations that read x, and together make y */
+    winograd_job jobs[MOST_PHASES];        /* planned for a chunk */
+    int64_t chunk;                         /* images at a time */
     int64_t x_floats, y_floats, input_floats, product_floats;
     float *memory; /* of one slot after the other */
     atomic_int_fast64_t next;
@@ -129,8 +130,9 @@ static bool convolve_together(const planes_job *job, scratch *memory) {
     if (!layer.x || !layer.y) return false;
     lay_out_images(x, job->layer.x, p->batch, in, p->channels);
     for (int i = 0; i < job->count; i++) {
-        layer.packed = job->jobs[i].packed;
-        if (!run_winograd(&layer, &job->jobs[i].at, 4)) return false;
+        const winograd_weights *weights = &job->weights[i];
+        layer.packed = weights->packed;
+        if (!run_winograd(&layer, &weights->at, 4, weights->packed ? NULL : weights)) return false;
     }
     lay_out_images(job->layer.y, layer.y, p->batch, p->features, out);
     return true;
@@ -142,8 +144,16 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static bool convolve_apart(planes_job *job, scratch *memory) {
     const cr_convolution *p = job->layer.problem;
     const int64_t threads = cr_num_threads();
+    cr_convolution chunk = *p;
+    channels_last_layer layer = job->layer;
+    chunk.batch = job->chunk;
+    layer.problem = &chunk;
     for (int i = 0; i < job->count; i++) {
-        const winograd_job *j = &job->jobs[i];
+        winograd_job *j = &job->jobs[i];
+        layer.packed = job->weights[i].packed;
+        *j = plan_winograd(&layer, &job->weights[i].at, 4, 1);
+        j->problem = p;
+        size_points(j);
         job->input_floats = most(job->input_floats, j->n * j->n * j->input_point);
         job->product_floats = most(job->product_floats, j->n * j->n * j->product_point);
     }
@@ -157,39 +167,33 @@ static bool convolve_apart(planes_job *job, scratch *memory) {
 }
 
 /* The correlations of the problem, of which that of the layer is the reverse where it goes by the input. */
-static bool plan_planes(planes_job *job, const cr_convolution *p, bool by_input, const float *w, scratch *memory) {
+static void find_correlations(planes_job *job, const cr_convolution *p, bool by_input, const float *w) {
     const cr_convolution *q = job->layer.problem;
     const int64_t split = p->stride[2], taps = p->kernel[1] * p->kernel[2], phases = by_input ? split * split : 1;
-    float *packed = NULL;
     for (int phase = 0; phase < phases; phase++) {
         const correlation at = by_input ? data_correlation(p, phase) : forward_correlation(p);
-        const int64_t floats = winograd_packed_elements(q, &at, 4); /* the same for all */
-        if (!packed && !(packed = scratch_take(memory, (size_t)(phases * floats) * sizeof(float)))) return false;
         if (at.size[0] <= 0 || at.size[1] <= 0) continue;
-        winograd_weights weights = forward_weights(q, &at, w, packed + job->count * floats, 4);
-        if (by_input) {
-            weights.feature_step = taps;
-            weights.channel_step = q->features * taps;
-            weights.tap_step = split;
-            weights.tap_first[0] = phase / split;
-            weights.tap_first[1] = phase % split;
-            weights.flipped = true;
-        }
-        pack_winograd(&weights);
-        if (job->count == 0)
-            job->chunk = divide_up(4 * LEAST_TILES, divide_up(at.size[0], 4) * divide_up(at.size[1], 4));
-        if (job->chunk > q->batch) job->chunk = q->batch;
-        cr_convolution chunk = *q;
-        chunk.batch = job->chunk;
-        channels_last_layer layer = job->layer;
-        layer.problem = &chunk;
-        layer.packed = weights.packed;
-        winograd_job *j = &job->jobs[job->count++];
-        *j = plan_winograd(&layer, &at, 4, 1);
-        j->problem = q;
-        size_points(j);
+        winograd_weights *weights = &job->weights[job->count++];
+        *weights = forward_weights(q, &at, w, NULL, 4);
+        if (!by_input) continue;
+        weights->feature_step = taps;
+        weights->channel_step = q->features * taps;
+        weights->tap_step = split;
+        weights->tap_first[0] = phase / split;
+        weights->tap_first[1] = phase % split;
+        weights->flipped = true;
     }
-    return true;
+}
+
+/* Weights of all correlations in one block: they are equally large. */
+static bool pack_all(planes_job *job, scratch *memory) {
+    const int64_t floats = winograd_packed_elements(job->layer.problem, &job->weights[0].at, 4);
+    float *packed = scratch_take(memory, (size_t)(job->count * floats) * sizeof(float));
+    for (int i = 0; packed && i < job->count; i++) {
+        job->weights[i].packed = packed + i * floats;
+        pack_winograd(&job->weights[i]);
+    }
+    return packed != NULL;
 }
 
 bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const float *x, const float *w, const float *bias,
@@ -199,9 +203,15 @@ bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const floa
     if (!*applies) return true;
     scratch memory = {0};
     planes_job job = {.layer = {.problem = &q, .x = x, .bias = bias, .y = y, .low = -INFINITY, .high = INFINITY}};
-    const bool done =
-        plan_planes(&job, problem, by_input, w, &memory) &&
-        (q.batch < cr_num_threads() * job.chunk ? convolve_together(&job, &memory) : convolve_apart(&job, &memory));
+    find_correlations(&job, problem, by_input, w);
+    int64_t tiles = 0; /* of an image */
+    for (int i = 0; i < job.count; i++)
+        tiles = most(tiles, divide_up(job.weights[i].at.size[0], 4) * divide_up(job.weights[i].at.size[1], 4));
+    job.chunk = divide_up(4 * LEAST_TILES, tiles);
+    if (job.chunk > q.batch) job.chunk = q.batch;
+    const bool is_fresh = q.batch * tiles <= MOST_TILES, together = is_fresh || q.batch < cr_num_threads() * job.chunk;
+    const bool done = (is_fresh || pack_all(&job, &memory)) &&
+                      (together ? convolve_together(&job, &memory) : convolve_apart(&job, &memory));
     scratch_drop(&memory);
     return done;
 }

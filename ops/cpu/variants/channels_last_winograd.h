@@ -11,23 +11,14 @@
  *
  * A kernel of r times its stride falls apart by the stride: forward, each phase of x is a channel of its own; backward,
  * each phase of x is a result of its own. */
-#include "ops/cpu/variants/channels_last_panel.h"
+#include "ops/cpu/variants/channels_last_correlation.h"
 
 enum {
     BLOCK_FLOATS = 1 << 19 /* of a block's transformed inputs and products */,
-    MOST_POINTS = 6,
-    MOST_PHASES = 16,
     LEAST_TILES = 18,
     READ_TILES = 64 /* pay for reading the weight from memory */,
     MOST_TILES = 192
 };
-
-/* result[o] = sum over taps q, phases f, channels c of w[q, f, c] x[start + split (o + q) + f, c], in both dims; it lies at
- * first + step · o in y. */
-typedef struct correlation {
-    int r; /* taps */
-    int64_t split, step, start[2], size[2], first[2];
-} correlation;
 
 typedef struct winograd_job {
     const cr_convolution *problem;
@@ -43,11 +34,10 @@ typedef struct winograd_job {
     int64_t block_tiles, input_point, product_point; /* elements between points, for that many tiles */
     int64_t input_tile, input_panel;                 /* and between tiles, and panels of channels, of inputs */
     float *inputs, *products;                        /* of one slot after the other */
-    atomic_int_fast64_t next;                        /* block */
+    const winograd_weights *weights; /* of which panels are made as they are used; NULL: `packed` has all */
+    float *made;                     /* a panel of each slot */
+    atomic_int_fast64_t next;        /* block */
 } winograd_job;
-
-#define NEAR_POINT 0.70710678f
-#define FAR_POINT  1.41421356f
 
 /* A block in the memory of one slot. */
 typedef struct winograd_block {
@@ -152,29 +142,39 @@ static __attribute__((noinline)) void transform_inputs_4_2(const winograd_block 
 static __attribute__((noinline)) void transform_inputs_4_3(const winograd_block *b) { transform_inputs_of(4, 3, b); }
 
 /* ---------------------------------------------------------------- step 2: products */
+/* Rows of the inputs at a point. */
+static void find_input_rows(const winograd_block *b, int64_t point, const float **rows) {
+    for (int64_t i = 0; i < b->count; i++)
+        rows[i] = b->inputs + point * b->job->input_point + i * b->job->depth;
+}
+
+static void multiply_at_point(const winograd_block *b, int64_t point, int64_t panel, const float *packed,
+                              const float *const *rows) {
+    const winograd_job *j = b->job;
+    const int64_t depth = j->depth, features = j->problem->features, part = depth_block(depth);
+    panel_product product = {.rows = rows,
+                             .count = b->count,
+                             .taps = 1,
+                             .target = b->products + point * j->product_point + panel * COLUMNS,
+                             .target_row = features};
+    for (int64_t c = 0; c < depth; c += part) {
+        product.first_channel = c;
+        product.channels = depth - c < part ? depth - c : part;
+        product.panel = packed + c * COLUMNS;
+        product.ahead = product.panel + product.channels * COLUMNS;
+        product.adds = c > 0;
+        multiply_columns(&product, features - panel * COLUMNS);
+    }
+}
+
 /* Of panels [begin, end), counted through all points. */
 static void multiply_points(const winograd_block *b, int64_t begin, int64_t end) {
     const winograd_job *j = b->job;
-    const int64_t depth = j->depth, features = j->problem->features, part = depth_block(depth);
     const float *rows[MOST_TILES];
     for (int64_t at = begin; at < end; at++) {
         const int64_t point = at / j->panels, panel = at % j->panels;
-        panel_product product = {.rows = rows,
-                                 .count = b->count,
-                                 .taps = 1,
-                                 .target = b->products + point * j->product_point + panel * COLUMNS,
-                                 .target_row = features};
-        if (at == begin || panel == 0)
-            for (int64_t i = 0; i < b->count; i++)
-                rows[i] = b->inputs + point * j->input_point + i * depth;
-        for (int64_t c = 0; c < depth; c += part) {
-            product.first_channel = c;
-            product.channels = depth - c < part ? depth - c : part;
-            product.panel = j->packed + (at * depth + c) * COLUMNS;
-            product.ahead = product.panel + product.channels * COLUMNS;
-            product.adds = c > 0;
-            multiply_columns(&product, features - panel * COLUMNS);
-        }
+        if (at == begin || panel == 0) find_input_rows(b, point, rows);
+        multiply_at_point(b, point, panel, j->packed + at * j->depth * COLUMNS, rows);
     }
 }
 
@@ -276,18 +276,25 @@ static void share_products(void *context, int64_t begin, int64_t end) {
     const winograd_block b = part_of(j, 0, j->tiles);
     multiply_points(&b, begin, end);
 }
+/* Panels by whoever is free; each slot makes a panel's weights and multiplies at all points while they are in its cache. */
+static void share_panels(void *context, int64_t begin, int64_t end) {
+    winograd_job *j = context;
+    const winograd_block b = part_of(j, 0, j->tiles);
+    const float *rows[MOST_TILES];
+    for (int64_t slot = begin; slot < end; slot++) {
+        float *made = j->made + slot * j->n * j->n * j->depth * COLUMNS;
+        for (int64_t panel; (panel = atomic_fetch_add(&j->next, 1)) < j->panels;) {
+            pack_winograd_panel(j->weights, panel, made);
+            for (int64_t point = 0; point < j->n * j->n; point++) {
+                find_input_rows(&b, point, rows);
+                multiply_at_point(&b, point, panel, made + point * j->depth * COLUMNS, rows);
+            }
+        }
+    }
+}
 static void share_results(void *context, int64_t begin, int64_t end) {
     const winograd_block b = part_of(context, begin, end - begin);
     make_results(&b);
-}
-
-/* A convolution as one correlation. */
-static correlation forward_correlation(const cr_convolution *p) {
-    return (correlation){.r = (int)(p->kernel[2] / p->stride[2]),
-                         .split = p->stride[2],
-                         .step = 1,
-                         .start = {-p->padding[1], -p->padding[2]},
-                         .size = {p->out[1], p->out[2]}};
 }
 
 /* All but the memory; tiles are taken `share` at a time. */
@@ -322,138 +329,30 @@ static void size_points(winograd_job *j) {
     j->product_point = j->block_tiles * j->problem->features + COLUMNS;
 }
 
-static bool run_winograd(const channels_last_layer *l, const correlation *at, int m) {
+/* `weights`: of tiles so few that what a panel of them gives must not leave the cache; NULL: the layer has them packed. */
+static bool run_winograd(const channels_last_layer *l, const correlation *at, int m, const winograd_weights *weights) {
     const int64_t threads = cr_num_threads();
     scratch memory = {0};
     winograd_job j = plan_winograd(l, at, m, threads);
-    const bool few = j.tiles < threads * LEAST_TILES;
+    const bool few = weights || j.tiles < threads * LEAST_TILES;
     const int64_t slots = few ? 1 : threads;
     if (few) j.block_tiles = j.tiles;
     size_points(&j);
     j.inputs = scratch_take(&memory, (size_t)(slots * j.n * j.n * j.input_point) * sizeof(float));
     j.products = scratch_take(&memory, (size_t)(slots * j.n * j.n * j.product_point) * sizeof(float));
-    if (!j.inputs || !j.products) return scratch_drop(&memory);
+    j.weights = weights;
+    if (weights) j.made = scratch_take(&memory, (size_t)(threads * j.n * j.n * j.depth * COLUMNS) * sizeof(float));
+    if (!j.inputs || !j.products || (weights && !j.made)) return scratch_drop(&memory);
     if (few) {
         cr_parallel_for(j.tiles, 1, share_inputs, &j);
-        cr_parallel_for(j.n * j.n * j.panels, 1, share_products, &j);
+        if (weights)
+            cr_parallel_for(threads, 1, share_panels, &j);
+        else
+            cr_parallel_for(j.n * j.n * j.panels, 1, share_products, &j);
         cr_parallel_for(j.tiles, 1, share_results, &j);
     } else {
         cr_parallel_for(slots, 1, run_winograd_slots, &j);
     }
     scratch_drop(&memory);
     return true;
-}
-
-/* ---------------------------------------------------------------- weights */
-static int64_t winograd_packed_elements(const cr_convolution *p, const correlation *at, int m) {
-    const int64_t n = m + at->r - 1;
-    return n * n * divide_up(p->features, COLUMNS) * COLUMNS * at->split * at->split * p->channels;
-}
-
-/* Tap q of phase f of a feature's channel is w[feature · feature_step + channel · channel_step + place(f, q)], where each
- * dim is at tap_first + f + tap_step · q, or with q counted from the end where it is flipped. */
-typedef struct winograd_weights {
-    const cr_convolution *problem;
-    correlation at;
-    const float *w;
-    float *packed;
-    int m;
-    int64_t feature_step, channel_step, kernel_width, tap_step, tap_first[2];
-    bool flipped;
-} winograd_weights;
-
-static winograd_weights forward_weights(const cr_convolution *p, const correlation *at, const float *w, float *packed,
-                                        int m) {
-    const int64_t taps = p->kernel[1] * p->kernel[2];
-    return (winograd_weights){.problem = p,
-                              .at = *at,
-                              .w = w,
-                              .packed = packed,
-                              .m = m,
-                              .feature_step = p->channels * taps,
-                              .channel_step = taps,
-                              .kernel_width = p->kernel[2],
-                              .tap_step = at->split};
-}
-
-/* The features of a panel side by side. */
-typedef float wide __attribute__((vector_size(COLUMNS * sizeof(float))));
-
-static inline __attribute__((always_inline)) void transform_weight(const int m, const int r, const wide *g,
-                                                                   const int step, wide *to, const int to_step) {
-    const wide g0 = g[0], *rest = r == 3 ? g + step : g, g1 = rest[0], g2 = rest[step];
-    if (r == 3) {
-        to[0] = g0;
-        to += to_step;
-    }
-    if (m == 2) {
-        to[0] = 0.5f * (g0 + g1 + g2);
-        to[to_step] = 0.5f * (g0 - g1 + g2);
-        to[2 * to_step] = g2;
-        return;
-    }
-    const wide near_even = r == 3 ? g0 + 0.5f * g2 : 0.5f * g2, near_odd = NEAR_POINT * g1,
-               far_even = r == 3 ? g0 + 2.0f * g2 : 2.0f * g2, far_odd = FAR_POINT * g1;
-    to[0] = (-1.0f / 1.5f) * (near_even + near_odd);
-    to[to_step] = (-1.0f / 1.5f) * (near_even - near_odd);
-    to[2 * to_step] = (1.0f / 6.0f) * (far_even + far_odd);
-    to[3 * to_step] = (1.0f / 6.0f) * (far_even - far_odd);
-    to[4 * to_step] = g2;
-}
-
-/* One panel's features of a channel in one phase, of whose kernel all taps are given. */
-static inline __attribute__((always_inline)) void pack_winograd_taps(const int m, const int r,
-                                                                     const winograd_weights *job, const wide *kernel,
-                                                                     int64_t panel, int64_t channel, int64_t phase) {
-    const cr_convolution *p = job->problem;
-    const int n = m + r - 1;
-    const int64_t split = job->at.split, depth = split * split * p->channels, panels = divide_up(p->features, COLUMNS);
-    const wide *first =
-        kernel + (job->tap_first[0] + phase / split) * job->kernel_width + job->tap_first[1] + phase % split;
-    wide g[9], half[3 * MOST_POINTS], made[MOST_POINTS];
-    for (int t = 0; t < r * r; t++) {
-        const int q = job->flipped ? r * r - 1 - t : t;
-        g[t] = first[(q / r * job->kernel_width + q % r) * job->tap_step];
-    }
-    for (int column = 0; column < r; column++)
-        transform_weight(m, r, g + column, r, half + column, r);
-    for (int row = 0; row < n; row++) {
-        transform_weight(m, r, half + row * r, 1, made, 1);
-        for (int k = 0; k < n; k++) {
-            const int64_t at = ((row * n + k) * panels + panel) * depth + phase * p->channels + channel;
-            memcpy(job->packed + at * COLUMNS, &made[k], sizeof made[k]);
-        }
-    }
-}
-
-/* A feature's taps of a channel lie side by side; here, those of a panel's features do. */
-static void gather_kernel(const winograd_weights *job, int64_t panel, int64_t channel, wide *kernel) {
-    const int64_t taps = job->kernel_width * job->kernel_width, rest = job->problem->features - panel * COLUMNS;
-    const float *from = job->w + panel * COLUMNS * job->feature_step + channel * job->channel_step;
-    for (int i = 0; i < COLUMNS; i++, from += job->feature_step)
-        for (int64_t t = 0; t < taps; t++)
-            kernel[t][i] = i < rest ? from[t] : 0.0f;
-}
-
-/* Channels [begin, end), counted through all panels. */
-static void pack_winograd_panels(void *context, int64_t begin, int64_t end) {
-    const winograd_weights *job = context;
-    const int64_t channels = job->problem->channels, phases = job->at.split * job->at.split;
-    wide kernel[9 * MOST_PHASES];
-    for (int64_t at = begin; at < end; at++) {
-        const int64_t panel = at / channels, channel = at % channels;
-        gather_kernel(job, panel, channel, kernel);
-        for (int64_t phase = 0; phase < phases; phase++)
-            if (job->m == 2)
-                pack_winograd_taps(2, 3, job, kernel, panel, channel, phase);
-            else if (job->at.r == 2)
-                pack_winograd_taps(4, 2, job, kernel, panel, channel, phase);
-            else
-                pack_winograd_taps(4, 3, job, kernel, panel, channel, phase);
-    }
-}
-
-static void pack_winograd(winograd_weights *job) {
-    const cr_convolution *p = job->problem;
-    cr_parallel_for(divide_up(p->features, COLUMNS) * p->channels, 64, pack_winograd_panels, job);
 }
