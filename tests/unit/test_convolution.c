@@ -88,8 +88,9 @@ static void check_geometry(geometry g) {
                    calloc((size_t)cr_numel(x), 8),
                    calloc((size_t)cr_numel(w), 8)};
         each_product(&g, add_product, &t);
-        const bool tiled = g.kernel == 3 && g.stride == 1 && g.channels >= 32 && g.features >= 32; /* F(4×4, 3×3) */
-        const double rounding = tiled || g.channels * g.kernel * g.kernel > 4000 ? 6e-5 : 2e-5; /* of so many in f32 */
+        const int64_t taps = g.kernel / g.stride, products = g.channels * g.kernel * g.kernel;
+        const bool tiled = (taps == 2 || taps == 3) && g.channels >= 32 && g.features >= 32; /* by 4×4 */
+        const double rounding = tiled ? 1.5e-4 : products > 4000 ? 6e-5 : 2e-5; /* of sums near 10, in f32 */
         assert_near(y, t.y, rounding, "forward");
         assert_near(dx, t.dx, rounding, "gradient by the input");
         assert_near(dw, t.dw, tiled ? 5e-4 : 1e-4, "gradient by the weight"); /* thousands of products of deviation ⅓ */
@@ -100,6 +101,7 @@ static void check_geometry(geometry g) {
 
 static void equals_plain_loops_over_many_geometries(void **state) {
     (void)state;
+    /* clang-format off */
     const geometry cases[] = {
         {8, 70, 40, 1, 12, 12, 3, 1, 1, 1},  {9, 33, 65, 1, 16, 16, 4, 2, 1, 1},  {5, 64, 130, 1, 8, 8, 4, 2, 1, 1},
         {33, 40, 3, 1, 8, 8, 4, 2, 1, 1},    {3, 3, 20, 1, 31, 29, 7, 2, 3, 1},   {17, 96, 50, 1, 7, 7, 3, 1, 1, 1},
@@ -111,7 +113,12 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {9, 3, 40, 1, 33, 30, 4, 2, 1, 1},   {5, 12, 12, 12, 17, 19, 3, 2, 1, 1}, {7, 5, 8, 1, 13, 21, 3, 1, 3, 3},
         {8, 16, 64, 1, 20, 21, 1, 1, 0, 1},  {8, 20, 30, 1, 15, 16, 1, 2, 0, 1},  {3, 8, 24, 2, 10, 50, 5, 2, 4, 2},
         {70, 2, 12, 1, 20, 20, 5, 1, 2, 1},  {5, 33, 36, 1, 32, 32, 4, 2, 1, 1},
+        /* in tiles of 4×4: kernels of one to three strides, a last chunk of fewer images, few tiles */
+        {21, 32, 64, 1, 33, 30, 4, 2, 1, 1}, {18, 64, 32, 1, 26, 26, 4, 2, 3, 1}, {23, 32, 32, 1, 40, 37, 6, 3, 2, 1},
+        {26, 32, 32, 1, 17, 16, 2, 1, 0, 1}, {7, 64, 96, 1, 15, 16, 3, 1, 1, 1},  {8, 32, 64, 1, 50, 49, 6, 2, 2, 1},
+        {60, 64, 128, 1, 8, 8, 4, 2, 1, 1},
     };
+    /* clang-format on */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         check_geometry(cases[i]);
 }
@@ -135,28 +142,43 @@ static results run_everything(int threads, cr_tensor *x, cr_tensor *w, cr_tensor
     return r;
 }
 
-/* The same where 3×3 kernels are computed in tiles: images apart, or together where they are fewer than threads. */
+/* The same where kernels are computed in tiles of 4×4: images apart, or together where they are fewer than threads, or so
+ * small that weights are made as they are used. */
 static void tiles_do_not_depend_on_the_threads(void **state) {
     (void)state;
     const int before = cr_num_threads();
-    CR_SCOPE {
-        cr_tensor *x = noise(CR_SHAPE(3, 64, 37, 40), 5), *w = noise(CR_SHAPE(64, 64, 3, 3), 6), *one[3], *many[3];
-        cr_convolution_grad_options o = {
-            .size = sizeof o, .paddings = CR_DIMS(1), .groups = 1, .sizes = cr_shape_of(x)};
-        const cr_shape kernel = cr_shape_of(w);
-        for (int threads = 1; threads <= 5; threads++) {
-            assert_true(cr_set_num_threads(threads));
-            cr_tensor **to = threads == 1 ? one : many;
-            to[0] = cr_conv2d(x, w, NULL, .padding = 1);
-            to[1] = cr_convolution_grad_input_with(x, w, &o);
-            o.sizes = kernel;
-            to[2] = cr_convolution_grad_weight_with(x, x, &o);
-            o.sizes = cr_shape_of(x);
-            assert_cr_ok();
-            for (int i = 0; i < 3 && threads > 1; i++)
-                assert_memory_equal(cr_data(one[i]), cr_data(many[i]), (size_t)cr_numel(one[i]) * 4);
+    const struct {
+        cr_shape x, w, y;
+        int stride;
+    } shapes[] = {
+        {CR_SHAPE(3, 64, 37, 40), CR_SHAPE(64, 64, 3, 3), CR_SHAPE(3, 64, 37, 40), 1},
+        {CR_SHAPE(21, 32, 32, 30), CR_SHAPE(64, 32, 4, 4), CR_SHAPE(21, 64, 16, 15), 2},
+        {CR_SHAPE(60, 64, 8, 8), CR_SHAPE(128, 64, 4, 4), CR_SHAPE(60, 128, 4, 4), 2},
+    };
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
+        CR_SCOPE {
+            cr_tensor *x = noise(shapes[s].x, 5), *w = noise(shapes[s].w, 6), *dy = noise(shapes[s].y, 7), *one[3],
+                      *many[3];
+            const int stride = shapes[s].stride;
+            cr_convolution_grad_options o = {.size = sizeof o,
+                                             .strides = CR_DIMS(stride),
+                                             .paddings = CR_DIMS(1),
+                                             .groups = 1,
+                                             .sizes = cr_shape_of(x)};
+            const cr_shape kernel = cr_shape_of(w);
+            for (int threads = 1; threads <= 5; threads++) {
+                assert_true(cr_set_num_threads(threads));
+                cr_tensor **to = threads == 1 ? one : many;
+                to[0] = cr_conv2d(x, w, NULL, .stride = stride, .padding = 1);
+                to[1] = cr_convolution_grad_input_with(dy, w, &o);
+                o.sizes = kernel;
+                to[2] = cr_convolution_grad_weight_with(dy, x, &o);
+                o.sizes = cr_shape_of(x);
+                assert_cr_ok();
+                for (int i = 0; i < 3 && threads > 1; i++)
+                    assert_memory_equal(cr_data(one[i]), cr_data(many[i]), (size_t)cr_numel(one[i]) * 4);
+            }
         }
-    }
     assert_true(cr_set_num_threads(before));
 }
 

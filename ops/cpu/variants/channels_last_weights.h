@@ -201,7 +201,7 @@ static void sum_chunks(gradient_job *job, const float *x, const float *dy, int64
 }
 
 bool cr_winograd_weights(const cr_convolution *problem, const float *x, const float *dy, float *dw, bool *applies) {
-    *applies = takes_planes(problem, 1) && problem->channels % COLUMNS == 0 && problem->features % COLUMNS == 0;
+    *applies = takes_planes(problem, 40) && problem->channels % COLUMNS == 0 && problem->features % COLUMNS == 0;
     if (!*applies) return true;
     scratch memory = {0};
     gradient_job job = {.problem = *problem};

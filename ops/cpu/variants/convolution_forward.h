@@ -55,10 +55,6 @@ static NAMED(padded) NAMED(forward_copy)(const cr_convolution *p, const phase_sp
 static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, const T *bias, T *y, const layer *extra) {
     const int64_t groups = p->groups, taps = cr_product3(p->kernel), depth = p->channels * taps,
                   spatial = cr_product3(p->out);
-    bool direct = true; /* x needs no copy */
-    for (int d = 0; d < CR_SPATIAL_DIMS; d++)
-        direct &= p->stride[d] == 1 && p->padding[d] == 0;
-
     scratch memory = {0};
     int64_t *storage = scratch_take(&memory, (size_t)(cr_phase_storage(p) + depth) * sizeof *storage);
     const int64_t panel_elements = round_up(p->features, ROWS) * depth;
@@ -74,6 +70,9 @@ static bool NAMED(forward)(const cr_convolution *p, const T *x, const T *w, cons
     phase_split split[CR_SPATIAL_DIMS];
     cr_split_all_phases(p, storage, split);
     NAMED(padded) pad = NAMED(forward_copy)(p, split);
+    bool direct = true; /* x needs no copy; where more of it is given than is read, it is not laid out as the copy is */
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++)
+        direct &= p->stride[d] == 1 && p->padding[d] == 0 && p->in[d] == pad.size[d];
     int64_t *offsets = storage + cr_phase_storage(p);
     cr_forward_offsets(p, split, pad.size, pad.item_target, offsets);
 
