@@ -1,4 +1,4 @@
-/* JPEG through libjpeg-turbo, several times as fast as stb; only where the build has it (CRESSET_LIBJPEG). */
+/* JPEG through libjpeg-turbo, about twice as fast as stb; only where the build has it (CRESSET_LIBJPEG). */
 #ifndef CRESSET_CORE_JPEG_H
 #define CRESSET_CORE_JPEG_H
 
