@@ -5,6 +5,7 @@ endif()
 
 option(CRESSET_OPENMP "Threads of OpenMP in place of the library's own, for programs that share them" OFF)
 option(CRESSET_IMAGES "Image files through stb, GIF through giflib, .gz through zlib" ON)
+option(CRESSET_LIBJPEG "JPEG through libjpeg-turbo, in place of stb" ON)
 option(CRESSET_SUMMARY "TensorBoard event files through protobuf-c" ON)
 option(CRESSET_ONNX "ONNX models through protobuf-c and ONNX's schema" ON)
 option(CRESSET_BUILD_TOOLS "Build the command cresset" ${PROJECT_IS_TOP_LEVEL})

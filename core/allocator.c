@@ -209,11 +209,13 @@ static void drop_cache(cr_thread *thread) {
 }
 
 /* Frees blocks of the sizes that were asked for longest ago, while what is live and what is cached make more than one and
- * a half of the most that was ever live: with less room a training step gives back what it soon wants again. Call with
- * shared_lock. */
-static void shrink_cache(void) {
+ * a half of the most that was ever live: with less room a training step gives back what it soon wants again. Where the
+ * system is about to be asked for much, as for a plan's arena, which takes the place of many blocks, they may make no
+ * more than that most. Call with shared_lock. */
+static void shrink_cache(size_t wanted) {
     const int64_t live = READ(live_bytes), peak = READ(peak_bytes) > live ? READ(peak_bytes) : live;
-    const int64_t unused = peak + peak / 2 - live, allowance = unused > CACHE_FLOOR ? unused : CACHE_FLOOR;
+    const int64_t most = (int64_t)wanted < peak / 16 ? peak + peak / 2 : peak;
+    const int64_t unused = most - live, allowance = unused > CACHE_FLOOR ? unused : CACHE_FLOOR;
     while (READ(cached_bytes) > allowance) {
         int oldest = -1;
         for (int c = 0; c < CLASS_COUNT; c++)
@@ -256,7 +258,7 @@ void *cr_block_allocate(size_t bytes) {
     if (block)
         COUNT(cached_bytes, -(int64_t)rounded);
     else
-        shrink_cache();
+        shrink_cache(rounded);
     pthread_mutex_unlock(&shared_lock);
     if (block) return block;
     block = system_allocate(rounded);
@@ -291,7 +293,7 @@ void cr_block_recycle(void *block, size_t bytes) {
     list_push(&shared_lists[size_class], block);
     shared_used[size_class] = ++shared_clock;
     COUNT(cached_bytes, (int64_t)rounded);
-    shrink_cache();
+    shrink_cache(0);
     pthread_mutex_unlock(&shared_lock);
 }
 

@@ -1,10 +1,11 @@
-/* Decoding and encoding of pictures through stb.
+/* Decoding and encoding of pictures through stb, and where the build has libjpeg-turbo, decoding of JPEG through it.
  *
  * stb_image trusts its input more than we do: before it sees a byte the container is checked (image_container.c), and
  * its allocations are bounded by the picture's size, so that a small file cannot ask for gigabytes. stb lets signed
  * integers wrap around, so this file is compiled with -fwrapv. */
 #include "core/image.h"
 #include "core/dtype.h"
+#include "core/jpeg.h"
 
 #include <string.h>
 
@@ -70,13 +71,29 @@ bool cr_image_from_tensor(const cr_tensor *t, cr_image *image) {
     return true;
 }
 
+/* RGB pixels, four at a time, to planes: three words (the first byte is the lowest) hold rgbr gbrg brgb. */
+static int64_t separate_rgb(const uint8_t *pixels, int64_t area, uint8_t *planar) {
+    int64_t i = 0;
+    for (; i + 4 <= area; i += 4) {
+        uint32_t in[3], out[3];
+        memcpy(in, pixels + 3 * i, sizeof in);
+        out[0] = (in[0] & 0xff) | in[0] >> 24 << 8 | (in[1] & 0xff0000) | (in[2] & 0xff00) << 16;
+        out[1] = (in[0] >> 8 & 0xff) | (in[1] & 0xff) << 8 | in[1] >> 24 << 16 | (in[2] & 0xff0000) << 8;
+        out[2] = (in[0] >> 16 & 0xff) | (in[1] & 0xff00) | (in[2] & 0xff) << 16 | (in[2] & 0xff000000);
+        for (int c = 0; c < 3; c++)
+            memcpy(planar + c * area + i, &out[c], sizeof out[c]);
+    }
+    return i;
+}
+
 cr_tensor *cr_image_to_tensor(const cr_image *image) {
     cr_tensor *t = cr_empty(CR_U8, CR_SHAPE(image->channels, image->height, image->width), CR_CPU);
     uint8_t *planar = cr_data(t);
     if (!planar) return NULL;
     const int64_t area = (int64_t)image->width * image->height;
+    const int64_t done = image->channels == 3 ? separate_rgb(image->pixels, area, planar) : 0;
     for (int c = 0; c < image->channels; c++)
-        for (int64_t i = 0; i < area; i++)
+        for (int64_t i = done; i < area; i++)
             planar[c * area + i] = image->pixels[i * image->channels + c];
     return t;
 }
@@ -146,6 +163,12 @@ bool cr_image_decode(const void *bytes, size_t size, int channels, const char *n
         return cr_fail(CR_ERROR_ARGUMENT, "%s: bytes and 0 to 4 channels are needed, got %p and %d", name, bytes,
                        channels);
     if (!cr_image_check_container(bytes, size, name)) return false;
+#ifdef CRESSET_HAS_LIBJPEG
+    if (*(const uint8_t *)bytes == 0xff) { /* of the three formats, JPEG */
+        if (!cr_jpeg_decode(bytes, size, channels, name, image)) return false;
+        if (image->pixels) return true;
+    }
+#endif
     allocation_limit = 1 << 20; /* for the header */
     if (!stbi_info_from_memory(bytes, (int)size, &width, &height, &own_channels))
         return cr_fail(CR_ERROR_FORMAT, "%s: its header cannot be read, or it is too large", name);

@@ -37,12 +37,21 @@ bool cr_image_from_tensor(const cr_tensor *t, cr_image *image);
 /* The tensor u8 [channels, height, width], owned by the innermost scope. */
 cr_tensor *cr_image_to_tensor(const cr_image *image);
 
-/* One plane of u8 or f32 resampled with a triangle filter that widens when shrinking (antialiased bilinear, as PIL's
- * BILINEAR; resample.c). Strides are in bytes between rows. */
-typedef struct cr_image_plane {
+/* Dense planes of u8 or f32, [count, height, width]. */
+typedef struct cr_image_planes {
     void *data;
-    int width, height, stride;
-} cr_image_plane;
-bool cr_image_resize_plane(cr_dtype dtype, cr_image_plane source, cr_image_plane target);
+    int64_t count;
+    int height, width;
+} cr_image_planes;
+
+/* A part of a picture of those sizes. */
+typedef struct cr_image_part {
+    int whole_height, whole_width, top, left;
+} cr_image_part;
+
+/* Resampled with a triangle filter that widens when shrinking (antialiased bilinear, as PIL's BILINEAR; resample.c):
+ * `out` becomes the part of the resized picture that begins at (top, left), the same values that a part cut from the
+ * whole would hold. The part lies inside. */
+bool cr_image_resize(cr_dtype dtype, const cr_image_planes *in, const cr_image_part *part, const cr_image_planes *out);
 
 #endif

@@ -30,6 +30,13 @@ void cr_text_add(cr_text *text, const char *format, ...) {
     text->length += (size_t)length;
 }
 
+void cr_text_add_all(cr_text *text, const char *all) {
+    const size_t length = strlen(all);
+    if (!make_room(text, length + 1)) return;
+    memcpy(text->at + text->length, all, length + 1);
+    text->length += length;
+}
+
 char *cr_text_end(cr_text *text) {
     if (!text->at && !text->failed) cr_text_add(text, "%s", "");
     return text->at;

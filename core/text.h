@@ -11,6 +11,8 @@ typedef struct cr_text {
 } cr_text;
 
 void cr_text_add(cr_text *text, const char *format, ...) CR_PRINTF(2, 3);
+/* A text as it is, which may be long. */
+void cr_text_add_all(cr_text *text, const char *all);
 /* The text, for cr_free; NULL and an error where one of its allocations failed. */
 char *cr_text_end(cr_text *text);
 

@@ -33,7 +33,9 @@ const cr_text_pair *cr_build_info(int *count) {
 #else
         {"threads", "POSIX threads"},
 #endif
-#ifdef CRESSET_HAS_IMAGES
+#ifdef CRESSET_HAS_LIBJPEG
+        {"images", "stb, giflib, zlib, libjpeg-turbo"},
+#elif defined CRESSET_HAS_IMAGES
         {"images", "stb, giflib, zlib"},
 #else
         {"images", "none: built without CRESSET_IMAGES"},

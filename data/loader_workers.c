@@ -25,6 +25,18 @@ static void pack_error(cr_data_parcel *parcel, const char *where) {
     cr_clear_error();
 }
 
+/* A sample, without what was needed on the way to it: the next one finds that memory in the cache. */
+static bool load_sample(cr_data_loader *loader, int64_t index, cr_data_sample *sample) {
+    bool done = false;
+    CR_SCOPE {
+        cr_generator_state random = cr_data_random_for(loader->seed, loader->epoch, index);
+        done = cr_data_dataset_get(loader->options.dataset, index, &random, sample);
+        for (int i = 0; done && i < sample->count; i++)
+            sample->fields[i] = cr_keep(sample->fields[i]);
+    }
+    return done;
+}
+
 /* Samples from their indices; `failed` tells which one could not be had. */
 static bool load(cr_data_loader *loader, const int64_t *indices, int64_t count, unsigned run, cr_data_sample *samples,
                  int64_t *failed) {
@@ -32,8 +44,7 @@ static bool load(cr_data_loader *loader, const int64_t *indices, int64_t count, 
         *failed = indices[i];
         if (atomic_load_explicit(&loader->run, memory_order_relaxed) != run)
             return cr_fail(CR_ERROR_INTERRUPTED, "no longer wanted");
-        cr_generator_state random = cr_data_random_for(loader->seed, loader->epoch, indices[i]);
-        if (!cr_data_dataset_get(loader->options.dataset, indices[i], &random, &samples[i])) return false;
+        if (!load_sample(loader, indices[i], &samples[i])) return false;
     }
     *failed = -1;
     return true;

@@ -189,7 +189,8 @@ char *cr_fused_source(const cr_fused_program *program, cr_dialect which) {
     cr_text out = {0};
     const dialect *d = &dialects[which];
     const int several = program->ndim > 1;
-    cr_text_add(&out, "%s%s\n", d->prelude, math_source);
+    cr_text_add_all(&out, d->prelude);
+    cr_text_add_all(&out, math_source);
     for (int i = 0; i < program->instruction_count; i++)
         add_function(&out, d, &program->instructions[i], i);
     cr_text_add(&out, "%s {\n", d->kernel);

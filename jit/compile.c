@@ -81,10 +81,17 @@ static void warn_once(const char *what, const char *detail) {
 }
 
 /* ---------------------------------------------------------------- hashes */
-static void hash_text(uint64_t hash[2], const char *text) { /* two FNV-1a of different bases */
-    for (; *text; text++) {
-        hash[0] = (hash[0] ^ (uint8_t)*text) * 0x100000001b3u;
-        hash[1] = (hash[1] ^ (uint8_t)*text) * 0x10000000233u;
+/* Two hashes of different factors, eight bytes at a time: a source is 28 KB, and a network has a hundred. */
+static void hash_text(uint64_t hash[2], const char *text) {
+    static const uint64_t factors[2] = {0x9e3779b97f4a7c15u, 0xc2b2ae3d27d4eb4fu};
+    for (size_t length = strlen(text) + 1, at = 0; at < length;
+         at += sizeof(uint64_t)) { /* with the zero that ends it */
+        uint64_t word = 0;
+        memcpy(&word, text + at, length - at < sizeof word ? length - at : sizeof word);
+        for (int i = 0; i < 2; i++) {
+            hash[i] = (hash[i] ^ word) * factors[i];
+            hash[i] ^= hash[i] >> 32;
+        }
     }
 }
 

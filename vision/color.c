@@ -145,24 +145,54 @@ cr_tensor *cr_vision_image_to_tensor(const cr_tensor *image) {
     return out.tensor;
 }
 
+/* (x - mean) / deviation of count values; of u8 after division by 255, looked up among the 256 that there are. */
+static void normalize_plane(const cr_vision_view *in, int64_t begin, int64_t count, float mean, float deviation,
+                            float *to) {
+    float values[256];
+    if (in->dtype == CR_F32) {
+        for (int64_t i = 0; i < count; i++)
+            to[i] = (in->f32[begin + i] - mean) / deviation;
+        return;
+    }
+    for (int i = 0; i < 256; i++)
+        values[i] = ((float)i / 255.0f - mean) / deviation;
+    for (int64_t i = 0; i < count; i++)
+        to[i] = values[in->u8[begin + i]];
+}
+
+static cr_tensor *normalize(const cr_vision_view *in, int channels, const float *mean, const float *deviation) {
+    cr_vision_view out;
+    char text[224];
+    if (channels != 1 && channels != in->channels) {
+        cr_record_error(CR_ERROR_SHAPE, "normalize: %d channels for %s", channels, cr_describe(in->tensor, text));
+        return NULL;
+    }
+    if (!cr_vision_create(CR_F32, in->channels, in->height, in->width, &out)) return NULL;
+    const int64_t area = in->height * in->width;
+    for (int64_t c = 0; c < in->channels; c++) {
+        const int64_t own = channels == 1 ? 0 : c;
+        normalize_plane(in, c * area, area, mean[own], deviation[own], out.f32 + c * area);
+    }
+    return out.tensor;
+}
+
 cr_tensor *cr_vision_image_normalize(const cr_tensor *image, int channels, const float *mean, const float *deviation) {
-    cr_vision_view in, out;
+    cr_vision_view in;
+    char text[224];
     if (!mean || !deviation) {
         cr_record_error(CR_ERROR_ARGUMENT, "normalize: a mean and a deviation are needed");
         return NULL;
     }
     if (!cr_vision_open(image, "normalize", &in)) return NULL;
-    if (in.dtype != CR_F32 || (channels != 1 && channels != in.channels)) {
-        char text[224];
-        cr_record_error(CR_ERROR_SHAPE, "normalize: %d channels for %s; f32 (to_tensor makes it) of as many is needed",
-                        channels, cr_describe(image, text));
+    if (in.dtype != CR_F32) {
+        cr_record_error(CR_ERROR_SHAPE, "normalize: %s; f32 is needed, to_tensor makes it", cr_describe(image, text));
         return NULL;
     }
-    if (!cr_vision_create(CR_F32, in.channels, in.height, in.width, &out)) return NULL;
-    const int64_t area = in.height * in.width;
-    for (int64_t i = 0; i < in.channels * area; i++) {
-        const int64_t c = channels == 1 ? 0 : i / area;
-        out.f32[i] = (in.f32[i] - mean[c]) / deviation[c];
-    }
-    return out.tensor;
+    return normalize(&in, channels, mean, deviation);
+}
+
+cr_tensor *cr_vision_image_to_normalized(const cr_tensor *image, int channels, const float *mean,
+                                         const float *deviation) {
+    cr_vision_view in;
+    return cr_vision_open(image, "to_tensor", &in) ? normalize(&in, channels, mean, deviation) : NULL;
 }

@@ -5,20 +5,34 @@
 #include <math.h>
 #include <string.h>
 
+/* A part, which lies inside, of the image resized to height x width. */
+static cr_tensor *resized_part(const cr_vision_view *in, int64_t height, int64_t width, cr_vision_part part) {
+    cr_vision_view out;
+    if (!cr_vision_check_sides(height, width) ||
+        !cr_vision_create(in->dtype, in->channels, part.height, part.width, &out))
+        return NULL;
+    const cr_image_planes from = {in->data, in->channels, (int)in->height, (int)in->width};
+    const cr_image_planes to = {out.data, in->channels, (int)part.height, (int)part.width};
+    const cr_image_part place = {(int)height, (int)width, (int)part.top, (int)part.left};
+    return cr_image_resize(in->dtype, &from, &place, &to) ? out.tensor : NULL;
+}
+
 cr_tensor *cr_vision_image_resize(const cr_tensor *image, int64_t height, int64_t width) {
-    cr_vision_view in, out;
+    cr_vision_view in;
     if (!cr_vision_open(image, "resize", &in)) return NULL;
     if (in.height == height && in.width == width) return in.tensor;
-    if (!cr_vision_create(in.dtype, in.channels, height, width, &out)) return NULL;
-    const int64_t item = (int64_t)cr_dtype_size(in.dtype);
-    for (int64_t c = 0; c < in.channels; c++) {
-        const cr_image_plane source = {(char *)in.data + c * in.height * in.width * item, (int)in.width, (int)in.height,
-                                       (int)(in.width * item)};
-        const cr_image_plane target = {(char *)out.data + c * height * width * item, (int)width, (int)height,
-                                       (int)(width * item)};
-        if (!cr_image_resize_plane(in.dtype, source, target)) return NULL;
-    }
-    return out.tensor;
+    return resized_part(&in, height, width, (cr_vision_part){0, 0, height, width});
+}
+
+cr_tensor *cr_vision_image_resize_and_crop(const cr_tensor *image, int64_t height, int64_t width, cr_vision_part part) {
+    cr_vision_view in;
+    if (!cr_vision_open(image, "resize", &in)) return NULL;
+    const bool is_resized = in.height != height || in.width != width;
+    if (is_resized && part.top >= 0 && part.left >= 0 && part.top + part.height <= height &&
+        part.left + part.width <= width)
+        return resized_part(&in, height, width, part);
+    cr_tensor *whole = cr_vision_image_resize(image, height, width);
+    return whole ? cr_vision_image_crop(whole, part.top, part.left, part.height, part.width) : NULL;
 }
 
 static void fill_with(cr_vision_view *view, double value) {
@@ -63,13 +77,16 @@ cr_tensor *cr_vision_image_crop(const cr_tensor *image, int64_t top, int64_t lef
     return window(&in, top, left, height, width, 0);
 }
 
+cr_vision_part cr_vision_middle(int64_t image_height, int64_t image_width, int64_t height, int64_t width) {
+    const double top = (double)(image_height - height) / 2, left = (double)(image_width - width) / 2;
+    return (cr_vision_part){(int64_t)nearbyint(top), (int64_t)nearbyint(left), height, width};
+}
+
 cr_tensor *cr_vision_image_center_crop(const cr_tensor *image, int64_t height, int64_t width) {
     cr_vision_view in;
     if (!check_place("center_crop", height, width) || !cr_vision_open(image, "center_crop", &in)) return NULL;
-    /* rounded half to even, as Python's round */
-    const int64_t top = (int64_t)nearbyint((double)(in.height - height) / 2);
-    const int64_t left = (int64_t)nearbyint((double)(in.width - width) / 2);
-    return window(&in, top, left, height, width, 0);
+    const cr_vision_part part = cr_vision_middle(in.height, in.width, height, width);
+    return window(&in, part.top, part.left, height, width, 0);
 }
 
 cr_tensor *cr_vision_image_pad(const cr_tensor *image, int64_t left, int64_t top, int64_t right, int64_t bottom,
@@ -78,6 +95,19 @@ cr_tensor *cr_vision_image_pad(const cr_tensor *image, int64_t left, int64_t top
     if (!check_place("pad", left, right) || !check_place("pad", top, bottom) || !cr_vision_open(image, "pad", &in))
         return NULL;
     return window(&in, -top, -left, in.height + top + bottom, in.width + left + right, fill);
+}
+
+/* Eight at a time where there are as many. */
+static void reverse_bytes(const uint8_t *from, int64_t count, uint8_t *to) {
+    int64_t x = 0;
+    for (; x + 8 <= count; x += 8) {
+        uint64_t eight;
+        memcpy(&eight, from + x, sizeof eight);
+        eight = __builtin_bswap64(eight);
+        memcpy(to + count - 8 - x, &eight, sizeof eight);
+    }
+    for (; x < count; x++)
+        to[count - 1 - x] = from[x];
 }
 
 /* out[y, x] = in[y or height-1-y, x or width-1-x] */
@@ -94,12 +124,11 @@ static cr_tensor *flip(const cr_tensor *image, bool horizontal, const char *name
                    (size_t)(width * item));
             continue;
         }
-        for (int64_t x = 0; x < width; x++) {
-            if (in.dtype == CR_U8)
-                out.u8[row * width + x] = in.u8[from * width + width - 1 - x];
-            else
+        if (in.dtype == CR_U8)
+            reverse_bytes(in.u8 + from * width, width, out.u8 + row * width);
+        else
+            for (int64_t x = 0; x < width; x++)
                 out.f32[row * width + x] = in.f32[from * width + width - 1 - x];
-        }
     }
     return out.tensor;
 }

@@ -34,10 +34,14 @@ bool cr_vision_open(const cr_tensor *image, const char *name, cr_vision_view *vi
     return true;
 }
 
+bool cr_vision_check_sides(int64_t height, int64_t width) {
+    return (height >= 1 && width >= 1 && height <= CR_IMAGE_MAX_SIDE && width <= CR_IMAGE_MAX_SIDE) ||
+           cr_fail(CR_ERROR_SHAPE, "an image of %lld x %lld pixels; sides of 1 to %d can be had", (long long)width,
+                   (long long)height, (int)CR_IMAGE_MAX_SIDE);
+}
+
 bool cr_vision_create(cr_dtype dtype, int64_t channels, int64_t height, int64_t width, cr_vision_view *view) {
-    if (channels < 1 || height < 1 || width < 1 || height > CR_IMAGE_MAX_SIDE || width > CR_IMAGE_MAX_SIDE)
-        return cr_fail(CR_ERROR_SHAPE, "an image of %lld x %lld pixels; sides of 1 to %d can be had", (long long)width,
-                       (long long)height, (int)CR_IMAGE_MAX_SIDE);
+    if (!cr_vision_check_sides(height, width)) return false;
     *view = (cr_vision_view){.dtype = dtype, .channels = channels, .height = height, .width = width};
     view->tensor = cr_empty(dtype, CR_SHAPE(channels, height, width), CR_CPU);
     if (!view->tensor) return false;

@@ -59,23 +59,19 @@ cr_vision_transform *cr_vision_random_apply(cr_vision_transform *transform, doub
 }
 
 /* ---------------------------------------------------------------- crops */
-static cr_tensor *crop_apply(void *self, cr_tensor *image, cr_generator_state *random) {
-    const cr_vision_settings *s = self;
-    cr_vision_view in;
-    if (s->padding) image = cr_vision_image_pad(image, s->padding, s->padding, s->padding, s->padding, s->fill);
-    if (!image || !cr_vision_open(image, "random_crop", &in)) return NULL;
-    if (in.height < s->height || in.width < s->width) {
-        cr_record_error(CR_ERROR_SHAPE, "random_crop: %lld x %lld from an image of %lld x %lld; resize or pad it first",
-                        (long long)s->width, (long long)s->height, (long long)in.width, (long long)in.height);
-        return NULL;
-    }
-    const int64_t top = cr_data_random_integer(random, 0, in.height - s->height + 1);
-    const int64_t left = cr_data_random_integer(random, 0, in.width - s->width + 1);
-    return cr_vision_image_crop(image, top, left, s->height, s->width);
+static bool place_at_random(const cr_vision_settings *s, int64_t height, int64_t width, cr_generator_state *random,
+                            cr_vision_part *part) {
+    if (height < s->height || width < s->width)
+        return cr_fail(CR_ERROR_SHAPE, "random_crop: %lld x %lld from an image of %lld x %lld; resize or pad it first",
+                       (long long)s->width, (long long)s->height, (long long)width, (long long)height);
+    const int64_t top = cr_data_random_integer(random, 0, height - s->height + 1);
+    const int64_t left = cr_data_random_integer(random, 0, width - s->width + 1);
+    *part = (cr_vision_part){top, left, s->height, s->width};
+    return true;
 }
 
 cr_vision_transform *cr_vision_random_crop_with(const cr_vision_random_crop_options *given) {
-    static const cr_vision_transform_table table = {"random_crop", crop_apply, cr_free};
+    static const cr_vision_transform_table table = {"random_crop", cr_vision_crop_apply, cr_free};
     cr_vision_random_crop_options options = {0};
     CR_VISION_TAKE_OPTIONS(options, given);
     if (!cr_vision_check_size(table.name, options.height, options.width)) return NULL;
@@ -86,7 +82,8 @@ cr_vision_transform *cr_vision_random_crop_with(const cr_vision_random_crop_opti
     return cr_vision_transform_of(&table, (cr_vision_settings){.height = options.height,
                                                                .width = options.width,
                                                                .padding = options.padding,
-                                                               .fill = options.fill});
+                                                               .fill = options.fill,
+                                                               .place = place_at_random});
 }
 
 /* A rectangle of random area and shape; after ten tries that do not fit, the largest central one of a fitting shape

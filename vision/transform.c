@@ -63,16 +63,20 @@ cr_vision_transform *cr_vision_transform_of(const cr_vision_transform_table *tab
     return cr_vision_transform_new(table, self);
 }
 
+/* The sides that resize gives an image of height x width: a whole number of both, or the shorter one's, where the longer
+ * one is cut to a whole number, as torchvision does. */
+static void resized_sides(const cr_vision_settings *s, int64_t *height, int64_t *width) {
+    const int64_t h = *height, w = *width;
+    *height = s->width || h <= w ? s->height : s->height * h / w;
+    *width = s->width ? s->width : h <= w ? s->height * w / h : s->height;
+}
+
 static cr_tensor *resize_apply(void *self, cr_tensor *image, cr_generator_state *random) {
     (void)random;
-    const cr_vision_settings *s = self;
-    const int64_t size = s->height;
-    if (s->width) return cr_vision_image_resize(image, s->height, s->width);
     cr_vision_view in;
     if (!cr_vision_open(image, "resize", &in)) return NULL;
-    /* the longer side is cut to a whole number, as torchvision does */
-    return in.height <= in.width ? cr_vision_image_resize(image, size, size * in.width / in.height)
-                                 : cr_vision_image_resize(image, size * in.height / in.width, size);
+    resized_sides(self, &in.height, &in.width);
+    return cr_vision_image_resize(image, in.height, in.width);
 }
 static const cr_vision_transform_table resize_table = {"resize", resize_apply, cr_free};
 
@@ -85,15 +89,26 @@ cr_vision_transform *cr_vision_resize_to(int64_t height, int64_t width) {
     return cr_vision_transform_of(&resize_table, (cr_vision_settings){.height = height, .width = width});
 }
 
-static cr_tensor *center_crop_apply(void *self, cr_tensor *image, cr_generator_state *random) {
-    (void)random;
+cr_tensor *cr_vision_crop_apply(void *self, cr_tensor *image, cr_generator_state *random) {
     const cr_vision_settings *s = self;
-    return cr_vision_image_center_crop(image, s->height, s->width);
+    cr_vision_view in;
+    cr_vision_part part;
+    if (s->padding) image = cr_vision_image_pad(image, s->padding, s->padding, s->padding, s->padding, s->fill);
+    if (!image || !cr_vision_open(image, "crop", &in) || !s->place(s, in.height, in.width, random, &part)) return NULL;
+    return cr_vision_image_crop(image, part.top, part.left, part.height, part.width);
+}
+
+static bool place_in_the_middle(const cr_vision_settings *s, int64_t height, int64_t width, cr_generator_state *random,
+                                cr_vision_part *part) {
+    (void)random;
+    *part = cr_vision_middle(height, width, s->height, s->width);
+    return true;
 }
 cr_vision_transform *cr_vision_center_crop(int64_t height, int64_t width) {
-    static const cr_vision_transform_table table = {"center_crop", center_crop_apply, cr_free};
+    static const cr_vision_transform_table table = {"center_crop", cr_vision_crop_apply, cr_free};
     if (!cr_vision_check_size("center_crop", height, width)) return NULL;
-    return cr_vision_transform_of(&table, (cr_vision_settings){.height = height, .width = width});
+    return cr_vision_transform_of(&table,
+                                  (cr_vision_settings){.height = height, .width = width, .place = place_in_the_middle});
 }
 
 static cr_tensor *pad_apply(void *self, cr_tensor *image, cr_generator_state *random) {
@@ -181,10 +196,41 @@ typedef struct compose {
     cr_vision_transform *parts[];
 } compose;
 
+/* A resize with the crop behind it: only the part is resized. */
+static cr_tensor *resize_and_crop(const cr_vision_settings *resize, const cr_vision_settings *crop, cr_tensor *image,
+                                  cr_generator_state *random) {
+    cr_vision_view in;
+    cr_vision_part part;
+    if (!cr_vision_open(image, "resize", &in)) return NULL;
+    resized_sides(resize, &in.height, &in.width);
+    if (!crop->place(crop, in.height, in.width, random, &part)) return NULL;
+    return cr_vision_image_resize_and_crop(image, in.height, in.width, part);
+}
+
+/* Two neighbours at once where that is less work for the same values; false where it is not. */
+static bool apply_both(const cr_vision_transform *first, const cr_vision_transform *second, cr_tensor **image,
+                       cr_generator_state *random) {
+    const bool is_cropped = second->table->apply == cr_vision_crop_apply;
+    if (first->table == &resize_table && is_cropped && !((const cr_vision_settings *)second->self)->padding) {
+        *image = resize_and_crop(first->self, second->self, *image, random);
+        return true;
+    }
+    if (first->table->apply == to_tensor_apply && second->table->apply == normalize_apply) {
+        const normalize *n = second->self;
+        *image = cr_vision_image_to_normalized(*image, n->channels, n->values, n->values + n->channels);
+        return true;
+    }
+    return false;
+}
+
 static cr_tensor *compose_apply(void *self, cr_tensor *image, cr_generator_state *random) {
     const compose *whole = self;
-    for (int i = 0; i < whole->count && image; i++)
-        image = cr_vision_transform_apply(whole->parts[i], image, random);
+    for (int i = 0; i < whole->count && image; i++) {
+        if (i + 1 < whole->count && apply_both(whole->parts[i], whole->parts[i + 1], &image, random))
+            i++;
+        else
+            image = cr_vision_transform_apply(whole->parts[i], image, random);
+    }
     return image;
 }
 static void compose_free(void *self) {

@@ -82,6 +82,12 @@ static void tensors_become_pictures_as_torchvision_rounds(void **state) {
         assert_memory_equal(image.pixels, interleaved, 8);
         assert_memory_equal(cr_data(cr_image_to_tensor(&image)), planar, 8);
         cr_image_free(&image);
+        uint8_t rgb[7 * 3]; /* four pixels at once, and three more */
+        for (int i = 0; i < 7 * 3; i++)
+            rgb[i] = (uint8_t)(100 * (i % 3) + i / 3 + (i / 3 % 2 ? 50 : 0));
+        const uint8_t *separate = cr_data(cr_image_to_tensor(&(cr_image){7, 1, 3, rgb}));
+        for (int i = 0; i < 7 * 3; i++)
+            assert_int_equal(separate[i % 3 * 7 + i / 3], rgb[i]);
         assert_false(cr_image_from_tensor(cr_empty(CR_F32, CR_SHAPE(5, 2, 2), CR_CPU), &image));
         assert_cr_error(CR_ERROR_SHAPE, "f32[5,2,2]");
         assert_false(cr_image_from_tensor(cr_empty(CR_I64, CR_SHAPE(2, 2), CR_CPU), &image));
@@ -97,8 +103,8 @@ static void resizing_is_antialiased_bilinear(void **state) {
     float row[16], small[4], large[32];
     for (int i = 0; i < 16; i++)
         row[i] = (float)(i * i);
-    cr_image_plane source = {row, 16, 1, sizeof row};
-    assert_true(cr_image_resize_plane(CR_F32, source, (cr_image_plane){small, 4, 1, sizeof small}));
+    const cr_image_planes source = {row, 1, 1, 16};
+    assert_true(cr_image_resize(CR_F32, &source, &(cr_image_part){1, 4}, &(cr_image_planes){small, 1, 1, 4}));
     for (int x = 0; x < 4;
          x++) { /* centre 4 x + 1.5 with a triangle of half-width 4; outside of the row counts nothing */
         double sum = 0, weights = 0;
@@ -110,13 +116,14 @@ static void resizing_is_antialiased_bilinear(void **state) {
         }
         assert_float_equal(small[x], sum / weights, 1e-4);
     }
-    assert_true(cr_image_resize_plane(CR_F32, source, (cr_image_plane){large, 32, 1, sizeof large}));
+    assert_true(cr_image_resize(CR_F32, &source, &(cr_image_part){1, 32}, &(cr_image_planes){large, 1, 1, 32}));
     assert_float_equal(large[9], 0.75 * 16 + 0.25 * 25, 1e-4); /* centre 4.25 */
     uint8_t bytes[4 * 4] = {0, 100, 200, 255, 0, 100, 200, 255, 0, 100, 200, 255, 0, 100, 200, 255}, column[2 * 2];
-    assert_true(cr_image_resize_plane(CR_U8, (cr_image_plane){bytes, 4, 4, 4}, (cr_image_plane){column, 2, 2, 2}));
+    assert_true(cr_image_resize(CR_U8, &(cr_image_planes){bytes, 1, 4, 4}, &(cr_image_part){2, 2},
+                                &(cr_image_planes){column, 1, 2, 2}));
     /* weights 3, 3, 1 of 7 at the left, 1, 3, 3 of 7 at the right: 71.43 and 209.29 */
     assert_memory_equal(column, ((const uint8_t[]){71, 209, 71, 209}), 4);
-    assert_false(cr_image_resize_plane(CR_F32, source, (cr_image_plane){large, 0, 1, sizeof large}));
+    assert_false(cr_image_resize(CR_F32, &source, &(cr_image_part){1, 0}, &(cr_image_planes){large, 1, 1, 0}));
     assert_cr_error(CR_ERROR_FORMAT, "0 x 1");
 }
 

@@ -68,6 +68,10 @@ static void flips_mirror(void **state) {
         assert_float_equal(at(cr_vision_image_vertical_flip(image), 1, 2, 1), 101, 0);
         assert_float_equal(at(cr_vision_image_vertical_flip(image), 0, 0, 1), 21, 0);
     }
+    for (int width = 1; width <= 20; width++) /* eight bytes are mirrored at once */
+        for (int x = 0; x < width; x++)
+            assert_float_equal(at(cr_vision_image_horizontal_flip(places(CR_U8, 1, 2, width)), 0, 1, x),
+                               10 + width - 1 - x, 0);
 }
 
 static void rotation_is_counter_clockwise_about_the_centre(void **state) {
@@ -215,6 +219,47 @@ static void compose_applies_in_order(void **state) {
     assert_null(apply(NULL, NULL, 0));
     assert_cr_error(CR_ERROR_ARGUMENT, "NULL");
     cr_vision_transform_free(silent);
+}
+
+/* What a composition does at once has the values, bit for bit, of its transforms one after the other. */
+static void neighbours_at_once_change_nothing(void **state) {
+    (void)state;
+    const float mean[] = {0.485f, 0.456f, 0.406f}, deviation[] = {0.229f, 0.224f, 0.225f};
+    for (int i = 0; i < 2 * 4 * 3; i++) {
+        cr_tensor *image = cr_empty(i % 2 ? CR_F32 : CR_U8, CR_SHAPE(3, 37, 53), CR_CPU), *expected;
+        for (int64_t k = 0; k < cr_numel(image); k++)
+            if (i % 2)
+                cr_data_f32(image)[k] = (float)(k * 7 % 101) / 101;
+            else
+                ((uint8_t *)cr_data(image))[k] = (uint8_t)(k * 7);
+        /* shrunk, kept, grown, and smaller than the crop */
+        const int side = (const int[]){25, 37, 60, 12}[i / 2 % 4], crop = i / 8;
+        cr_vision_transform *parts[] = {cr_vision_resize(side),
+                                        crop == 0   ? cr_vision_center_crop(22, 17)
+                                        : crop == 1 ? cr_vision_random_crop(.height = 11, .width = 12)
+                                                    : cr_vision_random_crop(.height = 14, .width = 13, .padding = 3),
+                                        cr_vision_to_tensor(), cr_vision_normalize(3, mean, deviation)};
+        cr_generator_state random = cr_data_random_for(1, 0, i), same = random;
+        expected = image;
+        for (int k = 0; k < 4; k++)
+            expected = cr_vision_transform_apply(parts[k], expected, &random);
+        cr_vision_transform *whole = cr_vision_compose_of(parts, 4);
+        cr_tensor *found = cr_vision_transform_apply(whole, image, &same);
+        assert_cr_ok();
+        assert_true(cr_shape_equal(cr_shape_of(found), cr_shape_of(expected)));
+        assert_memory_equal(cr_data(found), cr_data(expected), (size_t)cr_numel(found) * sizeof(float));
+        assert_memory_equal(&same, &random, sizeof same); /* as many draws */
+        cr_vision_transform_free(whole);
+    }
+    cr_vision_transform *short_of =
+                            cr_vision_compose(cr_vision_resize(8), cr_vision_random_crop(.height = 9, .width = 9)),
+                        *other = cr_vision_compose(cr_vision_to_tensor(), cr_vision_normalize(2, mean, deviation));
+    assert_null(apply(short_of, places(CR_U8, 1, 16, 16), 0));
+    assert_cr_error(CR_ERROR_SHAPE, "9 x 9 from an image of 8 x 8");
+    assert_null(apply(other, places(CR_U8, 3, 4, 4), 0));
+    assert_cr_error(CR_ERROR_SHAPE, "2 channels for u8[3,4,4]");
+    cr_vision_transform_free(short_of);
+    cr_vision_transform_free(other);
 }
 
 static void probabilities_are_kept(void **state) {
@@ -413,6 +458,7 @@ int main(void) {
         TEST(resize_keeps_the_ratio),
         TEST(compose_applies_in_order),
         TEST(own_transforms_change_a_datasets_images),
+        TEST(neighbours_at_once_change_nothing),
         TEST(probabilities_are_kept),
         TEST(random_crops_fall_everywhere),
         TEST(random_resized_crops_keep_area_and_ratio),

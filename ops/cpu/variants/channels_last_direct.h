@@ -4,6 +4,7 @@
  * A task makes a block of pixels, or some of its columns. Pixels under few channels, as those of a picture, are read
  * from a padded copy, in which the taps of a kernel's row lie side by side and count as one. */
 #include "ops/cpu/variants/channels_last_panel.h"
+#include "ops/cpu/variants/copy.h"
 
 enum { PIXELS = 48, MOST_PIXELS = 96, BLOCK_TAPS = 32, FEW_CHANNELS = 16 };
 
@@ -139,19 +140,25 @@ static int64_t direct_packed_elements(const cr_convolution *p) {
     return divide_up(p->features, COLUMNS) * p->kernel[1] * p->kernel[2] * p->channels * COLUMNS;
 }
 
-/* [panel][tap][channel][COLUMNS] from [feature][channel][tap]. */
+/* [panel][tap][channel][COLUMNS] from [feature][channel][tap]: transposed some rows at a time, and these put in place. */
 static void pack_direct_panels(void *context, int64_t begin, int64_t end) {
+    enum { PACKED_ROWS = 128 };
     const channels_last_layer *l = context;
     const cr_convolution *p = l->problem;
     const int64_t taps = p->kernel[1] * p->kernel[2], depth = taps * p->channels;
+    float rows[PACKED_ROWS * COLUMNS];
     for (int64_t panel = begin; panel < end; panel++) {
         const int64_t first = panel * COLUMNS, columns = p->features - first < COLUMNS ? p->features - first : COLUMNS;
         float *to = l->y + first * depth;
-        memset(to, 0, (size_t)(depth * COLUMNS) * sizeof(float));
-        for (int64_t t = 0; t < taps; t++)
-            for (int64_t c = 0; c < p->channels; c++, to += COLUMNS)
-                for (int64_t k = 0; k < columns; k++)
-                    to[k] = l->x[((first + k) * p->channels + c) * taps + t];
+        if (columns < COLUMNS) memset(rows, 0, sizeof rows);
+        for (int64_t done = 0; done < depth; done += PACKED_ROWS) {
+            const int64_t count = depth - done < PACKED_ROWS ? depth - done : PACKED_ROWS;
+            cr_transpose_f32(rows, COLUMNS, l->x + first * depth + done, depth, count, columns);
+            for (int64_t i = 0; i < count; i++) {
+                const int64_t channel = (done + i) / taps, tap = (done + i) % taps;
+                memcpy(to + (tap * p->channels + channel) * COLUMNS, rows + i * COLUMNS, COLUMNS * sizeof(float));
+            }
+        }
     }
 }
 
