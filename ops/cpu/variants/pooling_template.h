@@ -49,8 +49,9 @@ typedef struct NAMED(pool_job) {
     int64_t *positions; /* MAXIMUM only */
     T *shares;          /* SPREAD only: the gradient, divided */
     int64_t in_plane, out_plane;
-    PLACE taps[MOST_TAPS]; /* MAXIMUM of whole windows: offsets in the plane */
+    PLACE taps[MOST_TAPS]; /* MAXIMUM of small windows: offsets in the plane */
     int64_t tap_count;
+    int64_t whole_from[CR_SPATIAL_DIMS], whole_to[CR_SPATIAL_DIMS]; /* results whose windows lie inside the input */
 } NAMED(pool_job);
 
 static T NAMED(share_of)(const cr_pooling *p, const cr_window w[CR_SPATIAL_DIMS]) {
@@ -136,7 +137,7 @@ static void NAMED(widen_row)(int64_t *row, int64_t count) {
     }
 }
 
-/* ---------------------------------------------------------------- maxima of whole windows, four at a time */
+/* ---------------------------------------------------------------- maxima of small windows, four at a time */
 typedef T NAMED(four) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
 typedef PLACE NAMED(four_places) __attribute__((vector_size(4 * sizeof(PLACE)), aligned(sizeof(PLACE)), may_alias));
 typedef int64_t NAMED(four_positions) __attribute__((vector_size(4 * sizeof(int64_t)), aligned(8), may_alias));
@@ -164,32 +165,66 @@ static inline __attribute__((always_inline)) NAMED(four)
     return best;
 }
 
-/* A row of results; the last four overlap the ones before. */
+/* One window at the border. */
+static void NAMED(greatest_one)(const cr_pooling *p, const T *in, T *out, int64_t *position, int64_t o0, int64_t o1,
+                                int64_t o2) {
+    const cr_window w[CR_SPATIAL_DIMS] = {cr_pool_window(p, 0, o0), cr_pool_window(p, 1, o1), cr_pool_window(p, 2, o2)};
+    T best = -(T)INFINITY;
+    int64_t place = (w[0].begin * p->in[1] + w[1].begin) * p->in[2] + w[2].begin;
+    for (int64_t i0 = w[0].begin; i0 < w[0].end; i0 += p->dilation[0])
+        for (int64_t i1 = w[1].begin; i1 < w[1].end; i1 += p->dilation[1])
+            for (int64_t i2 = w[2].begin; i2 < w[2].end; i2 += p->dilation[2]) {
+                const int64_t at = (i0 * p->in[1] + i1) * p->in[2] + i2;
+                if (in[at] <= best || (best != best && in[at] == in[at])) continue;
+                best = in[at];
+                place = at;
+            }
+    *out = best;
+    *position = place;
+}
+
+/* A row of results whose windows lie inside in all other dims; the last four overlap the ones before. */
 static void NAMED(greatest_row)(const NAMED(pool_job) * job, const T *in, T *out, int64_t *positions, int64_t o0,
                                 int64_t o1) {
     const cr_pooling *p = job->p;
-    const int64_t begin = (o0 * p->stride[0] * p->in[1] + o1 * p->stride[1]) * p->in[2], step = p->stride[2],
-                  last = p->out[2] - 4;
-    for (int64_t o = 0; o < p->out[2]; o += 4) {
-        const int64_t at = o < last ? o : last, first = begin + at * step;
+    const int64_t step = p->stride[2], from = job->whole_from[2], to = job->whole_to[2],
+                  begin =
+                      ((o0 * p->stride[0] - p->padding[0]) * p->in[1] + o1 * p->stride[1] - p->padding[1]) * p->in[2] -
+                      p->padding[2];
+    for (int64_t o = from; o < to; o += 4) {
+        const int64_t at = o < to - 4 ? o : to - 4, first = begin + at * step;
         NAMED(four_places) places;
         *(NAMED(four) *)(void *)(out + at) = step == 2 ? NAMED(greatest_four)(job, in + first, 2, &places)
                                                        : NAMED(greatest_four)(job, in + first, step, &places);
         places += (NAMED(four_places)){0, 1, 2, 3} * (PLACE)step + (PLACE)first;
         *(NAMED(four_positions) *)(void *)(positions + at) = __builtin_convertvector(places, NAMED(four_positions));
     }
+    for (int64_t o = 0; o < from; o++)
+        NAMED(greatest_one)(p, in, out + o, positions + o, o0, o1, o);
+    for (int64_t o = to; o < p->out[2]; o++)
+        NAMED(greatest_one)(p, in, out + o, positions + o, o0, o1, o);
 }
 
-/* The taps of a window, where all windows are small and lie inside the input; else none. */
+/* The taps of a window, where windows are small and most lie inside the input; else none. */
 static void NAMED(find_taps)(const cr_pooling *p, NAMED(pool_job) * job) {
-    bool whole = !p->adaptive && p->out[2] >= 4 && cr_product3(p->kernel) <= MOST_TAPS;
-    for (int d = 0; d < CR_SPATIAL_DIMS; d++)
-        whole &= p->padding[d] == 0 && (p->out[d] - 1) * p->stride[d] + (p->kernel[d] - 1) * p->dilation[d] < p->in[d];
-    for (int64_t t = 0; whole && t < cr_product3(p->kernel); t++) {
+    if (p->adaptive || cr_product3(p->kernel) > MOST_TAPS) return;
+    for (int d = 0; d < CR_SPATIAL_DIMS; d++) {
+        const int64_t last = p->in[d] - 1 - (p->kernel[d] - 1) * p->dilation[d] + p->padding[d];
+        job->whole_from[d] = (p->padding[d] + p->stride[d] - 1) / p->stride[d];
+        job->whole_to[d] = last < 0 ? 0 : last / p->stride[d] + 1;
+        if (job->whole_to[d] > p->out[d]) job->whole_to[d] = p->out[d];
+    }
+    if (job->whole_to[2] - job->whole_from[2] < 4) return;
+    for (int64_t t = 0; t < cr_product3(p->kernel); t++) {
         const int64_t t2 = t % p->kernel[2], t1 = t / p->kernel[2] % p->kernel[1], t0 = t / p->kernel[2] / p->kernel[1];
         job->taps[job->tap_count++] =
             (PLACE)((t0 * p->dilation[0] * p->in[1] + t1 * p->dilation[1]) * p->in[2] + t2 * p->dilation[2]);
     }
+}
+
+static bool NAMED(is_whole_row)(const NAMED(pool_job) * job, int64_t o0, int64_t o1) {
+    return job->tap_count > 0 && o0 >= job->whole_from[0] && o0 < job->whole_to[0] && o1 >= job->whole_from[1] &&
+           o1 < job->whole_to[1];
 }
 
 static void NAMED(pool_plane)(const NAMED(pool_job) * job, int64_t plane) {
@@ -203,7 +238,7 @@ static void NAMED(pool_plane)(const NAMED(pool_job) * job, int64_t plane) {
                 continue;
             }
             T *out = job->target + row;
-            if (job->tap_count > 0) {
+            if (NAMED(is_whole_row)(job, o0, o1)) {
                 NAMED(greatest_row)
                 (job, job->source + plane * job->in_plane, out, job->positions + row, o0, o1);
                 continue;
