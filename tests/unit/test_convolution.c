@@ -88,7 +88,7 @@ static void check_geometry(geometry g) {
                    calloc((size_t)cr_numel(x), 8),
                    calloc((size_t)cr_numel(w), 8)};
         each_product(&g, add_product, &t);
-        const int64_t taps = g.kernel / g.stride, products = g.channels * g.kernel * g.kernel;
+        const int64_t taps = (g.kernel + g.stride - 1) / g.stride, products = g.channels * g.kernel * g.kernel;
         const bool tiled = (taps == 2 || taps == 3) && g.channels >= 32 && g.features >= 32; /* by 4×4 */
         const double rounding = tiled ? 1.5e-4 : products > 4000 ? 6e-5 : 2e-5; /* of sums near 10, in f32 */
         assert_near(y, t.y, rounding, "forward");
@@ -116,7 +116,8 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         /* in tiles of 4×4: kernels of one to three strides, a last chunk of fewer images, few tiles */
         {21, 32, 64, 1, 33, 30, 4, 2, 1, 1}, {18, 64, 32, 1, 26, 26, 4, 2, 3, 1}, {23, 32, 32, 1, 40, 37, 6, 3, 2, 1},
         {26, 32, 32, 1, 17, 16, 2, 1, 0, 1}, {7, 64, 96, 1, 15, 16, 3, 1, 1, 1},  {8, 32, 64, 1, 50, 49, 6, 2, 2, 1},
-        {60, 64, 128, 1, 8, 8, 4, 2, 1, 1},
+        {60, 64, 128, 1, 8, 8, 4, 2, 1, 1},  {20, 64, 64, 1, 29, 28, 3, 2, 1, 1}, {9, 32, 64, 1, 40, 41, 5, 2, 2, 1},
+        {9, 32, 64, 1, 40, 41, 5, 3, 1, 1},
     };
     /* clang-format on */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)

@@ -16,7 +16,7 @@ typedef struct correlation {
 
 /* A convolution as one correlation. */
 static correlation forward_correlation(const cr_convolution *p) {
-    return (correlation){.r = (int)(p->kernel[2] / p->stride[2]),
+    return (correlation){.r = (int)divide_up(p->kernel[2], p->stride[2]),
                          .split = p->stride[2],
                          .step = 1,
                          .start = {-p->padding[1], -p->padding[2]},
@@ -87,12 +87,13 @@ static inline __attribute__((always_inline)) void pack_winograd_taps(const int m
                                                                      int64_t point_step) {
     const cr_convolution *p = job->problem;
     const int n = m + r - 1;
-    const wide *first = kernel + (job->tap_first[0] + phase / job->at.split) * job->kernel_width + job->tap_first[1] +
-                        phase % job->at.split;
+    const int64_t width = r * job->tap_step;
+    const wide *first =
+        kernel + (job->tap_first[0] + phase / job->at.split) * width + job->tap_first[1] + phase % job->at.split;
     wide g[9], half[3 * MOST_POINTS], made[MOST_POINTS];
     for (int t = 0; t < r * r; t++) {
         const int q = job->flipped ? r * r - 1 - t : t;
-        g[t] = first[(q / r * job->kernel_width + q % r) * job->tap_step];
+        g[t] = first[(q / r * width + q % r) * job->tap_step];
     }
     for (int column = 0; column < r; column++)
         transform_weight(m, r, g + column, r, half + column, r);
@@ -104,13 +105,16 @@ static inline __attribute__((always_inline)) void pack_winograd_taps(const int m
     }
 }
 
-/* A feature's taps of a channel lie side by side; here, those of a panel's features do. */
+/* A feature's taps of a channel lie side by side; here, those of a panel's features do. A kernel that is less than r times
+ * its stride wide is filled up with zeros. */
 static void gather_kernel(const winograd_weights *job, int64_t panel, int64_t channel, wide *kernel) {
-    const int64_t taps = job->kernel_width * job->kernel_width, rest = job->problem->features - panel * COLUMNS;
+    const int64_t taps = job->kernel_width * job->kernel_width, width = job->at.r * job->tap_step,
+                  rest = job->problem->features - panel * COLUMNS;
     const float *from = job->w + panel * COLUMNS * job->feature_step + channel * job->channel_step;
+    if (width > job->kernel_width) memset(kernel, 0, (size_t)(width * width) * sizeof *kernel);
     for (int i = 0; i < COLUMNS; i++, from += job->feature_step)
         for (int64_t t = 0; t < taps; t++)
-            kernel[t][i] = i < rest ? from[t] : 0.0f;
+            kernel[t / job->kernel_width * width + t % job->kernel_width][i] = i < rest ? from[t] : 0.0f;
 }
 
 /* A channel of a panel: its phases at `to`, its points point_step apart. */

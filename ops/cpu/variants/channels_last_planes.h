@@ -70,7 +70,7 @@ static cr_convolution reversed(const cr_convolution *p) {
 static correlation data_correlation(const cr_convolution *p, int phase) {
     const int64_t split = p->stride[2];
     const phase_range rows = cr_range_of_phase(p, 1, phase / split), columns = cr_range_of_phase(p, 2, phase % split);
-    const int r = (int)(p->kernel[2] / split);
+    const int r = (int)divide_up(p->kernel[2], split);
     return (correlation){.r = r,
                          .split = 1,
                          .step = split,
@@ -79,21 +79,25 @@ static correlation data_correlation(const cr_convolution *p, int phase) {
                          .first = {rows.start, columns.start}};
 }
 
-/* Whether tiles of 4×4 are ahead of those of 2×2 that planes have of their own: they are 1.8 or 1.4 times fewer products,
- * and cost the two new layouts and a dearer weight: `point_cost`, in flops, for each point of a channel's kernel. */
+/* Whether tiles of 4×4 are ahead of what planes have of their own: those of 2×2, 1.8 or 1.4 times as many products, or all
+ * products where the stride does not divide the kernel. They cost the two new layouts and a dearer weight: `point_cost`, in
+ * flops, for each point of a channel's kernel. */
 static bool takes_planes(const cr_convolution *p, double point_cost) {
-    const int64_t split = p->stride[2], r = p->kernel[2] / split;
+    const int64_t split = p->stride[2], r = divide_up(p->kernel[2], split);
     if (p->groups != 1 || p->in[0] != 1 || p->kernel[0] != 1 || p->padding[0] != 0 || (r != 2 && r != 3)) return false;
     for (int d = 1; d < CR_SPATIAL_DIMS; d++)
-        if (p->kernel[d] != r * split || p->stride[d] != split || p->dilation[d] != 1) return false;
+        if (p->kernel[d] != p->kernel[2] || p->stride[d] != split || p->dilation[d] != 1) return false;
     if (p->channels % LANES || p->features % LANES || p->channels < 32 || p->features < 32) return false;
     if (split * split > MOST_PHASES) return false;
     const double four = (double)((r + 3) * (r + 3) * divide_up(p->out[1], 4) * divide_up(p->out[2], 4)),
-                 two = (double)((r + 1) * (r + 1) * divide_up(p->out[1], 2) * divide_up(p->out[2], 2)),
+                 pixels = (double)(p->out[1] * p->out[2]),
+                 other = p->kernel[2] == r * split
+                             ? (double)((r + 1) * (r + 1) * divide_up(p->out[1], 2) * divide_up(p->out[2], 2))
+                             : (double)(p->kernel[1] * p->kernel[2]) * pixels / (double)(split * split),
                  channels = (double)(p->channels * split * split), features = (double)p->features,
-                 batch = (double)p->batch, pixels = (double)(p->out[1] * p->out[2]);
+                 batch = (double)p->batch;
     enum { LAYOUT = 40 }; /* in flops, for each element of x and y */
-    return batch * (2 * channels * features * (two - four) - LAYOUT * pixels * (channels + features)) >
+    return batch * (2 * channels * features * (other - four) - LAYOUT * pixels * (channels + features)) >
            point_cost * (double)((r + 3) * (r + 3)) * channels * features;
 }
 

@@ -150,7 +150,7 @@ static inline __attribute__((always_inline)) void gather_taps(const int r, const
 static inline __attribute__((always_inline)) void finish_taps(const int r, const gradient_job *job, int64_t channel,
                                                               int64_t phase, float *taps) {
     const int n = r + 3;
-    const int64_t features = job->problem.features, split = job->forward.at.split, width = r * split;
+    const int64_t features = job->problem.features, split = job->forward.at.split, width = job->problem.kernel[2];
     const float *sums = job->sums + (phase * job->problem.channels + channel) * features;
     vector u[MOST_POINTS * MOST_POINTS], half[3 * MOST_POINTS], made[9];
     for (int64_t k = 0; k < features; k += LANES) {
@@ -163,8 +163,9 @@ static inline __attribute__((always_inline)) void finish_taps(const int r, const
         for (int i = 0; i < r; i++)
             gather_taps(r, half + n * i, 1, made + r * i, 1);
         for (int t = 0; t < r * r; t++)
-            store(taps + ((phase / split + t / r * split) * width + phase % split + t % r * split) * features + k,
-                  made[t]);
+            if (phase / split + t / r * split < width && phase % split + t % r * split < width)
+                store(taps + ((phase / split + t / r * split) * width + phase % split + t % r * split) * features + k,
+                      made[t]);
     }
 }
 
@@ -172,7 +173,7 @@ static inline __attribute__((always_inline)) void finish_taps(const int r, const
 static void finish_weights(void *context, int64_t begin, int64_t end) {
     const gradient_job *job = context;
     const correlation *at = &job->forward.at;
-    const int64_t taps = at->r * at->split * at->r * at->split;
+    const int64_t taps = job->problem.kernel[1] * job->problem.kernel[2];
     for (int64_t c = begin; c < end; c++)
         for (int64_t phase = 0; phase < at->split * at->split; phase++)
             if (at->r == 2)
