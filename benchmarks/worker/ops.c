@@ -33,9 +33,14 @@ static bool begin_chain(const work *w, const char *folder) {
         (void)folder, (void)w;                                                                                         \
         return begin_function(f, (const cr_shape[]){s, s, s}, count);                                                  \
     }
-BEGIN(total, CR_SHAPE(w->size[0]), 1)
 BEGIN(softmax, CR_SHAPE(w->size[0], w->size[1]), 1)
 BEGIN(layer_norm, CR_SHAPE(w->size[0], w->size[1]), 1)
+/* Of numbers of both signs the sum is nearly nothing, and rounding most of it. */
+static bool begin_total(const work *w, const char *folder) {
+    cr_tensor *input = cr_abs(numbers(CR_SHAPE(w->size[0]), 1));
+    (void)folder;
+    return prepare_graph(cr_jit_trace_function(total, NULL, &input, 1, NULL, 1, NULL, 0), &input, 1, 1);
+}
 /* Square matrices, of another dtype where size[1] names one. */
 static bool begin_product(const work *w, const char *folder) {
     const cr_shape s = CR_SHAPE(w->size[0], w->size[0]);
