@@ -3,7 +3,7 @@
  *   X W          = (E W)[index]
  *   sum(D W)     = sum(D) W,     where sum: [n, k] to [count, k] adds up the rows that have the same index
  *   Dᵀ X         = sum(D)ᵀ E
- * so that each product is of `count` rows in place of n. f32 and f64; only the order of sums changes. */
+ * so that each product is of `count` rows in place of n. f32 and f64, on the CPU; only the order of sums changes. */
 #include "jit/pass.h"
 #include "ops/indexing.h"
 
@@ -21,7 +21,8 @@ static cr_value *without_views(cr_value *value, bool only) {
 }
 
 static bool pays(int64_t rows, int64_t count, int64_t width, const cr_value *value) {
-    return (value->dtype == CR_F32 || value->dtype == CR_F64) && 2 * rows >= 3 * count && width >= LEAST_WIDTH;
+    return value->device.type == CR_DEVICE_CPU && (value->dtype == CR_F32 || value->dtype == CR_F64) &&
+           2 * rows >= 3 * count && width >= LEAST_WIDTH;
 }
 
 /* The node that picked the rows of x, or NULL. */
