@@ -13,7 +13,7 @@
 #include <omp.h>
 #endif
 
-enum { PARTS_PER_THREAD = 4 }; /* so that who is done first can take from the others */
+enum { PARTS_PER_THREAD = 4, CHUNKS_PER_THREAD = 16 }; /* so that who is done first can take from the others */
 
 static atomic_int thread_count; /* 0: not yet found out */
 
@@ -112,4 +112,54 @@ void cr_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, i
     const int64_t wanted = (int64_t)threads * PARTS_PER_THREAD, most = wanted < CR_POOL_PARTS ? wanted : CR_POOL_PARTS;
     range_job job = {body, context, count, (int)(useful < most ? useful : most)};
     run_parts(&job, threads);
+}
+
+/* ---------------------------------------------------------------- steps */
+typedef struct step_job {
+    void (*body)(void *context, int64_t step, int64_t begin, int64_t end);
+    void *context;
+    int64_t steps, count;
+    int threads, chunks;
+    atomic_int_fast64_t done;                 /* chunks, over all steps */
+    atomic_int_fast64_t begun[CR_POOL_PARTS]; /* steps of each chunk */
+} step_job;
+
+static void run_chunk(step_job *job, int64_t step, int chunk) {
+    int_fast64_t expected = step;
+    if (!atomic_compare_exchange_strong_explicit(&job->begun[chunk], &expected, step + 1, memory_order_relaxed,
+                                                 memory_order_relaxed))
+        return;
+    job->body(job->context, step, chunk * job->count / job->chunks, (chunk + 1) * job->count / job->chunks);
+    atomic_fetch_add_explicit(&job->done, 1, memory_order_release);
+}
+
+/* One thread's way through the steps: its own chunks, then those that nobody has begun. It never waits for a thread that
+ * has not come. */
+static void run_steps(void *context, int64_t begin, int64_t end) {
+    step_job *job = context;
+    for (int64_t thread = begin; thread < end; thread++) {
+        const int64_t first = thread * job->chunks / job->threads;
+        for (int64_t step = 0; step < job->steps; step++) {
+            for (int i = 0; i < job->chunks; i++)
+                run_chunk(job, step, (int)((first + i) % job->chunks));
+            for (int64_t until = 0; atomic_load_explicit(&job->done, memory_order_acquire) < (step + 1) * job->chunks;)
+                cr_pool_wait(&until);
+        }
+    }
+}
+
+void cr_parallel_steps(int64_t steps, int64_t count, int64_t grain,
+                       void (*body)(void *context, int64_t step, int64_t begin, int64_t end), void *context) {
+    if (count <= 0) return;
+    const int64_t useful = count / (grain < 1 ? 1 : grain);
+    const int threads = useful > 1 && !cr_thread_self()->in_parallel ? cr_num_threads() : 1;
+    if (threads == 1) {
+        for (int64_t step = 0; step < steps; step++)
+            body(context, step, 0, count);
+        return;
+    }
+    const int64_t wanted = (int64_t)threads * CHUNKS_PER_THREAD, most = wanted < CR_POOL_PARTS ? wanted : CR_POOL_PARTS;
+    step_job job = {body, context, steps, count, threads, (int)(useful < most ? useful : most)};
+    if (job.threads > job.chunks) job.threads = job.chunks;
+    cr_parallel_for(job.threads, 1, run_steps, &job);
 }

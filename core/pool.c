@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <time.h>
 
-enum { MOST_WORKERS = 255, SPIN_NANOSECONDS = 50000, PAUSES = 32 };
+enum { MOST_WORKERS = 255, SPIN_NANOSECONDS = 50000, PAUSES = 32, LOOK_PAUSES = 8 };
 
 typedef struct job {
     void (*part)(void *context, int index);
@@ -147,6 +147,14 @@ static void post(job *j) {
     pthread_mutex_unlock(&pool.lock);
 }
 
+void cr_pool_wait(int64_t *until) {
+    for (int i = 0; i < LOOK_PAUSES; i++)
+        pause_briefly();
+    const int64_t time = now();
+    if (*until == 0) *until = time + SPIN_NANOSECONDS;
+    if (time > *until) nanosleep(&(struct timespec){.tv_nsec = SPIN_NANOSECONDS}, NULL);
+}
+
 /* All parts are begun: takes the job back and waits for those who still work on it. */
 static void finish(job *j) {
     pthread_mutex_lock(&pool.lock);
@@ -155,13 +163,8 @@ static void finish(job *j) {
         at = &(*at)->following;
     *at = j->following;
     pthread_mutex_unlock(&pool.lock);
-    for (int64_t end = 0; atomic_load_explicit(&j->helpers, memory_order_acquire) > 0;) {
-        for (int i = 0; i < PAUSES; i++)
-            pause_briefly();
-        if (end == 0) end = now() + SPIN_NANOSECONDS;
-        if (now() > end)
-            nanosleep(&(struct timespec){.tv_nsec = SPIN_NANOSECONDS}, NULL); /* it waits for a processor */
-    }
+    for (int64_t until = 0; atomic_load_explicit(&j->helpers, memory_order_acquire) > 0;)
+        cr_pool_wait(&until);
 }
 
 void cr_pool_run(int parts, int threads, void (*part)(void *context, int index), void *context) {

@@ -15,6 +15,7 @@ bool cr_pass_dead_code(cr_graph *graph, bool *changed);
 bool cr_pass_common_subexpressions(cr_graph *graph, bool *changed);
 bool cr_pass_quantized(cr_graph *graph, bool *changed);
 bool cr_pass_lower(cr_graph *graph, bool *changed);
+bool cr_pass_tables(cr_graph *graph, bool *changed);
 bool cr_pass_constant_folding(cr_graph *graph, bool *changed);
 bool cr_pass_algebra(cr_graph *graph, bool *changed);
 bool cr_pass_batch_norm_folding(cr_graph *graph, bool *changed);

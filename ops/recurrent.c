@@ -1,5 +1,6 @@
 /* LSTM: the input's part of all gates in one product for all steps, then the recurrence as one op with a gradient of
  * its own. */
+#include "ops/recurrent.h"
 #include "ops/op.h"
 
 #define LSTM_ATTRIBUTES(A, op) A(op, BOOL, reverse, false)
@@ -210,6 +211,37 @@ CR_OP(lstm_sequence, .inputs = "gates h0 c0 weight_hh", .outputs = "output h_n c
       .saves = CR_SAVE_ALL_INPUTS | CR_SAVE_OUTPUT(0) | CR_SAVE_OUTPUT(3) | CR_SAVE_OUTPUT(4), .flops = flops_sequence,
       .doc =
           "LSTM's recurrence, given the input's part of the gates of all steps; gates and cells are kept for backward.")
+
+/* ---------------------------------------------------------------- with a weight that was packed once */
+static bool infer_pack_recurrent(cr_call *call) {
+    const cr_tensor *weight = call->inputs[0];
+    if (weight->ndim != 2 || weight->dtype != CR_F32 || weight->sizes[0] != 4 * weight->sizes[1])
+        return cr_fail_call(call, CR_ERROR_SHAPE, "takes an f32 weight [4H, H]");
+    cr_spec_set(call, 0, CR_F32, CR_SHAPE(cr_packed_recurrent(weight->sizes[1])));
+    return true;
+}
+CR_OP(pack_recurrent, .inputs = "weight_hh", .outputs = "packed", .flags = CR_OP_NO_GRADIENT,
+      .infer = infer_pack_recurrent,
+      .doc = "LSTM's recurrent weight in the order in which this processor's kernel reads it.")
+
+static bool infer_packed_sequence(cr_call *call) {
+    const cr_tensor *x = call->inputs[0], *h = call->inputs[1], *packed = call->inputs[3];
+    const int64_t hidden = h->ndim == 2 ? h->sizes[1] : -1;
+    const bool fits = x->ndim == 3 && hidden >= 0 && x->sizes[2] == 4 * hidden && x->sizes[1] == h->sizes[0] &&
+                      cr_shape_equal(cr_tensor_shape(h), cr_tensor_shape(call->inputs[2])) && packed->ndim == 1 &&
+                      packed->sizes[0] == cr_packed_recurrent(hidden);
+    if (!fits)
+        return cr_fail_call(call, CR_ERROR_SHAPE, "takes gates [T, B, 4H], h0 and c0 [B, H], and a packed weight");
+    for (int i = 0; i < 4; i++)
+        if (call->inputs[i]->dtype != CR_F32) return cr_fail_call(call, CR_ERROR_DTYPE, "all operands are f32");
+    cr_spec_set(call, 0, CR_F32, CR_SHAPE(x->sizes[0], x->sizes[1], hidden));
+    cr_spec_set(call, 1, CR_F32, cr_tensor_shape(h));
+    cr_spec_set(call, 2, CR_F32, cr_tensor_shape(h));
+    return true;
+}
+CR_OP(packed_lstm_sequence, .inputs = "gates h0 c0 packed", .outputs = "output h_n c_n", CR_ROW_ATTRIBUTES(lstm_layer),
+      .flags = CR_OP_NO_GRADIENT, .infer = infer_packed_sequence, .flops = flops_sequence,
+      .doc = "lstm_sequence of a weight from pack_recurrent, without what backward needs.")
 
 /* ---------------------------------------------------------------- the layer */
 static bool check_layer(const cr_call *call) {

@@ -9,6 +9,7 @@ static const cr_pass passes[] = {
     {"quantized", cr_pass_quantized},
     {"dead_code", cr_pass_dead_code},
     {"lower", cr_pass_lower},
+    {"tables", cr_pass_tables}, /* before folding: what frozen tables give is constant */
     {"constant_folding", cr_pass_constant_folding},
     {"algebra", cr_pass_algebra},
     {"batch_norm_folding", cr_pass_batch_norm_folding},

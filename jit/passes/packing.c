@@ -81,12 +81,17 @@ static cr_graph_node *with_empty_epilogue(cr_graph *graph, cr_graph_node *layer)
     return node;
 }
 
-static bool use_packed(cr_graph *graph, cr_graph_node *layer, const cr_tensor *weight, cr_tensor *packed) {
+static cr_value *add_packed(cr_graph *graph, cr_tensor *packed) {
     char name[32];
     const cr_shape shape = cr_tensor_shape(packed);
     snprintf(name, sizeof name, "packed%d", graph->state_count);
     cr_value *value = cr_graph_value(graph, (cr_dtype)packed->dtype, &shape, packed->device);
-    if (!value || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, packed)) return false;
+    return value && cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, packed) ? value : NULL;
+}
+
+static bool use_packed(cr_graph *graph, cr_graph_node *layer, const cr_tensor *weight, cr_tensor *packed) {
+    cr_value *value = add_packed(graph, packed);
+    if (!value) return false;
     if (!cr_has_program(layer) && !(layer = with_empty_epilogue(graph, layer))) return false;
     if (is_layer(layer, "convolution") || is_layer(layer, "channels_last_convolution"))
         ((cr_fused_convolution_options *)layer->attributes)->packed = cr_tensor_shape(weight);
@@ -96,14 +101,44 @@ static bool use_packed(cr_graph *graph, cr_graph_node *layer, const cr_tensor *w
     return true;
 }
 
+/* ---------------------------------------------------------------- LSTM */
+/* Whether nobody reads what is kept for backward. */
+static bool is_for_inference(const cr_graph_node *node) {
+    for (int i = 3; i < node->output_count; i++)
+        if (node->outputs[i] && node->outputs[i]->uses > 0) return false;
+    return true;
+}
+
+static bool pack_recurrence(cr_graph *graph, cr_graph_node *node, bool *changed) {
+    cr_tensor *weight = constant_of(graph, node->inputs[3]);
+    if (!weight || weight->dtype != CR_F32 || weight->device.type != CR_DEVICE_CPU || node->bound_count ||
+        !is_for_inference(node))
+        return true;
+    cr_tensor *packed = cr_run(cr_op_find("pack_recurrent"), &weight, 1, NULL);
+    cr_value *value = packed ? add_packed(graph, packed) : NULL;
+    cr_value *const inputs[] = {node->inputs[0], node->inputs[1], node->inputs[2], value};
+    cr_graph_node *made = value ? cr_graph_add(graph, &graph->body, node, cr_op_find("packed_lstm_sequence"),
+                                               node->attributes, inputs, 4, 3)
+                                : NULL;
+    if (!made) return false;
+    made->source = node->source;
+    for (int i = 0; i < 3; i++)
+        if (node->outputs[i]) cr_graph_set_output(made, i, node->outputs[i]);
+    cr_graph_remove(&graph->body, node);
+    *changed = true;
+    return true;
+}
+
 bool cr_pass_packing(cr_graph *graph, bool *changed) {
     if (graph->supports) return true; /* kernels of this library only */
     bool done = true;
+    cr_graph_count_uses(graph);
     cr_thread *thread = cr_thread_self();
     const bool paused = thread->listeners_paused;
     thread->listeners_paused = true;
     for (cr_graph_node *node = graph->body.first, *next; done && node; node = next) {
         next = node->next;
+        if (!strcmp(node->op->name, "lstm_sequence")) done = pack_recurrence(graph, node, changed);
         if (node->output_count != 1 || node->input_count < 2 || node->bound_count || !node->outputs[0] ||
             node->outputs[0]->device.type != CR_DEVICE_CPU || !same_floats(node))
             continue;

@@ -495,6 +495,44 @@ static void nested_loops_and_limited_threads_run_serially(void **state) {
     assert_true(cr_set_num_threads(threads_before));
 }
 
+enum { STEP_ITEMS = 100, STEPS = 40 };
+typedef struct step_visits {
+    atomic_int seen[STEP_ITEMS];
+    atomic_int early; /* visits of a step whose forerunner was not done */
+} step_visits;
+
+static void visit_step(void *context, int64_t step, int64_t begin, int64_t end) {
+    step_visits *v = context;
+    for (int64_t i = 0; i < STEP_ITEMS; i++)
+        if (atomic_load(&v->seen[i]) < step) atomic_fetch_add(&v->early, 1);
+    for (int64_t i = begin; i < end; i++)
+        atomic_fetch_add(&v->seen[i], 1);
+}
+
+static void visit_steps_within(void *context, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++)
+        cr_parallel_steps(STEPS, STEP_ITEMS, 1, visit_step, (step_visits *)context + i);
+}
+
+static void steps_come_one_after_the_other(void **state) {
+    (void)state;
+    const int threads_before = cr_num_threads();
+    static const int64_t grains[] = {-1, 7, 60, 1000};
+    for (int threads = 1; threads <= 301; threads += threads < 9 ? 2 : 146)
+        for (size_t g = 0; g < sizeof grains / sizeof grains[0]; g++) {
+            step_visits v = {.early = 0}, within[3] = {{.early = 0}};
+            assert_true(cr_set_num_threads(threads));
+            cr_parallel_steps(STEPS, STEP_ITEMS, grains[g], visit_step, &v);
+            cr_parallel_for(3, 1, visit_steps_within, within);
+            for (int i = 0; i < STEP_ITEMS; i++)
+                assert_true(atomic_load(&v.seen[i]) == STEPS && atomic_load(&within[2].seen[i]) == STEPS);
+            assert_int_equal(atomic_load(&v.early), 0);
+        }
+    assert_true(cr_set_num_threads(threads_before));
+    cr_parallel_steps(3, 0, 1, visit_step, NULL);
+    cr_parallel_steps(0, 3, 1, visit_step, NULL);
+}
+
 static void the_library_can_be_used_after_shutdown(void **state) {
     (void)state;
     const int64_t before = live();
@@ -543,6 +581,7 @@ int main(void) {
         cmocka_unit_test(uniform_numbers_stay_below_one),
         cmocka_unit_test(every_index_is_visited_once),
         cmocka_unit_test(nested_loops_and_limited_threads_run_serially),
+        cmocka_unit_test(steps_come_one_after_the_other),
         cmocka_unit_test(the_library_can_be_used_after_shutdown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

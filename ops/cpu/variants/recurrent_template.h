@@ -9,11 +9,45 @@ static inline __attribute__((always_inline)) void NAMED(multiply_rows)(const int
     NAMED(block)(rows, part, a, depth, 1, b, COLUMNS, adds ? sums : NULL, COLUMNS, sums, COLUMNS);
 }
 
+static inline __attribute__((always_inline)) void NAMED(add_row)(NAMED(vector) sums[2], T factor, const T *b) {
+    sums[0] += factor * NAMED(load_vector)(b);
+    sums[1] += factor * NAMED(load_vector)(b + LANES);
+}
+
+/* The same for one or two rows, whose few sums would wait for each other: each is made in 4 / rows parts. */
+static inline __attribute__((always_inline)) void NAMED(multiply_few)(const int rows, int64_t depth, const T *a,
+                                                                      int64_t a_row, const T *b, bool adds, T *to) {
+    const int parts = 4 / rows;
+    NAMED(vector) sums[4][2] = {{{0}}}; /* [part and row][half] */
+    int64_t k = 0;
+    for (; k + parts <= depth; k += parts)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            NAMED(add_row)(sums[i], a[i % rows * a_row + k + i / rows], b + (k + i / rows) * COLUMNS);
+    for (; k < depth; k++)
+#pragma GCC unroll 2
+        for (int row = 0; row < rows; row++)
+            NAMED(add_row)(sums[row], a[row * a_row + k], b + k * COLUMNS);
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            NAMED(vector)
+            sum = rows == 1 ? sums[0][half] + sums[2][half] + (sums[1][half] + sums[3][half])
+                            : sums[i][half] + sums[i + 2][half];
+            T *place = to + i * COLUMNS + half * LANES;
+            if (adds) sum += NAMED(load_vector)(place);
+            *(NAMED(loose) *)place = sum;
+        }
+    }
+}
+
 /* sums [rows][COLUMNS] = a [rows, depth] · panel [depth][COLUMNS]. What stands behind a part of the panel is fetched
  * while that is used: all weights of a step are more than the second-level cache holds. */
 static void NAMED(multiply)(int64_t rows, int64_t depth, const T *a, const T *panel, T *sums) {
-    for (int64_t k = 0; k < depth; k += DEPTH_BLOCK) {
-        const int64_t part = least(DEPTH_BLOCK, depth - k);
+    const int64_t block = rows > 2 ? DEPTH_BLOCK : depth;
+    for (int64_t k = 0; k < depth; k += block) {
+        const int64_t part = least(block, depth - k);
         const T *b = panel + k * COLUMNS, *next = b + part * COLUMNS;
         for (int64_t row = 0, done; row < rows; row += done) {
             const T *from = a + row * depth + k;
@@ -23,16 +57,16 @@ static void NAMED(multiply)(int64_t rows, int64_t depth, const T *a, const T *pa
                    : left >= 4               ? 4
                    : left >= 2               ? 2
                                              : 1; /* 4 and 4 are faster than 6 and 2 */
-            for (const T *end = next + part * COLUMNS * done / rows; next < end; next += 64 / sizeof(T))
+            for (const T *end = next + part * COLUMNS * done / rows; rows > 2 && next < end; next += 64 / sizeof(T))
                 __builtin_prefetch(next, 0, 2);
             if (done == ROWS)
                 NAMED(multiply_rows)(ROWS, part, from, depth, b, k > 0, to);
             else if (done == 4)
                 NAMED(multiply_rows)(4, part, from, depth, b, k > 0, to);
             else if (done == 2)
-                NAMED(multiply_rows)(2, part, from, depth, b, k > 0, to);
+                NAMED(multiply_few)(2, part, from, depth, b, k > 0, to);
             else
-                NAMED(multiply_rows)(1, part, from, depth, b, k > 0, to);
+                NAMED(multiply_few)(1, part, from, depth, b, k > 0, to);
         }
     }
 }
@@ -80,17 +114,16 @@ static inline void NAMED(put)(T *to, const T *from, int64_t count) {
 
 /* One sample's cells: i, f, g, o = σ, σ, tanh, σ of what comes from the input and from h; c = f c + i g; h = o
  * tanh(c). */
-static void NAMED(cell)(const lstm_job *job, int64_t row, int64_t unit, int64_t count, const T *first,
-                        const T *second) {
-    const T *gates = (const T *)job->gates + row * 4 * job->hidden + unit;
-    T *activated = (T *)job->activated + row * 4 * job->hidden + unit;
+static void NAMED(cell)(const lstm_job *job, const lstm_step *step, int64_t row, int64_t unit, int64_t count,
+                        const T *first, const T *second) {
     const int64_t hidden = job->hidden, place = row * hidden + unit;
+    const T *gates = (const T *)step->gates + row * 4 * hidden + unit;
     T i[LANES], f[LANES], g[LANES], o[LANES], c[LANES], h[LANES];
     NAMED(get)(i, gates, count);
     NAMED(get)(f, gates + hidden, count);
     NAMED(get)(g, gates + 2 * hidden, count);
     NAMED(get)(o, gates + 3 * hidden, count);
-    NAMED(get)(c, (const T *)job->c_before + place, count);
+    NAMED(get)(c, (const T *)step->c_before + place, count);
     for (int l = 0; l < LANES; l++) {
         i[l] = WORD(sigmoid)(i[l] + first[l]);
         f[l] = WORD(sigmoid)(f[l] + first[LANES + l]);
@@ -99,12 +132,14 @@ static void NAMED(cell)(const lstm_job *job, int64_t row, int64_t unit, int64_t 
         c[l] = f[l] * c[l] + i[l] * g[l];
         h[l] = o[l] * WORD(tanh)(c[l]);
     }
+    NAMED(put)((T *)step->c + place, c, count);
+    NAMED(put)((T *)step->h + place, h, count);
+    if (!step->activated) return;
+    T *activated = (T *)step->activated + row * 4 * hidden + unit;
     NAMED(put)(activated, i, count);
     NAMED(put)(activated + hidden, f, count);
     NAMED(put)(activated + 2 * hidden, g, count);
     NAMED(put)(activated + 3 * hidden, o, count);
-    NAMED(put)((T *)job->c + place, c, count);
-    NAMED(put)((T *)job->h + place, h, count);
 }
 
 /* Few samples, whose steps are too short to pay for packing: sums[l] = Σ_k weight[l, k] · h[k] for `count` units of a
@@ -132,69 +167,62 @@ static void NAMED(multiply_rows_of_weight)(const T *weight, int64_t count, const
             sums[l] += rows[l][k] * h[k];
 }
 
-static void NAMED(forward_unpacked)(void *context, int64_t begin, int64_t end) {
+static void NAMED(forward_unpacked)(void *context, int64_t index, int64_t begin, int64_t end) {
     const lstm_job *job = context;
     const int64_t hidden = job->hidden;
+    const lstm_step step = forward_step(job, index, sizeof(T));
     for (int64_t group = begin; group < end; group++) {
         const int64_t unit = group * LANES, count = least(LANES, hidden - unit);
         for (int64_t row = 0; row < job->batch; row++) {
             T sums[4 * LANES];
             for (int gate = 0; gate < 4; gate++)
                 NAMED(multiply_rows_of_weight)
-            ((const T *)job->weight + (gate * hidden + unit) * hidden, count, (const T *)job->h_before + row * hidden,
+            ((const T *)job->weight + (gate * hidden + unit) * hidden, count, (const T *)step.h_before + row * hidden,
              hidden, sums + gate * LANES);
-            NAMED(cell)(job, row, unit, count, sums, sums + 2 * LANES);
+            NAMED(cell)(job, &step, row, unit, count, sums, sums + 2 * LANES);
         }
     }
 }
 
-static void NAMED(forward_groups)(void *context, int64_t begin, int64_t end) {
+static void NAMED(forward_groups)(void *context, int64_t index, int64_t begin, int64_t end) {
     const lstm_job *job = context;
-    T first[ROW_BLOCK * COLUMNS], second[ROW_BLOCK * COLUMNS];
-    for (int64_t group = begin; group < end; group++) {
-        const T *panels = (const T *)job->packed + group * 2 * job->hidden * COLUMNS;
-        const int64_t unit = group * LANES, count = least(LANES, job->hidden - unit);
+    const lstm_step step = forward_step(job, index, sizeof(T));
+    const int64_t hidden = job->hidden, together = job->batch < ROW_BLOCK ? ROW_BLOCK / job->batch : 1;
+    T sums[2][ROW_BLOCK * COLUMNS]; /* [panel][group and row][COLUMNS] */
+    for (int64_t first = begin; first < end; first += together) {
+        const int64_t groups = least(together, end - first);
         for (int64_t row = 0; row < job->batch; row += ROW_BLOCK) {
             const int64_t rows = least(ROW_BLOCK, job->batch - row);
-            const T *h = (const T *)job->h_before + row * job->hidden;
-            NAMED(multiply)(rows, job->hidden, h, panels, first);
-            NAMED(multiply)(rows, job->hidden, h, panels + job->hidden * COLUMNS, second);
-            for (int64_t r = 0; r < rows; r++)
-                NAMED(cell)(job, row + r, unit, count, first + r * COLUMNS, second + r * COLUMNS);
+            const T *h = (const T *)step.h_before + row * hidden;
+            for (int64_t half = 0; half < 2 * groups; half++)
+                NAMED(multiply)
+            (rows, hidden, h, (const T *)job->packed + (2 * first + half) * hidden * COLUMNS,
+             sums[half % 2] + half / 2 * rows * COLUMNS);
+            for (int64_t i = 0; i < groups * rows; i++) {
+                const int64_t unit = (first + i / rows) * LANES;
+                NAMED(cell)
+                (job, &step, row + i % rows, unit, least(LANES, hidden - unit), sums[0] + i * COLUMNS,
+                 sums[1] + i * COLUMNS);
+            }
         }
     }
 }
 
-/* in: gates h0 c0 weight_hh; out: output h_n c_n activated cells. */
-static bool NAMED(forward)(cr_tensor *const *in, cr_tensor *const *out, bool reverse) {
-    const int64_t length = in[0]->sizes[0], batch = in[0]->sizes[1], hidden = in[3]->sizes[1], state = batch * hidden;
-    const int64_t groups = (hidden + LANES - 1) / LANES, work = batch * hidden * LANES / 2 + 1;
-    const size_t bytes = (size_t)(groups * 2 * hidden * COLUMNS) * sizeof(T);
-    const bool packs = batch > UNPACKED_ROWS;
-    const T *gates = cr_tensor_address(in[0]);
-    T *output = cr_tensor_address(out[0]), *activated = cr_tensor_address(out[3]), *cells = cr_tensor_address(out[4]);
-    lstm_job job = {.weight = cr_tensor_address(in[3]),
-                    .h_before = cr_tensor_address(in[1]),
-                    .c_before = cr_tensor_address(in[2]),
-                    .packed = packs ? cr_block_allocate(bytes) : NULL,
-                    .batch = batch,
-                    .hidden = hidden};
-    if (packs && !job.packed) return false;
-    if (packs) cr_parallel_for(groups * 2, CR_GRAIN_ELEMENTS / (hidden * COLUMNS) + 1, NAMED(pack_forward), &job);
-    for (int64_t i = 0; i < length; i++) {
-        const int64_t t = reverse ? length - 1 - i : i;
-        job.gates = gates + t * 4 * state;
-        job.activated = activated + t * 4 * state;
-        job.h = output + t * state;
-        job.c = cells + t * state;
-        cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work + 1, packs ? NAMED(forward_groups) : NAMED(forward_unpacked),
-                        &job);
-        job.h_before = job.h;
-        job.c_before = job.c;
-    }
-    memcpy(cr_tensor_address(out[1]), job.h_before, (size_t)state * sizeof(T));
-    memcpy(cr_tensor_address(out[2]), job.c_before, (size_t)state * sizeof(T));
-    if (packs) cr_block_free(job.packed, bytes);
+static void NAMED(pack)(const lstm_job *job) {
+    cr_parallel_for((job->hidden + LANES - 1) / LANES * 2, CR_GRAIN_ELEMENTS / (job->hidden * COLUMNS + 1) + 1,
+                    NAMED(pack_forward), (void *)(uintptr_t)job);
+}
+
+/* All steps; with job->packed, or with the weight as it is where there are few samples. */
+static bool NAMED(forward)(lstm_job *job) {
+    const int64_t groups = (job->hidden + LANES - 1) / LANES, work = job->batch * job->hidden * LANES / 2 + 1;
+    const size_t bytes = (size_t)(groups * 2 * job->hidden * COLUMNS) * sizeof(T);
+    const bool packs = !job->packed && job->batch > UNPACKED_ROWS;
+    if (packs && !(job->packed = cr_block_allocate(bytes))) return false;
+    if (packs) NAMED(pack)(job);
+    cr_parallel_steps(job->length, groups, CR_GRAIN_ELEMENTS / work + 1,
+                      job->packed ? NAMED(forward_groups) : NAMED(forward_unpacked), job);
+    if (packs) cr_block_free(job->packed, bytes);
     return true;
 }
 
@@ -214,12 +242,12 @@ static void NAMED(pack_backward)(void *context, int64_t begin, int64_t end) {
 }
 
 /* One sample's units: dh and dc of this step to gradients before the activations, and to dc of the step before it. */
-static void NAMED(cell_gradient)(const lstm_job *job, int64_t row, int64_t unit, int64_t count) {
+static void NAMED(cell_gradient)(const lstm_job *job, const lstm_step *step, int64_t row, int64_t unit, int64_t count) {
     const int64_t hidden = job->hidden, place = row * hidden + unit;
-    const T *i = (const T *)job->gates + row * 4 * hidden + unit, *f = i + hidden, *g = f + hidden, *o = g + hidden;
-    const T *cells = (const T *)job->cells + place, *before = (const T *)job->c_before + place,
-            *grad = (const T *)job->grad + place;
-    T *to = (T *)job->activated + row * 4 * hidden + unit, *dh = (T *)job->dh + place, *dc = (T *)job->dc + place;
+    const T *i = (const T *)step->gates + row * 4 * hidden + unit, *f = i + hidden, *g = f + hidden, *o = g + hidden;
+    const T *cells = (const T *)step->c + place, *before = (const T *)step->c_before + place,
+            *grad = (const T *)step->grad + place;
+    T *to = (T *)step->activated + row * 4 * hidden + unit, *dh = (T *)job->dh + place, *dc = (T *)job->dc + place;
     _Pragma("GCC ivdep") for (int64_t u = 0; u < count; u++) {
         const T h = dh[u] + grad[u], tanh_c = WORD(tanh)(cells[u]), c = dc[u] + h * o[u] * (1 - tanh_c * tanh_c);
         to[u] = c * g[u] * i[u] * (1 - i[u]);
@@ -231,57 +259,37 @@ static void NAMED(cell_gradient)(const lstm_job *job, int64_t row, int64_t unit,
 }
 
 /* dh = later · weight for this panel, then its cells (unless the sequence has ended: grad is NULL). */
-static void NAMED(backward_panels)(void *context, int64_t begin, int64_t end) {
+static void NAMED(backward_panels)(void *context, int64_t index, int64_t begin, int64_t end) {
     const lstm_job *job = context;
+    const lstm_step step = backward_step(job, index, sizeof(T));
     T sums[ROW_BLOCK * COLUMNS];
     for (int64_t panel = begin; panel < end; panel++) {
         const int64_t unit = panel * COLUMNS, count = least(COLUMNS, job->hidden - unit), depth = 4 * job->hidden;
         for (int64_t row = 0; row < job->batch; row += ROW_BLOCK) {
             const int64_t rows = least(ROW_BLOCK, job->batch - row);
-            if (job->later) {
+            if (step.later) {
                 NAMED(multiply)
-                (rows, depth, (const T *)job->later + row * depth, (const T *)job->packed + panel * depth * COLUMNS,
+                (rows, depth, (const T *)step.later + row * depth, (const T *)job->packed + panel * depth * COLUMNS,
                  sums);
                 for (int64_t r = 0; r < rows; r++)
                     memcpy((T *)job->dh + (row + r) * job->hidden + unit, sums + r * COLUMNS,
                            (size_t)count * sizeof(T));
             }
-            for (int64_t r = 0; job->grad && r < rows; r++)
-                NAMED(cell_gradient)(job, row + r, unit, count);
+            for (int64_t r = 0; step.grad && r < rows; r++)
+                NAMED(cell_gradient)(job, &step, row + r, unit, count);
         }
     }
 }
 
-/* in: grad_output grad_h grad_c gates cells output h0 c0 weight_hh; out: grad_gates grad_h0 grad_c0. */
-static bool NAMED(backward)(cr_tensor *const *in, cr_tensor *const *out, bool reverse) {
-    const int64_t length = in[3]->sizes[0], batch = in[3]->sizes[1], hidden = in[8]->sizes[1], state = batch * hidden;
-    const int64_t panels = (hidden + COLUMNS - 1) / COLUMNS, work = batch * hidden * COLUMNS / 2 + 1;
+/* All steps, and the product that gives the first state's gradient. */
+static bool NAMED(backward)(lstm_job *job) {
+    const int64_t hidden = job->hidden, panels = (hidden + COLUMNS - 1) / COLUMNS,
+                  work = job->batch * hidden * COLUMNS / 2 + 1;
     const size_t bytes = (size_t)(panels * 4 * hidden * COLUMNS) * sizeof(T);
-    const T *grad = cr_tensor_address(in[0]), *gates = cr_tensor_address(in[3]), *cells = cr_tensor_address(in[4]);
-    T *grad_gates = cr_tensor_address(out[0]);
-    lstm_job job = {.weight = cr_tensor_address(in[8]),
-                    .dh = cr_tensor_address(out[1]),
-                    .dc = cr_tensor_address(out[2]),
-                    .packed = cr_block_allocate(bytes),
-                    .batch = batch,
-                    .hidden = hidden};
-    if (!job.packed) return false;
-    memcpy(job.dh, cr_tensor_address(in[1]), (size_t)state * sizeof(T));
-    memcpy(job.dc, cr_tensor_address(in[2]), (size_t)state * sizeof(T));
-    cr_parallel_for(panels, CR_GRAIN_ELEMENTS / (4 * hidden * COLUMNS) + 1, NAMED(pack_backward), &job);
-    for (int64_t i = length - 1; i >= 0; i--) {
-        const int64_t t = reverse ? length - 1 - i : i, before = reverse ? t + 1 : t - 1;
-        job.gates = gates + t * 4 * state;
-        job.cells = cells + t * state;
-        job.c_before = i ? cells + before * state : cr_tensor_address(in[7]);
-        job.grad = grad + t * state;
-        job.activated = grad_gates + t * 4 * state;
-        cr_parallel_for(panels, CR_GRAIN_ELEMENTS / work + 1, NAMED(backward_panels), &job);
-        job.later = job.activated;
-    }
-    job.grad = NULL;
-    cr_parallel_for(panels, CR_GRAIN_ELEMENTS / work + 1, NAMED(backward_panels), &job);
-    cr_block_free(job.packed, bytes);
+    if (!(job->packed = cr_block_allocate(bytes))) return false;
+    cr_parallel_for(panels, CR_GRAIN_ELEMENTS / (4 * hidden * COLUMNS) + 1, NAMED(pack_backward), job);
+    cr_parallel_steps(job->length + 1, panels, CR_GRAIN_ELEMENTS / work + 1, NAMED(backward_panels), job);
+    cr_block_free(job->packed, bytes);
     return true;
 }
 #undef COLUMNS
