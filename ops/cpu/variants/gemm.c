@@ -13,6 +13,7 @@ enum {
     GROUP_ROWS = 24,
     GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
+    COLUMNS_AT_ONCE = 4, /* of a product of few rows */
     WIDE_COLUMNS = 512,
     FEW_PANELS = 4,
     SMALL_PRODUCT = 8 * 8 * 8,

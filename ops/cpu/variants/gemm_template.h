@@ -219,45 +219,66 @@ static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
 }
 
 /* ---------------------------------------------------------------- few rows: no packing */
-/* Σ_k a[k] · b[k]; of neighbours four vectors at a time, folded as a tree. */
-static T NAMED(dot)(const T *a, int64_t a_step, const T *b, int64_t b_step, int64_t count) {
-    NAMED(vector) sums[4] = {{0}};
-    T lanes[LANES], total = 0;
+/* sums[i] = Σ_k a[k] · b[i][k] for COLUMNS_AT_ONCE columns; of neighbours by vectors, folded as a tree. */
+static void NAMED(dots)(const T *a, int64_t a_step, const T *const b[COLUMNS_AT_ONCE], int64_t b_step, int64_t count,
+                        T sums[COLUMNS_AT_ONCE]) {
+    NAMED(vector) vectors[COLUMNS_AT_ONCE][2] = {{{0}}};
+    T lanes[LANES];
     int64_t k = 0;
     if (a_step == 1 && b_step == 1)
-        for (; k + 4 * LANES <= count; k += 4 * LANES)
+        for (; k + COLUMNS <= count; k += COLUMNS) {
+            const NAMED(vector) a0 = NAMED(load_vector)(a + k), a1 = NAMED(load_vector)(a + k + LANES);
 #pragma GCC unroll 4
-            for (int i = 0; i < 4; i++)
-                sums[i] += NAMED(load_vector)(a + k + i * LANES) * NAMED(load_vector)(b + k + i * LANES);
-    for (; k < count; k++)
-        total += a[k * a_step] * b[k * b_step];
-    *(NAMED(loose) *)lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+            for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
+                vectors[i][0] += a0 * NAMED(load_vector)(b[i] + k);
+                vectors[i][1] += a1 * NAMED(load_vector)(b[i] + k + LANES);
+            }
+        }
+    for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
+        *(NAMED(loose) *)lanes = vectors[i][0] + vectors[i][1];
 #pragma GCC unroll 4
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            lanes[i] += lanes[i + half];
-    return total + lanes[0];
+        for (int half = LANES / 2; half > 0; half /= 2)
+            for (int l = 0; l < half; l++)
+                lanes[l] += lanes[l + half];
+        sums[i] = lanes[0];
+        for (int64_t rest = k; rest < count; rest++)
+            sums[i] += a[rest * a_step] * b[i][rest * b_step];
+    }
+}
+
+/* Columns begin … end-1 where k runs along B's memory: from places far from each other at once, for one stream alone
+ * takes two thirds of the bandwidth. */
+static void NAMED(few_rows_by_dots)(const NAMED(gemm) * g, int64_t begin, int64_t end) {
+    const int64_t gap = NAMED(panels)(end - begin, COLUMNS_AT_ONCE);
+    for (int64_t first = begin; first < begin + gap; first++) {
+        const T *b[COLUMNS_AT_ONCE];
+        int64_t columns[COLUMNS_AT_ONCE];
+        for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
+            columns[i] = first + i * gap < end ? first + i * gap : end - 1;
+            b[i] = g->b + columns[i] * g->b_column;
+        }
+        for (int64_t row = 0; row < g->m; row++) {
+            T sums[COLUMNS_AT_ONCE];
+            NAMED(dots)(g->a + row * g->a_row, g->a_column, b, g->b_row, g->k, sums);
+            for (int i = 0; i < COLUMNS_AT_ONCE; i++)
+                g->c[row * g->c_row + columns[i]] = sums[i] + (g->bias ? g->bias[columns[i]] : 0);
+        }
+    }
 }
 
 /* Columns begin … end-1 of every row; a row of B at a time where its columns are neighbours, else sums along k. */
 static void NAMED(few_rows)(void *context, int64_t begin, int64_t end) {
     const NAMED(gemm) *g = context;
-    for (int64_t row = 0; row < g->m; row++)
+    if (g->b_column != 1) NAMED(few_rows_by_dots)(g, begin, end);
+    for (int64_t row = 0; g->b_column == 1 && row < g->m; row++) {
+        T *c = g->c + row * g->c_row;
         for (int64_t i = begin; i < end; i++)
-            g->c[row * g->c_row + i] = g->bias ? g->bias[i] : 0;
-    if (g->b_column == 1) {
-        for (int64_t row = 0; row < g->m; row++)
-            for (int64_t k = 0; k < g->k; k++) {
-                const T factor = g->a[row * g->a_row + k * g->a_column], *b = g->b + k * g->b_row;
-                T *c = g->c + row * g->c_row;
-                for (int64_t i = begin; i < end; i++)
-                    c[i] += factor * b[i];
-            }
-    } else {
-        for (int64_t i = begin; i < end; i++)
-            for (int64_t row = 0; row < g->m; row++)
-                g->c[row * g->c_row + i] +=
-                    NAMED(dot)(g->a + row * g->a_row, g->a_column, g->b + i * g->b_column, g->b_row, g->k);
+            c[i] = g->bias ? g->bias[i] : 0;
+        for (int64_t k = 0; k < g->k; k++) {
+            const T factor = g->a[row * g->a_row + k * g->a_column], *b = g->b + k * g->b_row;
+            for (int64_t i = begin; i < end; i++)
+                c[i] += factor * b[i];
+        }
     }
     if (g->epilogue && begin < end) cr_epilogue_run(g->epilogue, g->image, 0, g->m, begin, end - begin);
 }
