@@ -79,12 +79,10 @@ typedef struct range_job {
 /* The index-th of `parts` near-equal ranges. */
 static void run_part(void *context, int index) {
     const range_job *job = context;
-    const int64_t base = job->count / job->parts, extra = job->count % job->parts;
-    const int64_t begin = index * base + (index < extra ? index : extra);
     cr_thread *thread = cr_thread_self();
     const bool outer = thread->in_parallel;
     thread->in_parallel = true;
-    job->body(job->context, begin, begin + base + (index < extra ? 1 : 0));
+    job->body(job->context, index * job->count / job->parts, (index + 1) * job->count / job->parts);
     thread->in_parallel = outer;
 }
 

@@ -2,6 +2,7 @@
  * plainly. */
 #include "core/allocator.h"
 #include "core/parallel.h"
+#include "core/pool.h"
 #include "ops/cpu/variants/epilogue.h"
 
 #include <stdatomic.h>
@@ -14,7 +15,7 @@ enum {
     GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
     COLUMNS_AT_ONCE = 4, /* of a product of few rows */
-    WIDE_COLUMNS = 512,
+    WIDE_GROUP = 512,    /* columns */
     FEW_PANELS = 4,
     SMALL_PRODUCT = 8 * 8 * 8,
     SMALL_SIDE_BYTES = 16 << 10
@@ -64,6 +65,7 @@ typedef struct product {
     const void *packed;          /* b, packed before; or NULL */
     const cr_epilogue *epilogue; /* NULL: none */
     int64_t image;
+    int64_t threads; /* that may work on it */
 } product;
 
 /* Integers wrap as in C; every sum is exact modulo 2^64. */
@@ -84,7 +86,7 @@ static void integer_product(const product *p) {
         .m = (p)->m, .n = (p)->n, .k = (p)->k, .a = (const T *)(p)->a.data, .b = (const T *)(p)->b.data,               \
         .a_row = (p)->a.row, .a_column = (p)->a.column, .b_row = (p)->b.row, .b_column = (p)->b.column,                \
         .c = (T *)(p)->c, .c_row = (p)->n, .bias = (const T *)(p)->bias, .packed_b = (const T *)(p)->packed,           \
-        .epilogue = (p)->epilogue, .image = (p)->image                                                                 \
+        .epilogue = (p)->epilogue, .image = (p)->image, .slots = (p)->threads                                          \
     }
 
 /* Memory that run_product needs. */
@@ -102,6 +104,9 @@ static void run_product(const product *p, void *memory) {
     else
         integer_product(p);
 }
+
+/* As many as a job has parts are the most that can be at work. */
+static int64_t most_threads(void) { return cr_num_threads() < CR_POOL_PARTS ? cr_num_threads() : CR_POOL_PARTS; }
 
 static cr_dtype product_dtype(cr_dtype dtype) {
     return dtype == CR_F64 ? CR_F64 : cr_dtype_is_floating(dtype) ? CR_F32 : CR_I64;
@@ -195,13 +200,14 @@ static bool multiply_batches(const layer *l) {
                                          : matrix_of(b, b->ndim - 2, b->ndim - 1),
                           .c = cr_tensor_address(c),
                           .packed = l->packed ? cr_tensor_address(b) : NULL,
-                          .epilogue = l->epilogue};
+                          .epilogue = l->epilogue,
+                          .threads = most_threads()};
     if (c->numel == 0) return true;
     for (int d = 0; d < batch_dims; d++)
         job.batches *= c->sizes[d];
-    const int64_t slots = cr_num_threads();
+    const int64_t slots = job.first.threads;
     if (slots > 1 && job.batches >= 2 * slots && (double)c->numel * (double)job.first.k > 16.0 * CR_GRAIN_ELEMENTS)
-        job.slots = slots;
+        job.slots = slots, job.first.threads = 1;
     job.slot_bytes = (product_bytes(&job.first) + 63) / 64 * 64;
     const size_t bytes = job.slot_bytes * (size_t)job.slots;
     if (bytes && !(job.memory = cr_block_allocate(bytes))) return false;
@@ -229,7 +235,8 @@ static bool multiply_linear(const layer *l) {
                        .c = cr_tensor_address(l->c),
                        .bias = l->bias ? cr_tensor_address(l->bias) : NULL,
                        .packed = l->packed ? cr_tensor_address(l->b) : NULL,
-                       .epilogue = l->epilogue};
+                       .epilogue = l->epilogue,
+                       .threads = most_threads()};
     const size_t bytes = product_bytes(&p);
     void *memory = bytes ? cr_block_allocate(bytes) : NULL;
     if (bytes && !memory) return false;
