@@ -69,8 +69,8 @@ static inline int64_t NAMED(first_line)(const NAMED(side) * s, int64_t width, in
     return s->even ? panel * s->lines / s->even : panel * width;
 }
 
-/* `count` pieces of `width` neighbours. Where more follow, narrow ones are copied as whole vectors: what is too much is
- * overwritten by the next. */
+/* `count` pieces of `width` neighbours. Where a vector's worth of them follows, narrow ones are copied as whole vectors:
+ * what is too much is overwritten by the next. */
 static inline __attribute__((always_inline)) void NAMED(pack_lines)(const T *from, int64_t along, int64_t count,
                                                                     const int width, bool more, T *to) {
     const bool whole = width < LANES && more;
@@ -93,7 +93,7 @@ static inline __attribute__((always_inline)) void NAMED(pack_block)(const NAMED(
             for (int64_t p = begin; p < whole; p++)
                 NAMED(pack_lines)
             (s->from + NAMED(first_line)(s, width, p) + first * s->along, s->along, last - first, width,
-             last < s->depth && s->along >= LANES, s->to + ((p - begin) * s->depth + first) * width);
+             (s->depth - last) * width >= LANES && s->along >= LANES, s->to + ((p - begin) * s->depth + first) * width);
         }
     }
     for (int64_t p = s->across == 1 && begin < whole ? whole : begin; p < end; p++) {
