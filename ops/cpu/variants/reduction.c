@@ -19,7 +19,7 @@ enum {
     STREAMS = 4,              /* places of a row that are read at once: one alone leaves half of the bandwidth unused */
     WIDTH = VECTOR_BYTES / 4, /* independent partial results */
     LANES = STREAMS * WIDTH,
-    BLOCK = 2048,      /* elements of a row that are added in the element's own type */
+    BLOCK = 2048,      /* elements of a row that are made at once */
     CHUNK = 64 * 1024, /* elements of a row for one task */
     COLUMNS = 1024,    /* columns of one task at most */
     ROWS = 16,         /* rows of a column that are added in the element's own type */
