@@ -20,7 +20,7 @@
 
 enum {
     ROWS = 6,
-    TILE = 96,      /* queries and keys of a tile: a multiple of ROWS and of two vectors */
+    TILE = 192,     /* queries and keys of a tile: a multiple of ROWS and of two vectors */
     FEW_ROWS = 3,   /* up to so many queries meet keys as they lie */
     FEW_BATCHES = 8 /* below it the gradient cuts the keys of a batch as well */
 };

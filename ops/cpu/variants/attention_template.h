@@ -235,19 +235,30 @@ static int64_t NAMED(forward_bytes)(const attention_job *job) {
            (3 * round_up(job->width, COLUMNS) + 2 * round_up(job->value_width, COLUMNS) + TILE + 2);
 }
 
-/* The online softmax of one row: scores become exponentials beside the largest so far, and what was summed before
- * shrinks. */
-static void NAMED(exponentials)(NAMED(tiles) * t, int64_t r, int64_t padded) {
-    T *s = t->scores + r * TILE, *out = t->out + r * t->value_width;
-    const T before = t->top[r], found = NAMED(maximum)(s, padded), top = found > before ? found : before;
-    const T shift = top == (T)-INFINITY ? 0 : top; /* nothing seen yet */
-    const T shrink = before == top ? 1 : before == (T)-INFINITY ? 0 : EXPONENTIAL(before - shift);
-    _Pragma("GCC ivdep") for (int64_t i = 0; i < padded; i++) s[i] = EXPONENTIAL(s[i] - shift);
-    t->total[r] = t->total[r] * shrink + NAMED(sum)(s, padded);
-    t->top[r] = top;
-    if (shrink != 1)
-        for (int64_t i = 0; i < t->value_width; i++)
-            out[i] *= shrink;
+/* The online softmax of up to ROWS rows, in steps that wait for nothing within the rows of each: scores become
+ * exponentials beside the largest so far, and what was summed before shrinks. */
+static void NAMED(exponentials)(NAMED(tiles) * t, int64_t first, int64_t count, int64_t padded) {
+    T *scores = t->scores + first * TILE, *top = t->top + first, *total = t->total + first, found[ROWS], shrink[ROWS];
+    for (int64_t r = 0; r < count; r++)
+        found[r] = NAMED(maximum)(scores + r * TILE, padded);
+    for (int64_t r = 0; r < count; r++) {
+        const T before = top[r];
+        top[r] = found[r] > before ? found[r] : before;
+        found[r] = top[r] == (T)-INFINITY ? 0 : top[r]; /* nothing seen yet */
+        const T shrunk = EXPONENTIAL(before - found[r]);
+        shrink[r] = before == top[r] ? 1 : shrunk;
+    }
+    for (int64_t r = 0; r < count; r++) {
+        T *s = scores + r * TILE;
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < padded; i++) s[i] = EXPONENTIAL(s[i] - found[r]);
+    }
+    for (int64_t r = 0; r < count; r++)
+        total[r] = total[r] * shrink[r] + NAMED(sum)(scores + r * TILE, padded);
+    for (int64_t r = 0; r < count; r++) {
+        T *out = t->out + (first + r) * t->value_width;
+        for (int64_t i = 0; shrink[r] != 1 && i < t->value_width; i++)
+            out[i] *= shrink[r];
+    }
 }
 
 static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part, T *memory) {
@@ -273,8 +284,8 @@ static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part
             NAMED(few_scores)(count, keys, t.width, t.q, k, k_step, t.scores);
         }
         NAMED(mask)(job, batch, first, count, key, keys, seen, t.scores);
-        for (int64_t r = 0; r < count; r++)
-            NAMED(exponentials)(&t, r, reach(seen, r, keys, COLUMNS));
+        for (int64_t r = 0; r < count; r += ROWS)
+            NAMED(exponentials)(&t, r, least(ROWS, count - r), reach(seen, r, keys, COLUMNS));
         NAMED(mix)(count, job->value_width, keys, seen, t.scores, v, v_step, t.out, t.value_width);
     }
     T *log_sum = job->out_log_sum ? (T *)cr_tensor_address(job->out_log_sum) + batch * job->rows + first : t.top;

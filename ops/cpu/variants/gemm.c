@@ -1,7 +1,8 @@
-/* Matrix products: matmul over batches, and linear. f32 and f64 by packed panels; f16 and bf16 through f32; integers
- * plainly. */
+/* Matrix products: matmul over batches, and linear. f32 and f64 by packed panels; bf16 too where the processor multiplies
+ * it, otherwise bf16 and f16 through f32; integers plainly. */
 #include "core/allocator.h"
 #include "core/parallel.h"
+#include "core/pool.h"
 #include "ops/cpu/variants/epilogue.h"
 
 #include <stdatomic.h>
@@ -13,9 +14,11 @@ enum {
     GROUP_ROWS = 24,
     GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
-    WIDE_COLUMNS = 512,
+    COLUMNS_AT_ONCE = 4, /* of a product of few rows */
+    WIDE_GROUP = 512,    /* columns */
     FEW_PANELS = 4,
     SMALL_PRODUCT = 8 * 8 * 8,
+    LEAST_BF16 = 32 * 32 * 32, /* more than SMALL_PRODUCT pairs */
     SMALL_SIDE_BYTES = 16 << 10
 };
 
@@ -37,6 +40,21 @@ enum {
 #undef LANES
 #undef COLUMNS
 #undef NAMED
+#if defined(__AVX512F__) && !defined(__clang__) /* whose assembler wants the whole file compiled for it */
+#define MULTIPLIES_BF16 __builtin_cpu_supports("avx512bf16")
+#define PAIRS
+#define T          float
+#define LANE_INDEX int32_t
+#define LANES      (VECTOR_BYTES / 4)
+#define NAMED(x)   gemm_pairs_##x
+#include "ops/cpu/variants/gemm_template.h"
+#undef PAIRS
+#undef T
+#undef LANE_INDEX
+#undef LANES
+#undef COLUMNS
+#undef NAMED
+#endif
 #define T          double
 #define LANE_INDEX int64_t
 #define LANES      (VECTOR_BYTES / 8)
@@ -63,6 +81,8 @@ typedef struct product {
     const void *packed;          /* b, packed before; or NULL */
     const cr_epilogue *epilogue; /* NULL: none */
     int64_t image;
+    int64_t threads; /* that may work on it */
+    bool is_bf16;    /* a and b are; c is f32 */
 } product;
 
 /* Integers wrap as in C; every sum is exact modulo 2^64. */
@@ -83,24 +103,90 @@ static void integer_product(const product *p) {
         .m = (p)->m, .n = (p)->n, .k = (p)->k, .a = (const T *)(p)->a.data, .b = (const T *)(p)->b.data,               \
         .a_row = (p)->a.row, .a_column = (p)->a.column, .b_row = (p)->b.row, .b_column = (p)->b.column,                \
         .c = (T *)(p)->c, .c_row = (p)->n, .bias = (const T *)(p)->bias, .packed_b = (const T *)(p)->packed,           \
-        .epilogue = (p)->epilogue, .image = (p)->image                                                                 \
+        .epilogue = (p)->epilogue, .image = (p)->image, .slots = (p)->threads                                          \
     }
+
+/* ---------------------------------------------------------------- bf16: two neighbours along k are one element */
+#ifdef MULTIPLIES_BF16
+typedef struct pairing {
+    const uint16_t *from; /* [k][lines], rows `along` apart */
+    uint32_t *to;         /* [k / 2][lines] */
+    int64_t lines, along;
+} pairing;
+
+static void pair_rows(void *context, int64_t begin, int64_t end) {
+    const pairing *job = context;
+    for (int64_t k = begin; k < end; k++) {
+        const uint16_t *low = job->from + 2 * k * job->along, *high = low + job->along;
+        uint32_t *to = job->to + k * job->lines;
+        for (int64_t i = 0; i < job->lines; i++)
+            to[i] = (uint32_t)high[i] << 16 | low[i];
+    }
+}
+
+/* A side of `depth` steps along k. Where they are neighbours it is read as pairs where it lies, else made of them in
+ * `memory`. */
+static const float *paired(const char *data, int64_t lines, int64_t depth, int64_t along, char *memory) {
+    pairing job = {(const uint16_t *)(const void *)data, (uint32_t *)(void *)memory, lines, along};
+    if (along == 1) return (const float *)(const void *)data;
+    cr_parallel_for(depth / 2, CR_GRAIN_ELEMENTS / (lines + 1) + 1, pair_rows, &job);
+    return (const float *)(const void *)memory;
+}
+static size_t pair_bytes(int64_t lines, int64_t depth, int64_t along) {
+    return along == 1 ? 0 : (size_t)(lines * (depth / 2) * 4 + 63) / 64 * 64;
+}
+
+static gemm_pairs_gemm gemm_of_pairs(const product *p) {
+    gemm_pairs_gemm g = GEMM(float, gemm_pairs_, p);
+    const bool pairs_a = p->a.column != 1, pairs_b = p->b.row != 1;
+    g.k = p->k / 2;
+    g.a_row = pairs_a ? 1 : p->a.row / 2;
+    g.a_column = pairs_a ? p->m : 1;
+    g.b_column = pairs_b ? 1 : p->b.column / 2;
+    g.b_row = pairs_b ? p->n : 1;
+    return g;
+}
+
+static size_t bf16_product_bytes(const product *p) {
+    const gemm_pairs_gemm g = gemm_of_pairs(p);
+    return pair_bytes(p->m, p->k, p->a.column) + pair_bytes(p->n, p->k, p->b.row) +
+           (size_t)gemm_pairs_memory(&g) * sizeof(float);
+}
+
+static void run_bf16_product(const product *p, char *memory) {
+    gemm_pairs_gemm g = gemm_of_pairs(p);
+    char *right = memory + pair_bytes(p->m, p->k, p->a.column), *rest = right + pair_bytes(p->n, p->k, p->b.row);
+    g.a = paired(p->a.data, p->m, p->k, p->a.column, memory);
+    g.b = paired(p->b.data, p->n, p->k, p->b.row, right);
+    gemm_pairs_run(&g, (float *)(void *)rest);
+}
+#else
+#define MULTIPLIES_BF16 false
+static size_t bf16_product_bytes(const product *p) { return (void)p, 0; }
+static void run_bf16_product(const product *p, char *memory) { (void)p, (void)memory; }
+#endif
 
 /* Memory that run_product needs. */
 static size_t product_bytes(const product *p) {
+    if (p->is_bf16) return bf16_product_bytes(p);
     if (p->dtype == CR_F32) return (size_t)gemm_f32_memory(&GEMM(float, gemm_f32_, p)) * sizeof(float);
     if (p->dtype == CR_F64) return (size_t)gemm_f64_memory(&GEMM(double, gemm_f64_, p)) * sizeof(double);
     return 0;
 }
 
 static void run_product(const product *p, void *memory) {
-    if (p->dtype == CR_F32)
+    if (p->is_bf16)
+        run_bf16_product(p, memory);
+    else if (p->dtype == CR_F32)
         gemm_f32_run(&GEMM(float, gemm_f32_, p), memory);
     else if (p->dtype == CR_F64)
         gemm_f64_run(&GEMM(double, gemm_f64_, p), memory);
     else
         integer_product(p);
 }
+
+/* As many as a job has parts are the most that can be at work. */
+static int64_t most_threads(void) { return cr_num_threads() < CR_POOL_PARTS ? cr_num_threads() : CR_POOL_PARTS; }
 
 static cr_dtype product_dtype(cr_dtype dtype) {
     return dtype == CR_F64 ? CR_F64 : cr_dtype_is_floating(dtype) ? CR_F32 : CR_I64;
@@ -112,6 +198,25 @@ static matrix matrix_of(const cr_tensor *t, int row_dim, int column_dim) {
                     t->sizes[column_dim] == 1 ? 1 : t->strides[column_dim]};
 }
 
+/* Whether pairs along k lie where they can be read as one element, or in two rows that can be made into one. */
+static bool pairs_up(const cr_tensor *t, int64_t across, int64_t along) {
+    int64_t strides = across | (int64_t)((uintptr_t)cr_tensor_address(t) / 2);
+    for (int d = 0; d < t->ndim - 2; d++)
+        strides |= t->strides[d];
+    return along == 1 ? strides % 2 == 0 : across == 1;
+}
+
+/* Whether operands of bf16 are multiplied as they are. */
+static bool stays_bf16(const cr_call *call, bool is_linear) {
+    const cr_tensor *a = call->inputs[0], *b = call->inputs[1];
+    if (!MULTIPLIES_BF16 || a->dtype != CR_BF16 || b->dtype != CR_BF16 || a->ndim < 2 || b->ndim < 2) return false;
+    const matrix left = matrix_of(a, a->ndim - 2, a->ndim - 1), right = matrix_of(b, b->ndim - 2, b->ndim - 1);
+    const int64_t rows = a->sizes[a->ndim - 2], k = a->sizes[a->ndim - 1];
+    return rows > FEW_ROWS && k % 2 == 0 && call->outputs[0]->numel * k > LEAST_BF16 &&
+           pairs_up(a, left.row, left.column) &&
+           (is_linear ? pairs_up(b, right.row, right.column) : pairs_up(b, right.column, right.row));
+}
+
 /* The operands in the product's dtype, and what a fused layer brings along. */
 typedef struct layer {
     cr_tensor *a, *b, *bias, *c;
@@ -119,12 +224,15 @@ typedef struct layer {
     const cr_epilogue *epilogue;
 } layer;
 
+static bool multiply_linear(const layer *l);
+
 /* Runs f over the result in the product's dtype, and casts it into the output where that has another one. */
 static bool with_output(cr_call *call, bool (*f)(const layer *l), int64_t packed, const cr_epilogue *epilogue) {
     cr_tensor *out = call->outputs[0], *bias = call->input_count > 2 ? call->inputs[2] : NULL;
     const cr_dtype dtype = product_dtype((cr_dtype)out->dtype);
-    const layer l = {.a = cr_cast(call->inputs[0], dtype),
-                     .b = cr_cast(call->inputs[1], dtype),
+    const bool is_bf16 = !packed && !epilogue && stays_bf16(call, f == multiply_linear);
+    const layer l = {.a = is_bf16 ? call->inputs[0] : cr_cast(call->inputs[0], dtype),
+                     .b = is_bf16 ? call->inputs[1] : cr_cast(call->inputs[1], dtype),
                      .bias = bias ? cr_contiguous(cr_cast(bias, dtype)) : NULL,
                      .c = out->dtype == (int8_t)dtype ? out : cr_empty(dtype, cr_tensor_shape(out), CR_CPU),
                      .packed = packed,
@@ -161,11 +269,11 @@ static int64_t batch_offset(const cr_tensor *t, const cr_tensor *c, int64_t batc
 
 static void run_batch(const batches_job *job, int64_t batch, void *memory) {
     const layer *l = job->layer;
-    const int64_t size = (int64_t)cr_dtype_size(job->first.dtype);
+    const int64_t size = (int64_t)cr_dtype_size((cr_dtype)l->a->dtype);
     product p = job->first;
     p.a.data += batch_offset(l->a, l->c, batch) * size;
     if (!l->packed) p.b.data += batch_offset(l->b, l->c, batch) * size;
-    p.c += batch * p.m * p.n * size;
+    p.c += batch * p.m * p.n * (int64_t)cr_dtype_size(p.dtype);
     p.image = batch;
     run_product(&p, memory);
 }
@@ -194,13 +302,15 @@ static bool multiply_batches(const layer *l) {
                                          : matrix_of(b, b->ndim - 2, b->ndim - 1),
                           .c = cr_tensor_address(c),
                           .packed = l->packed ? cr_tensor_address(b) : NULL,
-                          .epilogue = l->epilogue};
+                          .epilogue = l->epilogue,
+                          .threads = most_threads(),
+                          .is_bf16 = a->dtype == CR_BF16};
     if (c->numel == 0) return true;
     for (int d = 0; d < batch_dims; d++)
         job.batches *= c->sizes[d];
-    const int64_t slots = cr_num_threads();
+    const int64_t slots = job.first.threads;
     if (slots > 1 && job.batches >= 2 * slots && (double)c->numel * (double)job.first.k > 16.0 * CR_GRAIN_ELEMENTS)
-        job.slots = slots;
+        job.slots = slots, job.first.threads = 1;
     job.slot_bytes = (product_bytes(&job.first) + 63) / 64 * 64;
     const size_t bytes = job.slot_bytes * (size_t)job.slots;
     if (bytes && !(job.memory = cr_block_allocate(bytes))) return false;
@@ -228,7 +338,9 @@ static bool multiply_linear(const layer *l) {
                        .c = cr_tensor_address(l->c),
                        .bias = l->bias ? cr_tensor_address(l->bias) : NULL,
                        .packed = l->packed ? cr_tensor_address(l->b) : NULL,
-                       .epilogue = l->epilogue};
+                       .epilogue = l->epilogue,
+                       .threads = most_threads(),
+                       .is_bf16 = x->dtype == CR_BF16};
     const size_t bytes = product_bytes(&p);
     void *memory = bytes ? cr_block_allocate(bytes) : NULL;
     if (bytes && !memory) return false;

@@ -1,7 +1,8 @@
 /* C = A B + bias for one element type: define T, LANE_INDEX, LANES and NAMED(x) before including it.
  *
  * A is packed into panels of ROWS rows and B into panels of COLUMNS columns, whatever their strides; small ones are read
- * where they lie. A micro-kernel keeps a ROWS x COLUMNS block of C in registers over DEPTH_BLOCK steps (Goto, van de Geijn,
+ * where they lie. B is packed before all else, A a block at a time by the task that uses it, so that it never leaves that
+ * thread's cache. A micro-kernel keeps a ROWS x COLUMNS block of C in registers over DEPTH_BLOCK steps (Goto, van de Geijn,
  * "Anatomy of high-performance matrix multiplication", 2008). Every element of C is summed in the same order for any
  * number of threads. */
 
@@ -14,11 +15,13 @@ typedef struct NAMED(gemm) {
     T *c;                                     /* [m, n], rows c_row apart */
     int64_t c_row;
     const T *bias;                     /* [n] or NULL */
-    const T *packed_a;                 /* NULL: A is read where it lies */
     const T *packed_b;                 /* given, or packed here; NULL: B is read where it lies */
     const cr_epilogue *epilogue;       /* what is done to C, or NULL */
     int64_t image;                     /* which of its images C is */
     int64_t group_rows, group_columns; /* panels of a task */
+    T *blocks;                         /* [slots][a_elements] of packed A; NULL: A is read where it lies */
+    atomic_uchar *busy;                /* [slots] */
+    int64_t slots;                     /* as many as can be at work at once */
 } NAMED(gemm);
 
 /* ---------------------------------------------------------------- packing */
@@ -66,7 +69,19 @@ static inline int64_t NAMED(first_line)(const NAMED(side) * s, int64_t width, in
     return s->even ? panel * s->lines / s->even : panel * width;
 }
 
-/* Panels begin … end-1 of one block of at most DEPTH_BLOCK elements. */
+/* `count` pieces of `width` neighbours. Where a vector's worth of them follows, narrow ones are copied as whole vectors:
+ * what is too much is overwritten by the next. */
+static inline __attribute__((always_inline)) void NAMED(pack_lines)(const T *from, int64_t along, int64_t count,
+                                                                    const int width, bool more, T *to) {
+    const bool whole = width < LANES && more;
+    for (int64_t k = 0; k < count; k++, from += along, to += width)
+        if (whole)
+            *(NAMED(loose) *)to = NAMED(load_vector)(from);
+        else
+            memcpy(to, from, sizeof(T) * (size_t)width);
+}
+
+/* Panels begin … end-1 of one block of at most DEPTH_BLOCK elements; s->to is where the first of them goes. */
 static inline __attribute__((always_inline)) void NAMED(pack_block)(const NAMED(side) * s, const int width,
                                                                     int64_t begin, int64_t end) {
     int64_t whole = end; /* panels before it have all their lines */
@@ -76,15 +91,15 @@ static inline __attribute__((always_inline)) void NAMED(pack_block)(const NAMED(
         for (int64_t first = 0; first < s->depth; first += 8) {
             const int64_t last = first + 8 < s->depth ? first + 8 : s->depth;
             for (int64_t p = begin; p < whole; p++)
-                for (int64_t k = first; k < last; k++)
-                    memcpy(s->to + (p * s->depth + k) * width, s->from + NAMED(first_line)(s, width, p) + k * s->along,
-                           sizeof(T) * (size_t)width);
+                NAMED(pack_lines)
+            (s->from + NAMED(first_line)(s, width, p) + first * s->along, s->along, last - first, width,
+             (s->depth - last) * width >= LANES && s->along >= LANES, s->to + ((p - begin) * s->depth + first) * width);
         }
     }
     for (int64_t p = s->across == 1 && begin < whole ? whole : begin; p < end; p++) {
         const int64_t line = NAMED(first_line)(s, width, p), lines = p < whole ? width : s->lines - line;
         const T *from = s->from + line * s->across;
-        T *to = s->to + p * width * s->depth;
+        T *to = s->to + (p - begin) * width * s->depth;
         int64_t k = s->along != 1 ? 0
                     : p < whole   ? NAMED(pack_transposed)(from, width, s->across, s->depth, width, to)
                                   : NAMED(pack_transposed)(from, lines, s->across, s->depth, width, to);
@@ -96,20 +111,24 @@ static inline __attribute__((always_inline)) void NAMED(pack_block)(const NAMED(
 
 static int64_t NAMED(panels)(int64_t lines, int64_t width) { return (lines + width - 1) / width; }
 
-static inline __attribute__((always_inline)) void NAMED(pack)(const NAMED(side) * s, const int width, int64_t begin,
-                                                              int64_t end) {
-    const int64_t padded = NAMED(panels)(s->lines, width) * width;
+static void NAMED(pack_b)(void *context, int64_t begin, int64_t end) {
+    const NAMED(side) *s = context;
+    const int64_t padded = NAMED(panels)(s->lines, COLUMNS) * COLUMNS;
     for (int64_t start = 0; start < s->depth; start += DEPTH_BLOCK) {
         NAMED(side) block = *s;
-        block.from += start * s->along;
-        block.to += start * padded;
         block.depth = s->depth - start < DEPTH_BLOCK ? s->depth - start : DEPTH_BLOCK;
-        NAMED(pack_block)(&block, width, begin, end);
+        block.from += start * s->along;
+        block.to += start * padded + begin * COLUMNS * block.depth;
+        NAMED(pack_block)(&block, COLUMNS, begin, end);
     }
 }
 
-static void NAMED(pack_a)(void *context, int64_t begin, int64_t end) { NAMED(pack)(context, ROWS, begin, end); }
-static void NAMED(pack_b)(void *context, int64_t begin, int64_t end) { NAMED(pack)(context, COLUMNS, begin, end); }
+/* Panels begin … end-1 of A, depth steps from `start` on. */
+static void NAMED(pack_a)(const NAMED(gemm) * g, int64_t begin, int64_t end, int64_t start, int64_t depth, T *to) {
+    const NAMED(side)
+        block = {g->a + start * g->a_column, g->m, g->a_row, g->a_column, depth, to, NAMED(panels)(g->m, ROWS)};
+    NAMED(pack_block)(&block, ROWS, begin, end);
+}
 
 /* ---------------------------------------------------------------- the micro-kernel */
 /* A tile's operands: panels, or what lies in the matrices themselves. */
@@ -161,16 +180,16 @@ static void NAMED(multiply_edge)(int64_t rows, int64_t columns, const NAMED(tile
 
 static int64_t NAMED(first_row)(int64_t rows, int64_t panel) { return panel * rows / NAMED(panels)(rows, ROWS); }
 
+/* packed: the panel of A, or NULL. */
 static void NAMED(run_tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t column_panel, int64_t start,
-                            int64_t depth) {
+                            int64_t depth, const T *packed) {
     const int64_t row = NAMED(first_row)(g->m, row_panel), column = column_panel * COLUMNS;
     const int64_t rows = NAMED(first_row)(g->m, row_panel + 1) - row,
                   columns = g->n - column < COLUMNS ? g->n - column : COLUMNS;
     NAMED(tile) t = {.depth = depth, .c = g->c + row * g->c_row + column, .c_row = g->c_row};
-    t.a_row = g->packed_a ? 1 : g->a_row;
-    t.a_step = g->packed_a ? ROWS : g->a_column;
-    t.a = g->packed_a ? g->packed_a + start * NAMED(panels)(g->m, ROWS) * ROWS + row_panel * ROWS * depth
-                      : g->a + row * g->a_row + start * g->a_column;
+    t.a_row = packed ? 1 : g->a_row;
+    t.a_step = packed ? ROWS : g->a_column;
+    t.a = packed ? packed : g->a + row * g->a_row + start * g->a_column;
     t.b_row = g->packed_b ? COLUMNS : g->b_row;
     t.b = g->packed_b ? g->packed_b + start * NAMED(panels)(g->n, COLUMNS) * COLUMNS + column * depth
                       : g->b + column + start * g->b_row;
@@ -188,76 +207,95 @@ static inline void NAMED(prefetch)(const NAMED(gemm) * g, int64_t part, int64_t 
                                    int64_t start, int64_t depth) {
     if (!g->packed_b || parts < FEW_PANELS) return;
     const T *next = g->packed_b + start * NAMED(panels)(g->n, COLUMNS) * COLUMNS + (column_panel + 1) * COLUMNS * depth;
-    for (int64_t k = part * depth / parts, end = (part + 1) * depth / parts; k < end; k++)
-        __builtin_prefetch(next + k * COLUMNS, 0, 2);
+    const int64_t line = 64 / sizeof(T), lines = depth * COLUMNS / line;
+    for (int64_t at = part * lines / parts, end = (part + 1) * lines / parts; at < end; at++)
+        __builtin_prefetch(next + at * line, 0, 2);
 }
 
-/* A task is some panels of A, which stay in the cache, times some of B. */
-static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
-    const NAMED(gemm) *g = context;
+/* A task is some panels of A, which stay in the cache, times some of B. block: memory for the panels, or NULL. */
+static void NAMED(run_task)(const NAMED(gemm) * g, int64_t task, T *block) {
     const int64_t row_panels = NAMED(panels)(g->m, ROWS), column_panels = NAMED(panels)(g->n, COLUMNS);
     const int64_t row_groups = NAMED(panels)(row_panels, g->group_rows);
-    for (int64_t task = begin; task < end; task++) {
-        const int64_t row = task % row_groups * g->group_rows, column = task / row_groups * g->group_columns;
-        const int64_t row_end = row + g->group_rows < row_panels ? row + g->group_rows : row_panels;
-        const int64_t column_end =
-            column + g->group_columns < column_panels ? column + g->group_columns : column_panels;
-        for (int64_t start = 0; start < g->k || (start == 0 && g->k == 0); start += DEPTH_BLOCK) {
-            const int64_t depth = g->k - start < DEPTH_BLOCK ? g->k - start : DEPTH_BLOCK;
-            for (int64_t c = column; c < column_end; c++)
-                for (int64_t r = row; r < row_end; r++) {
-                    NAMED(prefetch)(g, r - row, row_end - row, c, start, depth);
-                    NAMED(run_tile)(g, r, c, start, depth);
-                }
-        }
-        if (g->epilogue) {
-            const int64_t first_row = NAMED(first_row)(g->m, row), last_row = NAMED(first_row)(g->m, row_end),
-                          first = column * COLUMNS, last = column_end * COLUMNS < g->n ? column_end * COLUMNS : g->n;
-            cr_epilogue_run(g->epilogue, g->image, first_row, last_row - first_row, first, last - first);
-        }
+    const int64_t row = task % row_groups * g->group_rows, column = task / row_groups * g->group_columns;
+    const int64_t row_end = row + g->group_rows < row_panels ? row + g->group_rows : row_panels;
+    const int64_t column_end = column + g->group_columns < column_panels ? column + g->group_columns : column_panels;
+    for (int64_t start = 0; start < g->k || (start == 0 && g->k == 0); start += DEPTH_BLOCK) {
+        const int64_t depth = g->k - start < DEPTH_BLOCK ? g->k - start : DEPTH_BLOCK;
+        if (block) NAMED(pack_a)(g, row, row_end, start, depth, block);
+        for (int64_t c = column; c < column_end; c++)
+            for (int64_t r = row; r < row_end; r++) {
+                NAMED(prefetch)(g, r - row, row_end - row, c, start, depth);
+                NAMED(run_tile)(g, r, c, start, depth, block ? block + (r - row) * ROWS * depth : NULL);
+            }
+    }
+    if (g->epilogue) {
+        const int64_t first_row = NAMED(first_row)(g->m, row), last_row = NAMED(first_row)(g->m, row_end),
+                      first = column * COLUMNS, last = column_end * COLUMNS < g->n ? column_end * COLUMNS : g->n;
+        cr_epilogue_run(g->epilogue, g->image, first_row, last_row - first_row, first, last - first);
     }
 }
 
 /* ---------------------------------------------------------------- few rows: no packing */
-/* Σ_k a[k] · b[k]; of neighbours four vectors at a time, folded as a tree. */
-static T NAMED(dot)(const T *a, int64_t a_step, const T *b, int64_t b_step, int64_t count) {
-    NAMED(vector) sums[4] = {{0}};
-    T lanes[LANES], total = 0;
+/* sums[i] = Σ_k a[k] · b[i][k] for COLUMNS_AT_ONCE columns; of neighbours by vectors, folded as a tree. */
+static void NAMED(dots)(const T *a, int64_t a_step, const T *const b[COLUMNS_AT_ONCE], int64_t b_step, int64_t count,
+                        T sums[COLUMNS_AT_ONCE]) {
+    NAMED(vector) vectors[COLUMNS_AT_ONCE][2] = {{{0}}};
+    T lanes[LANES];
     int64_t k = 0;
     if (a_step == 1 && b_step == 1)
-        for (; k + 4 * LANES <= count; k += 4 * LANES)
+        for (; k + COLUMNS <= count; k += COLUMNS) {
+            const NAMED(vector) a0 = NAMED(load_vector)(a + k), a1 = NAMED(load_vector)(a + k + LANES);
 #pragma GCC unroll 4
-            for (int i = 0; i < 4; i++)
-                sums[i] += NAMED(load_vector)(a + k + i * LANES) * NAMED(load_vector)(b + k + i * LANES);
-    for (; k < count; k++)
-        total += a[k * a_step] * b[k * b_step];
-    *(NAMED(loose) *)lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+            for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
+                vectors[i][0] += a0 * NAMED(load_vector)(b[i] + k);
+                vectors[i][1] += a1 * NAMED(load_vector)(b[i] + k + LANES);
+            }
+        }
+    for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
+        *(NAMED(loose) *)lanes = vectors[i][0] + vectors[i][1];
 #pragma GCC unroll 4
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            lanes[i] += lanes[i + half];
-    return total + lanes[0];
+        for (int half = LANES / 2; half > 0; half /= 2)
+            for (int l = 0; l < half; l++)
+                lanes[l] += lanes[l + half];
+        sums[i] = lanes[0];
+        for (int64_t rest = k; rest < count; rest++)
+            sums[i] += a[rest * a_step] * b[i][rest * b_step];
+    }
+}
+
+/* Columns begin … end-1 where k runs along B's memory: from places far from each other at once, for one stream alone
+ * takes two thirds of the bandwidth. */
+static void NAMED(few_rows_by_dots)(const NAMED(gemm) * g, int64_t begin, int64_t end) {
+    const int64_t gap = NAMED(panels)(end - begin, COLUMNS_AT_ONCE);
+    for (int64_t first = begin; first < begin + gap; first++) {
+        const T *b[COLUMNS_AT_ONCE];
+        int64_t columns[COLUMNS_AT_ONCE];
+        for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
+            columns[i] = first + i * gap < end ? first + i * gap : end - 1;
+            b[i] = g->b + columns[i] * g->b_column;
+        }
+        for (int64_t row = 0; row < g->m; row++) {
+            T sums[COLUMNS_AT_ONCE];
+            NAMED(dots)(g->a + row * g->a_row, g->a_column, b, g->b_row, g->k, sums);
+            for (int i = 0; i < COLUMNS_AT_ONCE; i++)
+                g->c[row * g->c_row + columns[i]] = sums[i] + (g->bias ? g->bias[columns[i]] : 0);
+        }
+    }
 }
 
 /* Columns begin … end-1 of every row; a row of B at a time where its columns are neighbours, else sums along k. */
 static void NAMED(few_rows)(void *context, int64_t begin, int64_t end) {
     const NAMED(gemm) *g = context;
-    for (int64_t row = 0; row < g->m; row++)
+    if (g->b_column != 1) NAMED(few_rows_by_dots)(g, begin, end);
+    for (int64_t row = 0; g->b_column == 1 && row < g->m; row++) {
+        T *c = g->c + row * g->c_row;
         for (int64_t i = begin; i < end; i++)
-            g->c[row * g->c_row + i] = g->bias ? g->bias[i] : 0;
-    if (g->b_column == 1) {
-        for (int64_t row = 0; row < g->m; row++)
-            for (int64_t k = 0; k < g->k; k++) {
-                const T factor = g->a[row * g->a_row + k * g->a_column], *b = g->b + k * g->b_row;
-                T *c = g->c + row * g->c_row;
-                for (int64_t i = begin; i < end; i++)
-                    c[i] += factor * b[i];
-            }
-    } else {
-        for (int64_t i = begin; i < end; i++)
-            for (int64_t row = 0; row < g->m; row++)
-                g->c[row * g->c_row + i] +=
-                    NAMED(dot)(g->a + row * g->a_row, g->a_column, g->b + i * g->b_column, g->b_row, g->k);
+            c[i] = g->bias ? g->bias[i] : 0;
+        for (int64_t k = 0; k < g->k; k++) {
+            const T factor = g->a[row * g->a_row + k * g->a_column], *b = g->b + k * g->b_row;
+            for (int64_t i = begin; i < end; i++)
+                c[i] += factor * b[i];
+        }
     }
     if (g->epilogue && begin < end) cr_epilogue_run(g->epilogue, g->image, 0, g->m, begin, end - begin);
 }
@@ -272,19 +310,20 @@ static bool NAMED(is_small)(int64_t lines, int64_t depth) {
     return lines * depth * (int64_t)sizeof(T) <= SMALL_SIDE_BYTES;
 }
 
-/* Rows that lie in one piece are packed only if there are many, for many columns: else packing takes longer than it
- * saves. */
+/* Rows that lie in one piece are read as they lie: the micro-kernel's six streams cost nothing. */
 static bool NAMED(packs_a)(const NAMED(gemm) * g) {
-    return NAMED(tiles)(g) && (g->a_column != 1 || (g->n > WIDE_COLUMNS && g->m > FEW_PANELS * ROWS)) &&
-           !NAMED(is_small)(g->m, g->k);
+    return NAMED(tiles)(g) && g->a_column != 1 && !NAMED(is_small)(g->m, g->k);
 }
 static bool NAMED(packs_b)(const NAMED(gemm) * g) {
     const bool is_readable = g->b_column == 1 && g->n % COLUMNS == 0;
     return NAMED(tiles)(g) && !g->packed_b && !(is_readable && NAMED(is_small)(g->n, g->k));
 }
 
-/* Elements that A and B take when they are packed. */
-static int64_t NAMED(a_elements)(const NAMED(gemm) * g) { return NAMED(panels)(g->m, ROWS) * ROWS * g->k + LANES; }
+/* Elements that a block of A and all of B take when they are packed. */
+static int64_t NAMED(a_elements)(const NAMED(gemm) * g) {
+    const int64_t panels = NAMED(panels)(g->m, ROWS), most = panels < GROUP_ROWS ? panels : GROUP_ROWS;
+    return most * ROWS * (g->k < DEPTH_BLOCK ? g->k : DEPTH_BLOCK) + 64 / (int64_t)sizeof(T);
+}
 static int64_t NAMED(b_elements)(const NAMED(gemm) * g) {
     return NAMED(panels)(g->n, COLUMNS) * COLUMNS * g->k + 64 / (int64_t)sizeof(T);
 }
@@ -296,16 +335,34 @@ static void NAMED(pack_all_b)(NAMED(gemm) * g, T *to) {
     cr_parallel_for(NAMED(panels)(g->n, COLUMNS), CR_GRAIN_ELEMENTS / (COLUMNS * g->k + 1), NAMED(pack_b), &b);
 }
 
-/* a as panels in `to`. */
-static void NAMED(pack_all_a)(NAMED(gemm) * g, T *to) {
-    NAMED(side) a = {g->a, g->m, g->a_row, g->a_column, g->k, to, NAMED(panels)(g->m, ROWS)};
-    g->packed_a = to;
-    cr_parallel_for(NAMED(panels)(g->m, ROWS), CR_GRAIN_ELEMENTS / (ROWS * g->k + 1), NAMED(pack_a), &a);
-}
-
 /* How many elements of memory `run` needs. */
 static int64_t NAMED(memory)(const NAMED(gemm) * g) {
-    return (NAMED(packs_a)(g) ? NAMED(a_elements)(g) : 0) + (NAMED(packs_b)(g) ? NAMED(b_elements)(g) : 0);
+    return (NAMED(packs_a)(g) ? NAMED(a_elements)(g) * g->slots : 0) + (NAMED(packs_b)(g) ? NAMED(b_elements)(g) : 0);
+}
+
+/* Panels of a task: so few that there are some tasks for each thread; many columns where A must be packed for them.
+ * Returns the number of tasks. */
+static int64_t NAMED(cut)(NAMED(gemm) * g) {
+    const int64_t rows = NAMED(panels)(g->m, ROWS), columns = NAMED(panels)(g->n, COLUMNS),
+                  wanted = cr_num_threads() > 1 ? 3 * cr_num_threads() : 1;
+    int64_t row_groups = NAMED(panels)(rows, GROUP_ROWS);
+    g->group_columns = g->blocks ? WIDE_GROUP / COLUMNS : GROUP_COLUMNS;
+    while (g->blocks && row_groups * NAMED(panels)(columns, g->group_columns) < wanted && rows / row_groups > 8)
+        row_groups++;
+    while (g->group_columns > 2 && row_groups * NAMED(panels)(columns, g->group_columns) < wanted)
+        g->group_columns /= 2;
+    g->group_rows = NAMED(panels)(rows, row_groups);
+    return NAMED(panels)(rows, g->group_rows) * NAMED(panels)(columns, g->group_columns);
+}
+
+static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
+    const NAMED(gemm) *g = context;
+    int64_t slot = 0;
+    while (g->blocks && atomic_exchange(&g->busy[slot], 1))
+        slot = (slot + 1) % g->slots;
+    for (int64_t task = begin; task < end; task++)
+        NAMED(run_task)(g, task, g->blocks ? g->blocks + slot * NAMED(a_elements)(g) : NULL);
+    if (g->blocks) atomic_store(&g->busy[slot], 0);
 }
 
 static void NAMED(run)(NAMED(gemm) * g, T *memory) {
@@ -319,15 +376,13 @@ static void NAMED(run)(NAMED(gemm) * g, T *memory) {
         NAMED(pack_all_b)(g, memory);
         memory += NAMED(b_elements)(g);
     }
-    if (NAMED(packs_a)(g)) NAMED(pack_all_a)(g, memory);
-    const int64_t rows = NAMED(panels)(g->m, ROWS), columns = NAMED(panels)(g->n, COLUMNS),
-                  row_groups = NAMED(panels)(rows, GROUP_ROWS),
-                  wanted = cr_num_threads() > 1 ? 3 * cr_num_threads() : 1;
-    g->group_rows = NAMED(panels)(rows, row_groups);
-    g->group_columns = GROUP_COLUMNS;
-    while (g->group_columns > 2 && row_groups * NAMED(panels)(columns, g->group_columns) < wanted)
-        g->group_columns /= 2;
-    const int64_t groups = row_groups * NAMED(panels)(columns, g->group_columns);
-    const int64_t work = g->group_rows * ROWS * g->group_columns * COLUMNS * (g->k + 1) / 16;
+    atomic_uchar busy[CR_POOL_PARTS];
+    if (NAMED(packs_a)(g)) {
+        for (int64_t slot = 0; slot < g->slots; slot++)
+            atomic_init(&busy[slot], 0);
+        g->busy = busy;
+        g->blocks = memory;
+    }
+    const int64_t groups = NAMED(cut)(g), work = g->group_rows * ROWS * g->group_columns * COLUMNS * (g->k + 1) / 16;
     cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work, NAMED(tasks), g);
 }

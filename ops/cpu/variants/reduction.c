@@ -9,11 +9,17 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#else
+#define VECTOR_BYTES 32
+#endif
+
 enum {
-    STREAMS = 4, /* places of a row that are read at once: one alone leaves half of the bandwidth unused */
-    WIDTH = 8,   /* independent partial results of a stream */
+    STREAMS = 4,              /* places of a row that are read at once: one alone leaves half of the bandwidth unused */
+    WIDTH = VECTOR_BYTES / 4, /* independent partial results */
     LANES = STREAMS * WIDTH,
-    BLOCK = 2048,      /* elements of a row that are added in the element's own type */
+    BLOCK = 2048,      /* elements of a row that are made at once */
     CHUNK = 64 * 1024, /* elements of a row for one task */
     COLUMNS = 1024,    /* columns of one task at most */
     ROWS = 16,         /* rows of a column that are added in the element's own type */
@@ -53,30 +59,32 @@ static inline const void *lines(const stage *s, size_t bytes, int64_t start, int
 /* A reduction in element type T, with results of type A; STEP(acc, x) adds an element in T, JOIN(acc, x) a partial in
  * A. */
 #define REDUCTION(name, T, A, INITIAL, STEP, JOIN)                                                                     \
-    /* STREAMS pieces of n elements that begin `gap` apart; n is a multiple of WIDTH */                                \
-    static inline void name##_streams(T *lanes, const T *x, int64_t gap, int64_t n, int64_t step) {                    \
+    /* STREAMS pieces of n elements that begin `gap` apart; n is a multiple of WIDTH. Four elements meet in T. */      \
+    static inline void name##_streams(A *lanes, const T *x, int64_t gap, int64_t n, int64_t step) {                    \
         for (int64_t i = 0; i < n; i += step)                                                                          \
-            for (int k = 0; k < STREAMS; k++)                                                                          \
-                for (int l = 0; l < WIDTH; l++)                                                                        \
-                    lanes[k * WIDTH + l] = STEP(lanes[k * WIDTH + l], x[k * gap + i + l]);                             \
+            for (int l = 0; l < WIDTH; l++) {                                                                          \
+                const T first = STEP(x[i + l], x[gap + i + l]);                                                        \
+                const T second = STEP(x[2 * gap + i + l], x[3 * gap + i + l]);                                         \
+                lanes[l] = JOIN(lanes[l], (A)STEP(first, second));                                                     \
+            }                                                                                                          \
     }                                                                                                                  \
-    static inline A name##_fold(A total, const T *lanes) {                                                             \
-        A sums[LANES];                                                                                                 \
-        for (int l = 0; l < LANES; l++)                                                                                \
-            sums[l] = (A)lanes[l];                                                                                     \
-        for (int half = LANES / 2; half > 0; half /= 2)                                                                \
+    static inline A name##_fold(A total, A *lanes) {                                                                   \
+        for (int half = WIDTH / 2; half > 0; half /= 2)                                                                \
             for (int l = 0; l < half; l++)                                                                             \
-                sums[l] = JOIN(sums[l], sums[l + half]);                                                               \
-        return JOIN(total, sums[0]);                                                                                   \
+                lanes[l] = JOIN(lanes[l], lanes[l + half]);                                                            \
+        return JOIN(total, lanes[0]);                                                                                  \
     }                                                                                                                  \
     static inline A name##_block(A total, const T *x, int64_t n) { /* n <= BLOCK */                                    \
-        T lanes[LANES];                                                                                                \
-        for (int l = 0; l < LANES; l++)                                                                                \
-            lanes[l] = (T)INITIAL;                                                                                     \
-        const int64_t whole = n / LANES * LANES;                                                                       \
-        name##_streams(lanes, x, WIDTH, whole, LANES);                                                                 \
-        for (int64_t i = whole; i < n; i++)                                                                            \
-            lanes[i - whole] = STEP(lanes[i - whole], x[i]);                                                           \
+        A lanes[WIDTH];                                                                                                \
+        for (int l = 0; l < WIDTH; l++)                                                                                \
+            lanes[l] = INITIAL;                                                                                        \
+        int64_t i = n / LANES * LANES;                                                                                 \
+        name##_streams(lanes, x, WIDTH, i, LANES);                                                                     \
+        for (; i + WIDTH <= n; i += WIDTH)                                                                             \
+            for (int l = 0; l < WIDTH; l++)                                                                            \
+                lanes[l] = JOIN(lanes[l], (A)x[i + l]);                                                                \
+        for (int l = 0; i < n; i++, l++)                                                                               \
+            lanes[l] = JOIN(lanes[l], (A)x[i]);                                                                        \
         return name##_fold(total, lanes);                                                                              \
     }                                                                                                                  \
     /* n elements from `start` on, n > BLOCK */                                                                        \
@@ -85,9 +93,9 @@ static inline const void *lines(const stage *s, size_t bytes, int64_t start, int
         A total = INITIAL;                                                                                             \
         for (int64_t first = 0; first < gap; first += each) {                                                          \
             const int64_t count = gap - first < each ? gap - first : each;                                             \
-            T lanes[LANES];                                                                                            \
-            for (int l = 0; l < LANES; l++)                                                                            \
-                lanes[l] = (T)INITIAL;                                                                                 \
+            A lanes[WIDTH];                                                                                            \
+            for (int l = 0; l < WIDTH; l++)                                                                            \
+                lanes[l] = INITIAL;                                                                                    \
             for (int k = 0; k < STREAMS && s->source; k++)                                                             \
                 s->source->make(s->source->context, start + k * gap + first, count, buffer + k * each);                \
             const T *x = s->source ? buffer : (const T *)s->in + start + first;                                        \
