@@ -21,20 +21,23 @@ int64_t cr_packed_integer(cr_shape weight, int way) {
     for (int d = 2; d < weight.count; d++)
         taps *= weight.at[d];
     if (columns < 1 || !cr_shape_numel(weight, &all) || all < 1 || all > INT64_C(1) << 40) return 0;
-    const int64_t strips = (weight.at[0] + columns - 1) / columns, pairs = (taps * weight.at[1] + 1) / 2;
+    const int64_t strips = (weight.at[0] + columns - 1) / columns, depth = taps * weight.at[1];
     if (way == CR_INTEGER_EACH)
         return weight.at[1] == 1 && weight.count == 4 && taps <= CR_INTEGER_TAPS ? taps * strips * columns : 0;
-    if (way == CR_INTEGER_DIRECT) return strips * pairs * columns * 2;
+    if (way == CR_INTEGER_DIRECT) return strips * ((depth + 1) / 2) * columns * 2;
+    if (way == CR_INTEGER_BYTES) return cr_integer_has_bytes() ? strips * ((depth + 3) / 4) * columns * 4 : 0;
     if (way != CR_INTEGER_WINOGRAD || weight.count != 4 || weight.at[2] != 3 || weight.at[3] != 3) return 0;
     return CR_INTEGER_TILE * strips * ((weight.at[1] + 1) / 2) * columns * 2;
 }
+
+static cr_dtype packed_dtype(int64_t way) { return way == CR_INTEGER_BYTES ? CR_I8 : CR_I16; }
 
 static bool infer_pack_integer(cr_call *call) {
     const cr_pack_integer_options *o = call->attributes;
     const int64_t numbers = cr_packed_integer(cr_tensor_shape(call->inputs[0]), (int)o->way);
     if (call->inputs[0]->dtype != CR_I8) return cr_fail_call(call, CR_ERROR_DTYPE, "takes an i8 weight");
     if (!numbers) return cr_fail_call(call, CR_ERROR_ARGUMENT, "this weight cannot be packed in this way");
-    cr_spec_set(call, 0, CR_I16, CR_SHAPE(numbers));
+    cr_spec_set(call, 0, packed_dtype(o->way), CR_SHAPE(numbers));
     return true;
 }
 CR_OP(pack_integer, .inputs = "weight", .outputs = "packed", CR_ROW_ATTRIBUTES(pack_integer),
@@ -69,7 +72,7 @@ int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
     const bool pays = tiles >= LEAST_TILES && p->channels >= LEAST_CHANNELS && p->features >= LEAST_CHANNELS;
     if (!pays || cr_product3(p->stride) != 1 || cr_product3(p->dilation) != 1 ||
         !cr_packed_integer(shape, CR_INTEGER_WINOGRAD) || !stays_small(weight))
-        return CR_INTEGER_DIRECT;
+        return cr_integer_has_bytes() ? CR_INTEGER_BYTES : CR_INTEGER_DIRECT;
     return CR_INTEGER_WINOGRAD;
 }
 
@@ -77,9 +80,9 @@ int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
 static bool check_numbers(const cr_call *call) {
     const cr_integer_layer_options *o = call->attributes;
     const int64_t features = o->weight.at[0];
-    if (call->inputs[0]->dtype != CR_U8 || call->inputs[1]->dtype != CR_I16 || call->inputs[2]->dtype != CR_F32 ||
-        call->inputs[3]->dtype != CR_I32)
-        return cr_fail_call(call, CR_ERROR_DTYPE, "takes u8, a packed weight of i16, scales of f32 and biases of i32");
+    if (call->inputs[0]->dtype != CR_U8 || call->inputs[1]->dtype != packed_dtype(o->way) ||
+        call->inputs[2]->dtype != CR_F32 || call->inputs[3]->dtype != CR_I32)
+        return cr_fail_call(call, CR_ERROR_DTYPE, "takes u8, a packed weight, scales of f32 and biases of i32");
     if (call->inputs[1]->numel != cr_packed_integer(o->weight, (int)o->way) || call->inputs[1]->numel == 0)
         return cr_fail_call(call, CR_ERROR_SHAPE, "the weight is not packed in this way");
     if (call->inputs[2]->numel != features || call->inputs[3]->numel != features)

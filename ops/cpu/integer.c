@@ -1,5 +1,5 @@
-/* Packing the weights of integer layers: to[strip][pair of inputs][output of the strip][2], inputs in the order of the
- * kernel's taps, then channels. With zeros around. */
+/* Packing the weights of integer layers: to[strip][group of inputs][output of the strip][group], inputs in the order of the
+ * kernel's taps, then channels; a group is what one lane multiplies: two of i16 or four of i8. With zeros around. */
 #include "ops/cpu/variant.h"
 #include "ops/integer.h"
 
@@ -7,26 +7,33 @@
 
 typedef struct packing {
     const int8_t *from; /* [features][channels][taps] */
-    int16_t *to;
+    void *to;
     int64_t features, channels, taps, strips;
     int columns;
 } packing;
 
-static void pack_direct(const packing *p) {
-    const int64_t depth = p->taps * p->channels, pairs = (depth + 1) / 2;
-    for (int64_t k = 0; k < p->features; k++) {
-        int16_t *strip = p->to + k / p->columns * pairs * p->columns * 2 + k % p->columns * 2;
-        for (int64_t i = 0; i < depth; i++)
-            strip[i / 2 * p->columns * 2 + i % 2] =
-                p->from[(k * p->channels + i % p->channels) * p->taps + i / p->channels];
-    }
+static void pack_direct(const packing *p, int group) {
+    const int64_t row = p->columns * group, groups = (p->taps * p->channels + group - 1) / group;
+    int16_t *shorts = p->to;
+    int8_t *bytes = p->to;
+    for (int64_t k = 0; k < p->features; k++)
+        for (int64_t i = 0, t = 0; t < p->taps; t++)
+            for (int64_t c = 0; c < p->channels; c++, i++) {
+                const int64_t at = (k / p->columns * groups + i / group) * row + k % p->columns * group + i % group;
+                const int8_t number = p->from[(k * p->channels + c) * p->taps + t];
+                if (group == 4)
+                    bytes[at] = number;
+                else
+                    shorts[at] = number;
+            }
 }
 
 /* to[tap][channel] */
 static void pack_each(const packing *p) {
+    int16_t *to = p->to;
     for (int64_t k = 0; k < p->features; k++)
         for (int64_t t = 0; t < p->taps; t++)
-            p->to[t * p->strips * p->columns + k] = p->from[k * p->taps + t];
+            to[t * p->strips * p->columns + k] = p->from[k * p->taps + t];
 }
 
 /* to[strip][point][pair of channels][output][2] of G' g G'ᵀ: see variants/integer_winograd.h. */
@@ -36,8 +43,8 @@ static void pack_winograd(const packing *p) {
     for (int64_t k = 0; k < p->features; k++)
         for (int64_t c = 0; c < p->channels; c++) {
             const int8_t *w = p->from + (k * p->channels + c) * p->taps;
-            int16_t *to = p->to + k / p->columns * CR_INTEGER_TILE * pairs * p->columns * 2 + c / 2 * p->columns * 2 +
-                          k % p->columns * 2 + c % 2;
+            int16_t *to = (int16_t *)p->to + k / p->columns * CR_INTEGER_TILE * pairs * p->columns * 2 +
+                          c / 2 * p->columns * 2 + k % p->columns * 2 + c % 2;
             for (int i = 0; i < CR_INTEGER_TILE; i++) {
                 int sum = 0;
                 for (int t = 0; t < 9; t++)
@@ -60,12 +67,12 @@ CR_KERNEL(pack_integer) {
     for (int d = 2; d < weight->ndim; d++)
         p.taps *= weight->sizes[d];
     p.strips = (p.features + p.columns - 1) / p.columns;
-    memset(p.to, 0, (size_t)result->numel * sizeof *p.to);
+    memset(p.to, 0, (size_t)result->numel * cr_dtype_size(result->dtype));
     if (o->way == CR_INTEGER_EACH)
         pack_each(&p);
     else if (o->way == CR_INTEGER_WINOGRAD)
         pack_winograd(&p);
     else
-        pack_direct(&p);
+        pack_direct(&p, o->way == CR_INTEGER_BYTES ? 4 : 2);
     return true;
 }

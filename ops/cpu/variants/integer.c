@@ -1,5 +1,5 @@
-/* Integer layers (ops/integer.h): rows of u8 are gathered and widened into panels, which a micro-kernel multiplies by
- * packed weights; sums leave its registers as u8. And pools. */
+/* Integer layers (ops/integer.h): rows of u8 are gathered into panels, widened where the processor multiplies 16 bits,
+ * which a micro-kernel multiplies by packed weights; sums leave its registers as u8. And pools. */
 #include "ops/integer.h"
 #include "core/allocator.h"
 #include "core/parallel.h"
@@ -9,29 +9,32 @@
 
 #include <stdatomic.h>
 
-enum { ROWS = 6, COLUMNS = 2 * LANES, PANEL_BYTES = 192 * 1024, SLACK = 2 * LANES, THREADS = 64 };
+enum { ROWS = 6, COLUMNS = 2 * LANES, PANEL_BYTES = 192 * 1024, SLACK = 4 * LANES, THREADS = 64 };
 
-typedef struct layer {
+typedef struct layer layer;
+struct layer {
     cr_convolution p;
     const uint8_t *x, *x_end, *residual;
-    const int16_t *weight;
+    const void *weight;
     const float *scale;  /* up to a whole strip */
     const int32_t *bias; /* likewise */
     void *y;
     bool is_floating, is_plain;         /* the result; positions are read as they lie */
     int64_t channels, features, strips; /* of images; of the result */
-    int64_t rows, depth;                /* positions of the result; taps · channels, even */
+    int64_t rows, depth;                /* positions of the result; taps · channels, whole lanes */
     int16_t input_zero;
     int32_t output_zero, residual_zero;
     float least, most, residual_scale;
     void (*multiply)(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[][2]);
+    void (*gather)(const layer *l, int64_t row, int64_t rows, void *to); /* NULL: rows are multiplied where they lie */
+    void (*multiply_strip)(const layer *l, const void *from, int64_t row, int64_t rows, int64_t strip);
     /* How the work is cut. */
     int64_t block_rows, block_strips, strip_blocks;
     int16_t *panels;
     int64_t panel_numbers;
     int places; /* panels, each of one thread at a time */
     atomic_flag taken[THREADS];
-} layer;
+};
 
 /* ---------------------------------------------------------------- what becomes of sums */
 static inline __attribute__((always_inline)) vec_f add_residual(vec_f v, const uint8_t *r, int32_t zero, float scale) {
@@ -135,62 +138,77 @@ static row_product *best_product(void) {
     return multiply_rows;
 }
 
-static void block(const layer *l, const int16_t *a, int64_t row, int64_t count, int64_t strip) {
-    vec_i sums[ROWS][2];
-    const int16_t *b = l->weight + strip * l->depth * COLUMNS;
-    const int64_t at = row * l->features + strip * COLUMNS;
-    for (int64_t r = 0; r < count && l->residual; r++) /* it is far away */
-        __builtin_prefetch(l->residual + at + r * l->features);
-    if (count == 1)
-        multiply_row(a, b, l->depth, sums);
-    else
-        l->multiply(a, l->depth, b, l->depth, sums);
-    finish_block(l, sums, row, count, strip * COLUMNS);
+/* It is far away. */
+static inline void fetch_residual(const layer *l, int64_t row, int64_t count, int64_t strip) {
+    for (int64_t r = 0; r < count && l->residual; r++)
+        __builtin_prefetch(l->residual + (row + r) * l->features + strip * COLUMNS);
 }
 
-/* ---------------------------------------------------------------- gathering */
-/* Widens a run; what it writes too much, by up to SLACK numbers, is written again by the next run. */
-static inline __attribute__((always_inline)) void widen(const uint8_t *from, const uint8_t *end, int64_t count,
-                                                        int16_t *to) {
-    for (int64_t i = 0; i < count; i += 2 * LANES) {
-        wide_u bytes = {0};
-        if (end - from - i >= 2 * LANES)
-            memcpy(&bytes, from + i, sizeof bytes);
+static void wide_strip(const layer *l, const void *from, int64_t row, int64_t rows, int64_t strip) {
+    const int16_t *a = from, *b = (const int16_t *)l->weight + strip * l->depth * COLUMNS;
+    vec_i sums[ROWS][2];
+    for (int64_t r = 0; r < rows; r += ROWS) {
+        const int64_t count = rows - r < ROWS ? rows - r : ROWS;
+        fetch_residual(l, row + r, count, strip);
+        if (count == 1)
+            multiply_row(a + r * l->depth, b, l->depth, sums);
         else
-            memcpy(&bytes, from + i, (size_t)(end - from - i));
-        const vec_s wide = vec_widen(bytes);
-        memcpy(to + i, &wide, sizeof wide);
+            l->multiply(a + r * l->depth, l->depth, b, l->depth, sums);
+        finish_block(l, sums, row + r, count, strip * COLUMNS);
     }
 }
 
-static int16_t *fill(int16_t value, int64_t count, int16_t *to) {
-    for (int64_t i = 0; i < count; i++)
-        to[i] = value;
-    return to + count;
+/* ---------------------------------------------------------------- gathering */
+/* Lays a run down as bytes, or widened; gives the place behind it. What is written too much, by up to SLACK bytes, is
+ * written again by the next run. */
+static inline __attribute__((always_inline)) char *lay(const uint8_t *from, const uint8_t *end, int64_t count, char *to,
+                                                       const bool as_bytes) {
+    const int64_t step = as_bytes ? 4 * LANES : 2 * LANES;
+    for (int64_t i = 0; i < count; i += step) {
+        vec_b bytes = {0};
+        if (end - from - i >= step)
+            memcpy(&bytes, from + i, (size_t)step);
+        else
+            memcpy(&bytes, from + i, (size_t)(end - from - i));
+        if (!as_bytes) {
+            wide_u half;
+            memcpy(&half, &bytes, sizeof half);
+            bytes = (vec_b)vec_widen(half);
+        }
+        memcpy(to + (as_bytes ? i : 2 * i), &bytes, sizeof bytes);
+    }
+    return to + (as_bytes ? count : 2 * count);
+}
+
+static inline char *fill(int16_t value, int64_t count, char *to, const bool as_bytes) {
+    for (int64_t i = 0; i < count && !as_bytes; i++)
+        memcpy(to + 2 * i, &value, sizeof value);
+    if (as_bytes) memset(to, value, (size_t)count);
+    return to + (as_bytes ? count : 2 * count);
 }
 
 /* What a position at the border is made of, tap by tap. */
-static void gather_border(const layer *l, const uint8_t *from, int64_t y0, int64_t x0, int16_t *to) {
+static inline void gather_border(const layer *l, const uint8_t *from, int64_t y0, int64_t x0, char *to,
+                                 const bool as_bytes) {
     const cr_convolution *p = &l->p;
     for (int64_t ky = 0; ky < p->kernel[1]; ky++)
         for (int64_t kx = 0; kx < p->kernel[2]; kx++) {
             const int64_t y = y0 + ky * p->dilation[1], x = x0 + kx * p->dilation[2];
-            if (y < 0 || y >= p->in[1] || x < 0 || x >= p->in[2]) {
-                to = fill(l->input_zero, l->channels, to);
-                continue;
-            }
-            widen(from + (y * p->in[2] + x) * l->channels, l->x_end, l->channels, to);
-            to += l->channels;
+            if (y < 0 || y >= p->in[1] || x < 0 || x >= p->in[2])
+                to = fill(l->input_zero, l->channels, to, as_bytes);
+            else
+                to = lay(from + (y * p->in[2] + x) * l->channels, l->x_end, l->channels, to, as_bytes);
         }
 }
 
 /* Positions of the result, each [kernel height][kernel width][channels]. */
-static void gather(const layer *l, int64_t row, int64_t rows, int16_t *to) {
+static inline __attribute__((always_inline)) void gather(const layer *l, int64_t row, int64_t rows, char *to,
+                                                         const bool as_bytes) {
     const cr_convolution p = l->p;
-    const int64_t channels = l->channels, line = p.in[2] * channels, depth = l->depth;
+    const int64_t channels = l->channels, line = p.in[2] * channels, depth = l->depth * (as_bytes ? 1 : 2);
     const uint8_t *end = l->x_end;
     if (l->is_plain) {
-        widen(l->x + row * channels, end, rows * channels, to);
+        lay(l->x + row * channels, end, rows * channels, to, as_bytes);
         return;
     }
     const int64_t runs = p.dilation[2] == 1 ? 1 : p.kernel[2], run = p.kernel[2] / runs * channels;
@@ -200,12 +218,13 @@ static void gather(const layer *l, int64_t row, int64_t rows, int16_t *to) {
         const uint8_t *from = l->x + image * p.in[1] * line;
         if (y0 < 0 || x0 < 0 || y0 + (p.kernel[1] - 1) * p.dilation[1] >= p.in[1] ||
             x0 + (p.kernel[2] - 1) * p.dilation[2] >= p.in[2]) {
-            gather_border(l, from, y0, x0, to);
+            gather_border(l, from, y0, x0, to, as_bytes);
         } else {
-            int16_t *at = to;
+            char *at = to;
             for (int64_t ky = 0; ky < p.kernel[1]; ky++)
-                for (int64_t k = 0; k < runs; k++, at += run)
-                    widen(from + (y0 + ky * p.dilation[1]) * line + (x0 + k * p.dilation[2]) * channels, end, run, at);
+                for (int64_t k = 0; k < runs; k++)
+                    at = lay(from + (y0 + ky * p.dilation[1]) * line + (x0 + k * p.dilation[2]) * channels, end, run,
+                             at, as_bytes);
         }
         if (++ox < p.out[2]) continue;
         ox = 0;
@@ -214,6 +233,8 @@ static void gather(const layer *l, int64_t row, int64_t rows, int16_t *to) {
         image++;
     }
 }
+
+static void gather_wide(const layer *l, int64_t row, int64_t rows, void *to) { gather(l, row, rows, to, false); }
 
 static int take_panel(layer *l) {
     for (int i = 0;; i = (i + 1) % l->places)
@@ -227,12 +248,11 @@ static void run_blocks(void *context, int64_t begin, int64_t end) {
     for (int64_t item = begin, gathered = -1; item < end; item++) {
         const int64_t which = item / l->strip_blocks, row = which * l->block_rows;
         const int64_t rows = l->rows - row < l->block_rows ? l->rows - row : l->block_rows;
-        if (which != gathered) gather(l, row, rows, panel);
+        if (which != gathered && l->gather) l->gather(l, row, rows, panel);
         gathered = which;
         const int64_t first = item % l->strip_blocks * l->block_strips;
         for (int64_t s = first; s < l->strips && s < first + l->block_strips; s++)
-            for (int64_t r = 0; r < rows; r += ROWS)
-                block(l, panel + r * l->depth, row + r, rows - r < ROWS ? rows - r : ROWS, s);
+            l->multiply_strip(l, l->gather ? (const void *)panel : l->x + row * l->depth, row, rows, s);
     }
     atomic_flag_clear(&l->taken[place]);
 }
@@ -266,9 +286,10 @@ static bool run_direct(layer *l) {
                        fits < ROWS ? ROWS
                        : fits > 96 ? 96
                                    : fits,
-                       l->depth * 2, SLACK * 2, l->depth, run_blocks);
+                       l->depth * 2, SLACK, l->depth, run_blocks);
 }
 
+#include "ops/cpu/variants/integer_bytes.h"
 #include "ops/cpu/variants/integer_winograd.h"
 
 /* ---------------------------------------------------------------- each channel for itself */
@@ -327,7 +348,7 @@ static void run_each(void *context, int64_t begin, int64_t end) {
             const int64_t left = l->channels - c;
             for (int t = 0; t < taps; t++)
                 for (int i = 0; i < 2; i++)
-                    weight[t][i] = vec_shorts(l->weight + t * l->strips * COLUMNS + c + i * LANES);
+                    weight[t][i] = vec_shorts((const int16_t *)l->weight + t * l->strips * COLUMNS + c + i * LANES);
             for (int64_t ox = 0; ox < p->out[2]; ox += POSITIONS) {
                 const int64_t count = p->out[2] - ox < POSITIONS ? p->out[2] - ox : POSITIONS;
                 for (int64_t i = 0; i < count; i++) {
@@ -406,13 +427,16 @@ CR_KERNEL(integer_layer) {
                .residual_zero = (int32_t)o->residual_zero,
                .residual_scale = (float)o->residual_scale,
                .multiply = best_product(),
+               .gather = gather_wide,
+               .multiply_strip = wide_strip,
                .least = (float)(o->least - o->output_zero),
                .most = (float)(o->most - o->output_zero)};
     l.channels = l.p.groups * l.p.channels;
     l.features = o->weight.at[0];
     l.strips = (l.features + COLUMNS - 1) / COLUMNS;
     l.rows = l.p.batch * cr_product3(l.p.out);
-    l.depth = (l.channels * cr_product3(l.p.kernel) + 1) / 2 * 2;
+    const int64_t lane = o->way == CR_INTEGER_BYTES ? 4 : 2;
+    l.depth = (l.channels * cr_product3(l.p.kernel) + lane - 1) / lane * lane;
     l.is_plain = l.depth == l.channels && cr_product3(l.p.stride) == 1 && l.p.padding[1] == 0 && l.p.padding[2] == 0;
     for (int i = 0; i < THREADS; i++)
         atomic_flag_clear(&l.taken[i]);
@@ -421,6 +445,8 @@ CR_KERNEL(integer_layer) {
     bool done = numbers && pad_numbers(&l, call, numbers);
     if (done && o->way == CR_INTEGER_EACH)
         done = run_depthwise(&l);
+    else if (done && o->way == CR_INTEGER_BYTES)
+        done = run_bytes(&l);
     else if (done)
         done = o->way == CR_INTEGER_WINOGRAD ? run_winograd(&l) : run_direct(&l);
     cr_block_free(numbers, bytes);
