@@ -61,7 +61,7 @@ static bool stays_small(const cr_tensor *weight) {
 }
 
 /* Tiles that pay for reading four times as much weight, and channels that pay for the transforms. */
-enum { LEAST_TILES = 4, LEAST_CHANNELS = 24 };
+enum { LEAST_TILES = 4, LEAST_TILES_OF_BYTES = 32, LEAST_CHANNELS = 24 };
 
 int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
     const cr_shape shape = cr_tensor_shape(weight);
@@ -69,7 +69,7 @@ int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
         return p->channels == 1 && p->features == 1 && cr_packed_integer(shape, CR_INTEGER_EACH) ? CR_INTEGER_EACH : -1;
     if (p->channels * cr_product3(p->kernel) > MOST_TAPS || !cr_packed_integer(shape, CR_INTEGER_DIRECT)) return -1;
     const int64_t tiles = p->batch * ((p->out[1] + 3) / 4) * ((p->out[2] + 3) / 4);
-    const bool pays = tiles >= LEAST_TILES && p->channels >= LEAST_CHANNELS && p->features >= LEAST_CHANNELS;
+    const bool pays = tiles >= (cr_integer_has_bytes() ? LEAST_TILES_OF_BYTES : LEAST_TILES) && p->channels >= LEAST_CHANNELS && p->features >= LEAST_CHANNELS;
     if (!pays || cr_product3(p->stride) != 1 || cr_product3(p->dilation) != 1 ||
         !cr_packed_integer(shape, CR_INTEGER_WINOGRAD) || !stays_small(weight))
         return cr_integer_has_bytes() ? CR_INTEGER_BYTES : CR_INTEGER_DIRECT;

@@ -24,7 +24,8 @@ struct layer {
     int64_t rows, depth;                /* positions of the result; taps · channels, whole lanes */
     int16_t input_zero;
     int32_t output_zero, residual_zero;
-    float least, most, residual_scale;
+    float most, residual_scale; /* most: without the zero point */
+    uint8_t least;
     void (*multiply)(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[][2]);
     void (*gather)(const layer *l, int64_t row, int64_t rows, void *to); /* NULL: rows are multiplied where they lie */
     void (*multiply_strip)(const layer *l, const void *from, int64_t row, int64_t rows, int64_t strip);
@@ -37,65 +38,45 @@ struct layer {
 };
 
 /* ---------------------------------------------------------------- what becomes of sums */
-static inline __attribute__((always_inline)) vec_f add_residual(vec_f v, const uint8_t *r, int32_t zero, float scale) {
-    return v + __builtin_convertvector(vec_bytes(r) - zero, vec_f) * scale;
+static inline vec_f add_residual(vec_f v, vec_i r, int32_t zero, float scale) {
+    return v + __builtin_convertvector(r - zero, vec_f) * scale;
 }
 
-/* Sums of LANES columns of one position, of which the last may not be there. */
-static void finish(const layer *l, vec_i sums, int64_t row, int64_t column) {
-    const int64_t left = l->features - column, at = row * l->features + column;
-    const size_t count = left < LANES ? (size_t)(left < 0 ? 0 : left) : LANES;
-    vec_f v = __builtin_convertvector(sums + vec_load(l->bias + column), vec_f) * (vec_f)vec_load(l->scale + column);
-    uint8_t bytes[LANES] = {0};
-    if (l->residual) {
-        memcpy(bytes, l->residual + at, count);
-        v = add_residual(v, bytes, l->residual_zero, l->residual_scale);
-    }
-    if (l->is_floating) {
-        memcpy((float *)l->y + at, &v, count * sizeof(float));
-        return;
-    }
-    const vec_i q = vec_round(vec_clamp(v, l->least, l->most)) + l->output_zero;
-    const wide_u narrow = vec_narrow(q, q);
-    memcpy((uint8_t *)l->y + at, &narrow, count);
-}
-
-/* A whole strip of `count` positions, as bytes. */
+/* Sums of `count` positions in a strip, of which `width` columns are there. */
 static inline __attribute__((always_inline)) void finish_rows(const layer *l, vec_i sums[][2], int64_t row,
-                                                              int64_t count, int64_t column, const bool has_residual) {
+                                                              int64_t count, int64_t column, const int64_t width,
+                                                              const bool has_residual) {
     const vec_i b0 = vec_load(l->bias + column), b1 = vec_load(l->bias + column + LANES);
     const vec_f s0 = (vec_f)vec_load(l->scale + column), s1 = (vec_f)vec_load(l->scale + column + LANES);
-    const float least = l->least, most = l->most, residual_scale = l->residual_scale;
     const int32_t zero = l->output_zero, residual_zero = l->residual_zero;
+    const float most = l->most, residual_scale = l->residual_scale;
+    const uint8_t least = l->least, *residual = l->residual;
     const int64_t features = l->features;
-    const uint8_t *residual = l->residual + (has_residual ? row * features + column : 0);
-    uint8_t *y = (uint8_t *)l->y + row * features + column;
-    for (int64_t r = 0; r < count; r++, y += features) {
+    for (int64_t r = 0, at = row * features + column; r < count; r++, at += features) {
         vec_f v0 = __builtin_convertvector(sums[r][0] + b0, vec_f) * s0,
               v1 = __builtin_convertvector(sums[r][1] + b1, vec_f) * s1;
         if (has_residual) {
-            v0 = add_residual(v0, residual, residual_zero, residual_scale);
-            v1 = add_residual(v1, residual + LANES, residual_zero, residual_scale);
-            residual += features;
+            const wide_u bytes = vec_load_first(residual + at, width);
+            v0 = add_residual(v0, vec_bytes(&bytes), residual_zero, residual_scale);
+            v1 = add_residual(v1, vec_bytes((const uint8_t *)&bytes + LANES), residual_zero, residual_scale);
         }
-        const wide_u bytes =
-            vec_narrow(vec_round(vec_clamp(v0, least, most)) + zero, vec_round(vec_clamp(v1, least, most)) + zero);
-        memcpy(y, &bytes, sizeof bytes);
+        if (l->is_floating) {
+            const vec_f both[2] = {v0, v1};
+            memcpy((float *)l->y + at, both, (size_t)width * sizeof(float));
+        } else {
+            vec_store_first((uint8_t *)l->y + at, vec_quantize(v0, v1, most, zero, least), width);
+        }
     }
 }
 
-static inline __attribute__((always_inline)) void finish_block(const layer *l, vec_i sums[][2], int64_t row,
-                                                               int64_t count, int64_t column) {
-    if (column + COLUMNS > l->features || l->is_floating) {
-        for (int64_t r = 0; r < count; r++) {
-            finish(l, sums[r][0], row + r, column);
-            if (column + LANES < l->features) finish(l, sums[r][1], row + r, column + LANES);
-        }
-    } else if (l->residual) {
-        finish_rows(l, sums, row, count, column, true);
-    } else {
-        finish_rows(l, sums, row, count, column, false);
-    }
+static void finish_block(const layer *l, vec_i sums[][2], int64_t row, int64_t count, int64_t column) {
+    const int64_t left = l->features - column;
+    if (left < COLUMNS || l->is_floating)
+        finish_rows(l, sums, row, count, column, left < COLUMNS ? left : COLUMNS, l->residual);
+    else if (l->residual)
+        finish_rows(l, sums, row, count, column, COLUMNS, true);
+    else
+        finish_rows(l, sums, row, count, column, COLUMNS, false);
 }
 
 /* ---------------------------------------------------------------- the micro-kernel */
@@ -163,19 +144,17 @@ static void wide_strip(const layer *l, const void *from, int64_t row, int64_t ro
  * written again by the next run. */
 static inline __attribute__((always_inline)) char *lay(const uint8_t *from, const uint8_t *end, int64_t count, char *to,
                                                        const bool as_bytes) {
-    const int64_t step = as_bytes ? 4 * LANES : 2 * LANES;
-    for (int64_t i = 0; i < count; i += step) {
-        vec_b bytes = {0};
-        if (end - from - i >= step)
-            memcpy(&bytes, from + i, (size_t)step);
+    for (int64_t i = 0; i < count; i += 2 * LANES) {
+        wide_u bytes = {0};
+        if (end - from - i >= 2 * LANES)
+            memcpy(&bytes, from + i, sizeof bytes);
         else
             memcpy(&bytes, from + i, (size_t)(end - from - i));
-        if (!as_bytes) {
-            wide_u half;
-            memcpy(&half, &bytes, sizeof half);
-            bytes = (vec_b)vec_widen(half);
-        }
-        memcpy(to + (as_bytes ? i : 2 * i), &bytes, sizeof bytes);
+        const vec_s wide = vec_widen(bytes);
+        if (as_bytes)
+            memcpy(to + i, &bytes, sizeof bytes);
+        else
+            memcpy(to + 2 * i, &wide, sizeof wide);
     }
     return to + (as_bytes ? count : 2 * count);
 }
@@ -187,48 +166,40 @@ static inline char *fill(int16_t value, int64_t count, char *to, const bool as_b
     return to + (as_bytes ? count : 2 * count);
 }
 
-/* What a position at the border is made of, tap by tap. */
-static inline void gather_border(const layer *l, const uint8_t *from, int64_t y0, int64_t x0, char *to,
-                                 const bool as_bytes) {
+/* A position of the result, [kernel height][kernel width][channels], from the image whose corner it has at (y0, x0). */
+static inline void gather_position(const layer *l, const uint8_t *image, int64_t y0, int64_t x0, char *to,
+                                   const bool as_bytes) {
     const cr_convolution *p = &l->p;
+    const int64_t runs = p->dilation[2] == 1 ? 1 : p->kernel[2], run = p->kernel[2] / runs; /* taps side by side */
     for (int64_t ky = 0; ky < p->kernel[1]; ky++)
-        for (int64_t kx = 0; kx < p->kernel[2]; kx++) {
-            const int64_t y = y0 + ky * p->dilation[1], x = x0 + kx * p->dilation[2];
-            if (y < 0 || y >= p->in[1] || x < 0 || x >= p->in[2])
-                to = fill(l->input_zero, l->channels, to, as_bytes);
-            else
-                to = lay(from + (y * p->in[2] + x) * l->channels, l->x_end, l->channels, to, as_bytes);
+        for (int64_t k = 0; k < runs; k++) {
+            const int64_t y = y0 + ky * p->dilation[1], x = x0 + k * p->dilation[2];
+            const int64_t begin = x < 0 ? -x : 0, end = x + run > p->in[2] ? p->in[2] - x : run;
+            if (y < 0 || y >= p->in[1] || begin >= end) {
+                to = fill(l->input_zero, run * l->channels, to, as_bytes);
+                continue;
+            }
+            if (begin > 0) to = fill(l->input_zero, begin * l->channels, to, as_bytes);
+            to = lay(image + (y * p->in[2] + x + begin) * l->channels, l->x_end, (end - begin) * l->channels, to,
+                     as_bytes);
+            if (end < run) to = fill(l->input_zero, (run - end) * l->channels, to, as_bytes);
         }
 }
 
-/* Positions of the result, each [kernel height][kernel width][channels]. */
 static inline __attribute__((always_inline)) void gather(const layer *l, int64_t row, int64_t rows, char *to,
                                                          const bool as_bytes) {
-    const cr_convolution p = l->p;
-    const int64_t channels = l->channels, line = p.in[2] * channels, depth = l->depth * (as_bytes ? 1 : 2);
-    const uint8_t *end = l->x_end;
+    const cr_convolution *p = &l->p;
     if (l->is_plain) {
-        lay(l->x + row * channels, end, rows * channels, to, as_bytes);
+        lay(l->x + row * l->channels, l->x_end, rows * l->channels, to, as_bytes);
         return;
     }
-    const int64_t runs = p.dilation[2] == 1 ? 1 : p.kernel[2], run = p.kernel[2] / runs * channels;
-    int64_t ox = row % p.out[2], oy = row / p.out[2] % p.out[1], image = row / (p.out[2] * p.out[1]);
-    for (int64_t r = 0; r < rows; r++, to += depth) {
-        const int64_t x0 = ox * p.stride[2] - p.padding[2], y0 = oy * p.stride[1] - p.padding[1];
-        const uint8_t *from = l->x + image * p.in[1] * line;
-        if (y0 < 0 || x0 < 0 || y0 + (p.kernel[1] - 1) * p.dilation[1] >= p.in[1] ||
-            x0 + (p.kernel[2] - 1) * p.dilation[2] >= p.in[2]) {
-            gather_border(l, from, y0, x0, to, as_bytes);
-        } else {
-            char *at = to;
-            for (int64_t ky = 0; ky < p.kernel[1]; ky++)
-                for (int64_t k = 0; k < runs; k++)
-                    at = lay(from + (y0 + ky * p.dilation[1]) * line + (x0 + k * p.dilation[2]) * channels, end, run,
-                             at, as_bytes);
-        }
-        if (++ox < p.out[2]) continue;
+    int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
+    for (int64_t r = 0; r < rows; r++, to += l->depth * (as_bytes ? 1 : 2)) {
+        gather_position(l, l->x + image * p->in[1] * p->in[2] * l->channels, oy * p->stride[1] - p->padding[1],
+                        ox * p->stride[2] - p->padding[2], to, as_bytes);
+        if (++ox < p->out[2]) continue;
         ox = 0;
-        if (++oy < p.out[1]) continue;
+        if (++oy < p->out[1]) continue;
         oy = 0;
         image++;
     }
@@ -429,7 +400,7 @@ CR_KERNEL(integer_layer) {
                .multiply = best_product(),
                .gather = gather_wide,
                .multiply_strip = wide_strip,
-               .least = (float)(o->least - o->output_zero),
+               .least = (uint8_t)o->least,
                .most = (float)(o->most - o->output_zero)};
     l.channels = l.p.groups * l.p.channels;
     l.features = o->weight.at[0];
@@ -459,7 +430,7 @@ typedef struct pool {
     const uint8_t *x;
     uint8_t *y;
     bool is_mean;
-    float scale, least, most;
+    float scale, most;
     int32_t input_zero, output_zero;
 } pool;
 
@@ -491,14 +462,12 @@ static void pool_mean(const pool *job, const uint8_t *image, cr_window wy, cr_wi
             for (size_t i = 0; i < count; i++)
                 sums[i] += from[i];
         }
-    for (int64_t i = 0; i < 4; i++) {
-        const vec_f v =
-            __builtin_convertvector(vec_load(sums + i * LANES) - taps * job->input_zero, vec_f) * job->scale;
-        const vec_i q = vec_round(vec_clamp(v, job->least, job->most)) + job->output_zero;
-        memcpy(sums + i * LANES, &q, sizeof q);
-    }
-    for (size_t i = 0; i < count; i++)
-        to[i] = (uint8_t)sums[i];
+    vec_f v[4];
+    for (int64_t i = 0; i < 4; i++)
+        v[i] = __builtin_convertvector(vec_load(sums + i * LANES) - taps * job->input_zero, vec_f) * job->scale;
+    const wide_u bytes[2] = {vec_quantize(v[0], v[1], job->most, job->output_zero, 0),
+                             vec_quantize(v[2], v[3], job->most, job->output_zero, 0)};
+    memcpy(to, bytes, count);
 }
 
 static void run_pool(void *context, int64_t begin, int64_t end) {
@@ -533,7 +502,6 @@ CR_KERNEL(integer_pool) {
                 .y = cr_tensor_address(y),
                 .is_mean = o->is_mean,
                 .scale = (float)o->scale,
-                .least = (float)-o->output_zero,
                 .most = (float)(255 - o->output_zero),
                 .input_zero = (int32_t)o->input_zero,
                 .output_zero = (int32_t)o->output_zero};

@@ -12,9 +12,9 @@ static inline WITH_BYTES __attribute__((always_inline)) void multiply_bytes(cons
                                                                             vec_i sums[][2], const int rows) {
     vec_i made[BYTE_ROWS][2];
     const uint8_t *from[2] = {a, a + 4 * stride};
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-        made[r][0] = made[r][1] = (vec_i){0};
+#pragma GCC unroll 16
+    for (int i = 0; i < 2 * rows; i++)
+        made[i / 2][i % 2] = (vec_i){0};
     for (int64_t k = 0; k < depth; k += 4, b += 4 * COLUMNS) {
         const vec_i b0 = vec_load(b), b1 = vec_load(b + 4 * LANES);
 #pragma GCC unroll 8
@@ -26,9 +26,9 @@ static inline WITH_BYTES __attribute__((always_inline)) void multiply_bytes(cons
             made[r][1] = (vec_i)_mm512_dpbusd_epi32((__m512i)made[r][1], x, (__m512i)b1);
         }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-        memcpy(sums[r], made[r], sizeof made[r]);
+#pragma GCC unroll 16
+    for (int i = 0; i < 2 * rows; i++) /* not memcpy, which would keep them in memory all along */
+        sums[i / 2][i % 2] = made[i / 2][i % 2];
 }
 
 #define MULTIPLY_BYTES(rows)                                                                                           \
