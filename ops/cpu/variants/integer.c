@@ -83,7 +83,7 @@ static void finish_block(const layer *l, vec_i sums[][2], int64_t row, int64_t c
 /* a: rows of `depth` numbers, `stride` apart; b: a strip. */
 #define MULTIPLY(rows, step)                                                                                           \
     vec_i made[rows][2];                                                                                               \
-    _Pragma("GCC unroll 6") for (int r = 0; r < (rows); r++) made[r][0] = made[r][1] = (vec_i){0};                     \
+    _Pragma("GCC unroll 12") for (int i = 0; i < 2 * (rows); i++) made[i / 2][i % 2] = (vec_i){0};                     \
     for (int64_t k = 0; k < depth; k += 2) {                                                                           \
         const vec_i b0 = vec_load(b + k * COLUMNS), b1 = vec_load(b + k * COLUMNS + 2 * LANES);                        \
         _Pragma("GCC unroll 6") for (int r = 0; r < (rows); r++) {                                                     \
@@ -92,7 +92,7 @@ static void finish_block(const layer *l, vec_i sums[][2], int64_t row, int64_t c
             made[r][1] = step(made[r][1], pair, b1);                                                                   \
         }                                                                                                              \
     }                                                                                                                  \
-    memcpy(sums, made, sizeof made)
+    _Pragma("GCC unroll 12") for (int i = 0; i < 2 * (rows); i++) sums[i / 2][i % 2] = made[i / 2][i % 2]
 
 static void multiply_rows(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[ROWS][2]) {
     MULTIPLY(ROWS, vec_multiply);

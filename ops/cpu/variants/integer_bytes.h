@@ -7,9 +7,8 @@ enum { BYTE_ROWS = 8 }; /* 16 sums in registers: with 14 rows products are 2 % f
 #define WITH_BYTES __attribute__((target("avx512vnni")))
 
 /* a: rows of `depth` bytes, a multiple of 4, `stride` apart; b: a strip. */
-static inline WITH_BYTES __attribute__((always_inline)) void multiply_bytes(const uint8_t *a, int64_t stride,
-                                                                            const int8_t *b, int64_t depth,
-                                                                            vec_i sums[][2], const int rows) {
+static inline WITH_BYTES __attribute__((always_inline)) void
+multiply_bytes(const uint8_t *a, int64_t stride, const int8_t *b, int64_t depth, vec_i sums[][2], const int rows) {
     vec_i made[BYTE_ROWS][2];
     const uint8_t *from[2] = {a, a + 4 * stride};
 #pragma GCC unroll 16

@@ -100,8 +100,8 @@ static inline wide_u vec_quantize(vec_f a, vec_f b, float most, int32_t zero, ui
     return (wide_u)_mm_max_epu8(_mm256_castsi256_si128(bytes), _mm_set1_epi8((char)least));
 #elif defined(__SSE2__)
     const __m128 high = _mm_set1_ps(most);
-    const __m128i words = _mm_packs_epi32(_mm_cvtps_epi32(_mm_min_ps(high, (__m128)a)),
-                                          _mm_cvtps_epi32(_mm_min_ps(high, (__m128)b)));
+    const __m128i words =
+        _mm_packs_epi32(_mm_cvtps_epi32(_mm_min_ps(high, (__m128)a)), _mm_cvtps_epi32(_mm_min_ps(high, (__m128)b)));
     const __m128i sums = _mm_adds_epi16(words, _mm_set1_epi16((short)zero));
     const __m128i bytes = _mm_max_epu8(_mm_packus_epi16(sums, sums), _mm_set1_epi8((char)least));
     wide_u v;
