@@ -65,14 +65,18 @@ enum { LEAST_TILES = 4, LEAST_TILES_OF_BYTES = 32, LEAST_CHANNELS = 24 };
 
 int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
     const cr_shape shape = cr_tensor_shape(weight);
-    if (p->groups > 1)
-        return p->channels == 1 && p->features == 1 && cr_packed_integer(shape, CR_INTEGER_EACH) ? CR_INTEGER_EACH : -1;
+    const bool has_bytes = cr_integer_has_bytes();
+    if (p->groups > 1) {
+        if (p->channels != 1 || p->features != 1 || !cr_packed_integer(shape, CR_INTEGER_EACH)) return -1;
+        return has_bytes ? CR_INTEGER_BYTES : CR_INTEGER_EACH;
+    }
     if (p->channels * cr_product3(p->kernel) > MOST_TAPS || !cr_packed_integer(shape, CR_INTEGER_DIRECT)) return -1;
     const int64_t tiles = p->batch * ((p->out[1] + 3) / 4) * ((p->out[2] + 3) / 4);
-    const bool pays = tiles >= (cr_integer_has_bytes() ? LEAST_TILES_OF_BYTES : LEAST_TILES) && p->channels >= LEAST_CHANNELS && p->features >= LEAST_CHANNELS;
+    const bool pays = tiles >= (has_bytes ? LEAST_TILES_OF_BYTES : LEAST_TILES) && p->channels >= LEAST_CHANNELS &&
+                      p->features >= LEAST_CHANNELS;
     if (!pays || cr_product3(p->stride) != 1 || cr_product3(p->dilation) != 1 ||
         !cr_packed_integer(shape, CR_INTEGER_WINOGRAD) || !stays_small(weight))
-        return cr_integer_has_bytes() ? CR_INTEGER_BYTES : CR_INTEGER_DIRECT;
+        return has_bytes ? CR_INTEGER_BYTES : CR_INTEGER_DIRECT;
     return CR_INTEGER_WINOGRAD;
 }
 
@@ -105,8 +109,10 @@ static bool infer_integer_layer(cr_call *call) {
             return cr_fail_call(call, CR_ERROR_SHAPE, "the input's last size is not the weight's");
         shape.at[shape.count - 1] = o->weight.at[0];
     } else {
-        const bool each = o->way == CR_INTEGER_EACH;
-        if (x->ndim != 4 || o->transposed || (each ? o->groups != o->weight.at[0] : o->groups != 1))
+        const bool is_each = o->groups > 1 || o->way == CR_INTEGER_EACH;
+        const bool fits = o->groups == o->weight.at[0] && cr_packed_integer(o->weight, CR_INTEGER_EACH) &&
+                          (o->way == CR_INTEGER_EACH || o->way == CR_INTEGER_BYTES);
+        if (x->ndim != 4 || o->transposed || (is_each && !fits))
             return cr_fail_call(call, CR_ERROR_ARGUMENT,
                                 "takes a batch of images, and one group or one for each channel");
         if (!cr_convolution_output(call, (const void *)o, cr_tensor_shape(x), o->weight, &shape)) return false;

@@ -16,7 +16,7 @@ typedef enum cr_integer_way {
     CR_INTEGER_DIRECT,
     CR_INTEGER_EACH, /* each channel for itself */
     CR_INTEGER_WINOGRAD,
-    CR_INTEGER_BYTES, /* directly, by products of bytes: where the processor has them */
+    CR_INTEGER_BYTES, /* directly or each for itself, by products of bytes: where the processor has them */
     CR_INTEGER_WAYS
 } cr_integer_way;
 

@@ -124,7 +124,8 @@ static int64_t check(work *w) {
 static bool run(work *w, int way, bool strided) {
     const cr_pack_integer_options packing = {sizeof packing, way};
     w->o.way = way;
-    if (!cr_packed_integer(w->o.weight, way) || (way == CR_INTEGER_EACH) != (w->o.groups > 1)) return false;
+    if (!cr_packed_integer(w->o.weight, way)) return false;
+    if (way != CR_INTEGER_BYTES && (way == CR_INTEGER_EACH) != (w->o.groups > 1)) return false;
     if (way == CR_INTEGER_WINOGRAD && (w->g->stride > 1 || w->g->dilation > 1)) return false;
     cr_tensor *packed = cr_run(cr_op_find("pack_integer"), &w->weight, 1, &packing);
     cr_tensor *x = strided ? w->x : cr_channels_last(w->x),

@@ -19,9 +19,9 @@ struct layer {
     const float *scale;  /* up to a whole strip */
     const int32_t *bias; /* likewise */
     void *y;
-    bool is_floating, is_plain;         /* the result; positions are read as they lie */
-    int64_t channels, features, strips; /* of images; of the result */
-    int64_t rows, depth;                /* positions of the result; taps · channels, whole lanes */
+    bool is_floating, is_bytes, is_plain; /* the result; the products; positions are read as they lie */
+    int64_t channels, features, strips;   /* of images; of the result */
+    int64_t rows, depth;                  /* positions of the result; taps · channels of each, whole lanes */
     int16_t input_zero;
     int32_t output_zero, residual_zero;
     float most, residual_scale; /* most: without the zero point */
@@ -261,93 +261,8 @@ static bool run_direct(layer *l) {
 }
 
 #include "ops/cpu/variants/integer_bytes.h"
+#include "ops/cpu/variants/integer_each.h"
 #include "ops/cpu/variants/integer_winograd.h"
-
-/* ---------------------------------------------------------------- each channel for itself */
-/* Where the taps of each position of a line of the result lie: from[position][tap]; `edge` stands for what lies outside. */
-static void find_taps(const layer *l, int64_t line, const uint8_t *edge, const uint8_t **from) {
-    const cr_convolution *p = &l->p;
-    const int64_t y0 = line % p->out[1] * p->stride[1] - p->padding[1];
-    const uint8_t *image = l->x + line / p->out[1] * p->in[1] * p->in[2] * l->channels;
-    for (int64_t ox = 0; ox < p->out[2]; ox++)
-        for (int64_t ky = 0; ky < p->kernel[1]; ky++)
-            for (int64_t kx = 0; kx < p->kernel[2]; kx++) {
-                const int64_t y = y0 + ky * p->dilation[1], x = ox * p->stride[2] - p->padding[2] + kx * p->dilation[2];
-                const bool inside = y >= 0 && y < p->in[1] && x >= 0 && x < p->in[2];
-                *from++ = inside ? image + (y * p->in[2] + x) * l->channels : edge;
-            }
-}
-
-/* Channels c … of one position. The upper halves of widened bytes are 0: one product for each lane. */
-static inline __attribute__((always_inline)) void sum_taps(const uint8_t *const *from, int64_t c, const int taps,
-                                                           vec_i weight[][2], vec_i sums[2]) {
-    vec_i s0 = {0}, s1 = {0};
-    for (int t = 0; t < taps; t++) {
-        s0 = vec_multiply(s0, vec_bytes(from[t] + c), weight[t][0]);
-        s1 = vec_multiply(s1, vec_bytes(from[t] + c + LANES), weight[t][1]);
-    }
-    sums[0] = s0;
-    sums[1] = s1;
-}
-
-/* The last channels, of which there are fewer than COLUMNS. */
-static void sum_last(const uint8_t *const *from, int64_t c, int taps, size_t count, vec_i weight[][2], vec_i sums[2]) {
-    uint8_t bytes[COLUMNS] = {0};
-    const uint8_t *copied[1] = {bytes};
-    sums[0] = sums[1] = (vec_i){0};
-    for (int t = 0; t < taps; t++) {
-        vec_i one[2];
-        memcpy(bytes, from[t] + c, count);
-        sum_taps(copied, 0, 1, weight + t, one);
-        sums[0] += one[0];
-        sums[1] += one[1];
-    }
-}
-
-static void run_each(void *context, int64_t begin, int64_t end) {
-    enum { POSITIONS = 8 };
-    layer *l = context;
-    const cr_convolution *p = &l->p;
-    const int place = take_panel(l), taps = (int)(p->kernel[1] * p->kernel[2]);
-    const uint8_t **from = (const uint8_t **)(void *)(l->panels + place * l->panel_numbers);
-    uint8_t *edge = (uint8_t *)(from + p->out[2] * taps);
-    vec_i weight[CR_INTEGER_TAPS][2], sums[POSITIONS][2];
-    memset(edge, l->input_zero, (size_t)l->channels);
-    for (int64_t line = begin; line < end; line++) {
-        find_taps(l, line, edge, from);
-        for (int64_t c = 0; c < l->channels; c += COLUMNS) {
-            const int64_t left = l->channels - c;
-            for (int t = 0; t < taps; t++)
-                for (int i = 0; i < 2; i++)
-                    weight[t][i] = vec_shorts((const int16_t *)l->weight + t * l->strips * COLUMNS + c + i * LANES);
-            for (int64_t ox = 0; ox < p->out[2]; ox += POSITIONS) {
-                const int64_t count = p->out[2] - ox < POSITIONS ? p->out[2] - ox : POSITIONS;
-                for (int64_t i = 0; i < count; i++) {
-                    const uint8_t *const *at = from + (ox + i) * taps;
-                    if (left < COLUMNS)
-                        sum_last(at, c, taps, (size_t)left, weight, sums[i]);
-                    else if (taps == 9)
-                        sum_taps(at, c, 9, weight, sums[i]);
-                    else
-                        sum_taps(at, c, taps, weight, sums[i]);
-                }
-                finish_block(l, sums, line * p->out[2] + ox, count, c);
-            }
-        }
-    }
-    atomic_flag_clear(&l->taken[place]);
-}
-
-static bool run_depthwise(layer *l) {
-    const int64_t taps = cr_product3(l->p.kernel), lines = l->p.batch * l->p.out[1];
-    l->places = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
-    l->panel_numbers = (l->p.out[2] * taps * (int64_t)sizeof(void *) + l->channels + 63) / 64 * 32;
-    const size_t bytes = (size_t)(l->places * l->panel_numbers) * sizeof *l->panels;
-    if (!(l->panels = cr_block_allocate(bytes))) return false;
-    cr_parallel_for(lines, CR_GRAIN_ELEMENTS / (l->p.out[2] * l->channels * taps / 8 + 1), run_each, l);
-    cr_block_free(l->panels, bytes);
-    return true;
-}
 
 /* ---------------------------------------------------------------- the kernel */
 static cr_convolution problem_of(const cr_call *call) {
@@ -393,6 +308,7 @@ CR_KERNEL(integer_layer) {
                .weight = cr_tensor_address(weight),
                .y = cr_tensor_address(y),
                .is_floating = o->is_floating,
+               .is_bytes = o->way == CR_INTEGER_BYTES,
                .input_zero = (int16_t)o->input_zero,
                .output_zero = (int32_t)o->output_zero,
                .residual_zero = (int32_t)o->residual_zero,
@@ -406,7 +322,7 @@ CR_KERNEL(integer_layer) {
     l.features = o->weight.at[0];
     l.strips = (l.features + COLUMNS - 1) / COLUMNS;
     l.rows = l.p.batch * cr_product3(l.p.out);
-    const int64_t lane = o->way == CR_INTEGER_BYTES ? 4 : 2;
+    const int64_t lane = l.is_bytes ? 4 : 2;
     l.depth = (l.channels * cr_product3(l.p.kernel) + lane - 1) / lane * lane;
     l.is_plain = l.depth == l.channels && cr_product3(l.p.stride) == 1 && l.p.padding[1] == 0 && l.p.padding[2] == 0;
     for (int i = 0; i < THREADS; i++)
@@ -414,9 +330,9 @@ CR_KERNEL(integer_layer) {
     const size_t bytes = (size_t)(l.strips * COLUMNS) * 2 * sizeof(int32_t);
     int32_t *numbers = cr_block_allocate(bytes);
     bool done = numbers && pad_numbers(&l, call, numbers);
-    if (done && o->way == CR_INTEGER_EACH)
+    if (done && l.p.groups > 1)
         done = run_depthwise(&l);
-    else if (done && o->way == CR_INTEGER_BYTES)
+    else if (done && l.is_bytes)
         done = run_bytes(&l);
     else if (done)
         done = o->way == CR_INTEGER_WINOGRAD ? run_winograd(&l) : run_direct(&l);

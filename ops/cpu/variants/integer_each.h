@@ -1,0 +1,170 @@
+/* Each channel for itself. A position's taps are read where they lie. Included by integer.c.
+ *
+ * Products of 16 bits: a tap's bytes are widened to 32, one product for each lane. Products of bytes: four taps are
+ * interleaved, so that a lane has those of one channel and adds their products at once. */
+
+enum { POSITIONS = 8 }; /* finished at once */
+
+/* Where the taps of each position of a line of the result lie: from[position][tap], taps up to `taps` (none of the
+ * kernel's); `edge` stands for what lies outside. */
+static void find_taps(const layer *l, int64_t line, const uint8_t *edge, int64_t taps, const uint8_t **from) {
+    const cr_convolution *p = &l->p;
+    const int64_t y0 = line % p->out[1] * p->stride[1] - p->padding[1], across = p->out[2];
+    const uint8_t *image = l->x + line / p->out[1] * p->in[1] * p->in[2] * l->channels;
+    for (int64_t t = 0; t < taps; t++) {
+        const int64_t y = y0 + t / p->kernel[2] * p->dilation[1];
+        const bool is_inside = t < p->kernel[1] * p->kernel[2] && y >= 0 && y < p->in[1];
+        int64_t x = t % p->kernel[2] * p->dilation[2] - p->padding[2];
+        for (int64_t ox = 0; ox < across; ox++, x += p->stride[2])
+            from[ox * taps + t] = is_inside && x >= 0 && x < p->in[2] ? image + (y * p->in[2] + x) * l->channels : edge;
+    }
+}
+
+/* Channels c … of one position. The upper halves of widened bytes are 0: one product for each lane. */
+static inline __attribute__((always_inline)) void sum_taps(const uint8_t *const *from, int64_t c, const int taps,
+                                                           vec_i weight[][2], vec_i sums[2]) {
+    vec_i s0 = {0}, s1 = {0};
+    for (int t = 0; t < taps; t++) {
+        s0 = vec_multiply(s0, vec_bytes(from[t] + c), weight[t][0]);
+        s1 = vec_multiply(s1, vec_bytes(from[t] + c + LANES), weight[t][1]);
+    }
+    sums[0] = s0;
+    sums[1] = s1;
+}
+
+/* The last channels, of which there are fewer than COLUMNS. */
+static void sum_last(const uint8_t *const *from, int64_t c, int taps, size_t count, vec_i weight[][2], vec_i sums[2]) {
+    uint8_t bytes[COLUMNS] = {0};
+    const uint8_t *copied[1] = {bytes};
+    sums[0] = sums[1] = (vec_i){0};
+    for (int t = 0; t < taps; t++) {
+        vec_i one[2];
+        memcpy(bytes, from[t] + c, count);
+        sum_taps(copied, 0, 1, weight + t, one);
+        sums[0] += one[0];
+        sums[1] += one[1];
+    }
+}
+
+/* A line, whose taps lie `from`; `row` is its first position. */
+static void wide_line(const layer *l, const uint8_t *const *from, int64_t row) {
+    const int taps = (int)cr_product3(l->p.kernel);
+    vec_i weight[CR_INTEGER_TAPS][2], sums[POSITIONS][2];
+    for (int64_t c = 0; c < l->channels; c += COLUMNS) {
+        const int64_t left = l->channels - c;
+        for (int t = 0; t < taps; t++)
+            for (int i = 0; i < 2; i++)
+                weight[t][i] = vec_shorts((const int16_t *)l->weight + t * l->strips * COLUMNS + c + i * LANES);
+        for (int64_t ox = 0; ox < l->p.out[2]; ox += POSITIONS) {
+            const int64_t count = l->p.out[2] - ox < POSITIONS ? l->p.out[2] - ox : POSITIONS;
+            for (int64_t i = 0; i < count; i++) {
+                const uint8_t *const *at = from + (ox + i) * taps;
+                if (left < COLUMNS)
+                    sum_last(at, c, taps, (size_t)left, weight, sums[i]);
+                else if (taps == 9)
+                    sum_taps(at, c, 9, weight, sums[i]);
+                else
+                    sum_taps(at, c, taps, weight, sums[i]);
+            }
+            finish_block(l, sums, row + ox, count, c);
+        }
+    }
+}
+
+#if defined(__AVX512BW__)
+/* The 4 x 4 matrix of 128-bit lanes, transposed. */
+static inline void turn_lanes(__m512i v[4]) {
+    const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[0], v[1], 0xee),
+                  c = _mm512_shuffle_i32x4(v[2], v[3], 0x44), d = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
+    v[0] = _mm512_shuffle_i32x4(a, c, 0x88);
+    v[1] = _mm512_shuffle_i32x4(a, c, 0xdd);
+    v[2] = _mm512_shuffle_i32x4(b, d, 0x88);
+    v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
+}
+
+/* COLUMNS channels of a tap of two positions, of which `width` are there. */
+static inline __m512i two_taps(const uint8_t *first, const uint8_t *second, __mmask32 there) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(there, first)),
+                              _mm256_maskz_loadu_epi8(there, second), 1);
+}
+
+/* Two positions, whose taps lie first[] and second[] in fours: sums of their columns. Bytes of four taps are interleaved
+ * within lanes of 128 bits: made[i] has columns 4 i … 4 i + 3 of each lane. */
+static inline __attribute__((always_inline, target("avx512vnni"))) void
+sum_fours(const uint8_t *const *first, const uint8_t *const *second, int64_t c, const int fours, __mmask32 there,
+          const __m512i weight[][4], vec_i sums[2][2]) {
+    __m512i made[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (int f = 0; f < fours; f++) {
+        __m512i taps[4];
+#pragma GCC unroll 4
+        for (int t = 0; t < 4; t++)
+            taps[t] = two_taps(first[4 * f + t] + c, second[4 * f + t] + c, there);
+        const __m512i a = _mm512_unpacklo_epi8(taps[0], taps[1]), b = _mm512_unpackhi_epi8(taps[0], taps[1]),
+                      d = _mm512_unpacklo_epi8(taps[2], taps[3]), e = _mm512_unpackhi_epi8(taps[2], taps[3]);
+        made[0] = _mm512_dpbusd_epi32(made[0], _mm512_unpacklo_epi16(a, d), weight[f][0]);
+        made[1] = _mm512_dpbusd_epi32(made[1], _mm512_unpackhi_epi16(a, d), weight[f][1]);
+        made[2] = _mm512_dpbusd_epi32(made[2], _mm512_unpacklo_epi16(b, e), weight[f][2]);
+        made[3] = _mm512_dpbusd_epi32(made[3], _mm512_unpackhi_epi16(b, e), weight[f][3]);
+    }
+    turn_lanes(made);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        sums[i / 2][i % 2] = (vec_i)made[i];
+}
+
+static __attribute__((target("avx512vnni"))) void byte_line(const layer *l, const uint8_t *const *from, int64_t row) {
+    const int fours = (int)(l->depth / 4);
+    __m512i weight[(CR_INTEGER_TAPS + 3) / 4][4];
+    vec_i sums[POSITIONS][2];
+    for (int64_t c = 0, s = 0; c < l->channels; c += COLUMNS, s++) {
+        const int64_t left = l->channels - c;
+        const __mmask32 there = left < COLUMNS ? (__mmask32)((UINT64_C(1) << left) - 1) : ~(__mmask32)0;
+        for (int f = 0; f < fours; f++) {
+            const int8_t *w = (const int8_t *)l->weight + (s * fours + f) * 4 * COLUMNS;
+            for (int i = 0; i < 4; i++)
+                weight[f][i] = (__m512i)vec_load(w + i % 2 * 4 * LANES);
+            turn_lanes(weight[f]);
+        }
+        for (int64_t ox = 0; ox < l->p.out[2]; ox += POSITIONS) {
+            const int64_t count = l->p.out[2] - ox < POSITIONS ? l->p.out[2] - ox : POSITIONS;
+            for (int64_t i = 0; i < count; i += 2) {
+                const uint8_t *const *first = from + (ox + i) * l->depth, *const *second =
+                                                                              i + 1 < count ? first + l->depth : first;
+                if (fours == 3)
+                    sum_fours(first, second, c, 3, there, weight, sums + i);
+                else
+                    sum_fours(first, second, c, fours, there, weight, sums + i);
+            }
+            finish_block(l, sums, row + ox, count, c);
+        }
+    }
+}
+#else
+#define byte_line wide_line
+#endif
+
+static void run_each(void *context, int64_t begin, int64_t end) {
+    layer *l = context;
+    const int64_t across = l->p.out[2];
+    const int place = take_panel(l);
+    const uint8_t **from = (const uint8_t **)(void *)(l->panels + place * l->panel_numbers);
+    uint8_t *edge = (uint8_t *)(from + across * l->depth);
+    memset(edge, l->input_zero, (size_t)l->channels);
+    for (int64_t line = begin; line < end; line++) {
+        find_taps(l, line, edge, l->depth, from);
+        (l->is_bytes ? byte_line : wide_line)(l, from, line * across);
+    }
+    atomic_flag_clear(&l->taken[place]);
+}
+
+static bool run_depthwise(layer *l) {
+    const int64_t taps = cr_product3(l->p.kernel), lines = l->p.batch * l->p.out[1];
+    l->depth = l->is_bytes ? (taps + 3) / 4 * 4 : taps;
+    l->places = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
+    l->panel_numbers = (l->p.out[2] * l->depth * (int64_t)sizeof(void *) + l->channels + 63) / 64 * 32;
+    const size_t bytes = (size_t)(l->places * l->panel_numbers) * sizeof *l->panels;
+    if (!(l->panels = cr_block_allocate(bytes))) return false;
+    cr_parallel_for(lines, CR_GRAIN_ELEMENTS / (l->p.out[2] * l->channels * taps / 8 + 1), run_each, l);
+    cr_block_free(l->panels, bytes);
+    return true;
+}
