@@ -14,18 +14,23 @@ _Static_assert(offsetof(cr_integer_pool_options, ceil_mode) == offsetof(cr_max_p
                "the options begin with the maximum's");
 
 /* ---------------------------------------------------------------- weights */
+int64_t cr_integer_depth(cr_shape weight, int way) {
+    const bool is_image = weight.count == 4;
+    const int64_t lines = is_image ? weight.at[2] : 1, line = weight.at[1] * (is_image ? weight.at[3] : 1);
+    return way == CR_INTEGER_BYTES ? lines * ((line + 3) / 4 * 4) : (lines * line + 1) / 2 * 2;
+}
+
 int64_t cr_packed_integer(cr_shape weight, int way) {
     const int64_t columns = cr_integer_columns();
-    int64_t taps = 1, all;
+    int64_t all;
     if (weight.count != 2 && weight.count != 4) return 0;
-    for (int d = 2; d < weight.count; d++)
-        taps *= weight.at[d];
+    const int64_t taps = weight.count == 4 ? weight.at[2] * weight.at[3] : 1;
     if (columns < 1 || !cr_shape_numel(weight, &all) || all < 1 || all > INT64_C(1) << 40) return 0;
-    const int64_t strips = (weight.at[0] + columns - 1) / columns, depth = taps * weight.at[1];
+    const int64_t strips = (weight.at[0] + columns - 1) / columns;
     if (way == CR_INTEGER_EACH)
         return weight.at[1] == 1 && weight.count == 4 && taps <= CR_INTEGER_TAPS ? taps * strips * columns : 0;
-    if (way == CR_INTEGER_DIRECT) return strips * ((depth + 1) / 2) * columns * 2;
-    if (way == CR_INTEGER_BYTES) return cr_integer_has_bytes() ? strips * ((depth + 3) / 4) * columns * 4 : 0;
+    if (way == CR_INTEGER_BYTES && !cr_integer_has_bytes()) return 0;
+    if (way == CR_INTEGER_DIRECT || way == CR_INTEGER_BYTES) return strips * cr_integer_depth(weight, way) * columns;
     if (way != CR_INTEGER_WINOGRAD || weight.count != 4 || weight.at[2] != 3 || weight.at[3] != 3) return 0;
     return CR_INTEGER_TILE * strips * ((weight.at[1] + 1) / 2) * columns * 2;
 }
@@ -63,12 +68,19 @@ static bool stays_small(const cr_tensor *weight) {
 /* Tiles that pay for reading four times as much weight, and channels that pay for the transforms. */
 enum { LEAST_TILES = 4, LEAST_TILES_OF_BYTES = 32, LEAST_CHANNELS = 24 };
 
+/* Lines of the kernel are packed as runs of bytes, which dilation takes apart between fours only; the rows of a linear layer
+ * are read where they lie. */
+static bool bytes_fit(const cr_convolution *p, cr_shape weight) {
+    const bool is_whole = weight.at[1] % 4 == 0;
+    return cr_integer_has_bytes() && (is_whole || (weight.count == 4 && p->dilation[2] == 1));
+}
+
 int cr_integer_way_for(const cr_convolution *p, const cr_tensor *weight) {
     const cr_shape shape = cr_tensor_shape(weight);
-    const bool has_bytes = cr_integer_has_bytes();
+    const bool has_bytes = bytes_fit(p, shape);
     if (p->groups > 1) {
         if (p->channels != 1 || p->features != 1 || !cr_packed_integer(shape, CR_INTEGER_EACH)) return -1;
-        return has_bytes ? CR_INTEGER_BYTES : CR_INTEGER_EACH;
+        return cr_integer_has_bytes() ? CR_INTEGER_BYTES : CR_INTEGER_EACH;
     }
     if (p->channels * cr_product3(p->kernel) > MOST_TAPS || !cr_packed_integer(shape, CR_INTEGER_DIRECT)) return -1;
     const int64_t tiles = p->batch * ((p->out[1] + 3) / 4) * ((p->out[2] + 3) / 4);
@@ -120,6 +132,8 @@ static bool infer_integer_layer(cr_call *call) {
         for (int d = 1; d < CR_SPATIAL_DIMS; d++)
             if (o->way == CR_INTEGER_WINOGRAD && (p.stride[d] != 1 || p.dilation[d] != 1))
                 return cr_fail_call(call, CR_ERROR_ARGUMENT, "this way has no strides and dilations");
+        if (o->way == CR_INTEGER_BYTES && !is_each && !bytes_fit(&p, o->weight))
+            return cr_fail_call(call, CR_ERROR_ARGUMENT, "this way takes fours of channels where it is dilated");
     }
     if (residual && (residual->dtype != CR_U8 || !cr_shape_equal(cr_tensor_shape(residual), shape)))
         return cr_fail_call(call, CR_ERROR_SHAPE, "the residual is u8 in the result's shape");

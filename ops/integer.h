@@ -46,6 +46,9 @@ CR_OPTIONS(integer_pool, CR_INTEGER_POOL_ATTRIBUTES)
 int cr_integer_columns(void);
 /* Whether this processor multiplies u8 by i8 exactly, four at a time (VNNI). */
 bool cr_integer_has_bytes(void);
+/* Numbers of a position's taps that a direct way multiplies: [kernel height][kernel width][channels] up to pairs of i16, or
+ * each line of the kernel up to fours of i8. */
+int64_t cr_integer_depth(cr_shape weight, int way);
 /* Numbers of a packed weight; 0 where that way cannot be gone. */
 int64_t cr_packed_integer(cr_shape weight, int way);
 /* Taps of a layer of each channel for itself, at most. */

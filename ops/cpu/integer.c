@@ -8,24 +8,31 @@
 typedef struct packing {
     const int8_t *from; /* [features][channels][taps] */
     void *to;
-    int64_t features, channels, taps, strips;
+    int64_t features, channels, taps, line, strips, depth; /* taps in a line of the kernel */
     int columns;
 } packing;
 
-static void pack_direct(const packing *p, int group) {
-    const int64_t row = p->columns * group, groups = (p->taps * p->channels + group - 1) / group;
-    int16_t *shorts = p->to;
-    int8_t *bytes = p->to;
-    for (int64_t k = 0; k < p->features; k++)
+static void pack_direct(const packing *p) {
+    int16_t *to = p->to;
+    for (int64_t k = 0; k < p->features; k++) {
+        int16_t *strip = to + k / p->columns * p->columns * p->depth + k % p->columns * 2;
         for (int64_t i = 0, t = 0; t < p->taps; t++)
-            for (int64_t c = 0; c < p->channels; c++, i++) {
-                const int64_t at = (k / p->columns * groups + i / group) * row + k % p->columns * group + i % group;
-                const int8_t number = p->from[(k * p->channels + c) * p->taps + t];
-                if (group == 4)
-                    bytes[at] = number;
-                else
-                    shorts[at] = number;
-            }
+            for (int64_t c = 0; c < p->channels; c++, i++)
+                strip[i / 2 * p->columns * 2 + i % 2] = p->from[(k * p->channels + c) * p->taps + t];
+    }
+}
+
+/* Each line of the kernel begins a group. */
+static void pack_bytes(const packing *p) {
+    int8_t *to = p->to;
+    for (int64_t k = 0; k < p->features; k++) {
+        int8_t *strip = to + k / p->columns * p->columns * p->depth + k % p->columns * 4;
+        for (int64_t i = 0, t = 0; t < p->taps; t++) {
+            if (t % p->line == 0) i = (i + 3) / 4 * 4;
+            for (int64_t c = 0; c < p->channels; c++, i++)
+                strip[i / 4 * p->columns * 4 + i % 4] = p->from[(k * p->channels + c) * p->taps + t];
+        }
+    }
 }
 
 /* to[tap][channel] */
@@ -63,16 +70,22 @@ CR_KERNEL(pack_integer) {
                  .features = weight->sizes[0],
                  .channels = weight->sizes[1],
                  .taps = 1,
+                 .line = 1,
+                 .depth = cr_integer_depth(cr_tensor_shape(weight), (int)o->way),
                  .columns = cr_integer_columns()};
-    for (int d = 2; d < weight->ndim; d++)
-        p.taps *= weight->sizes[d];
+    if (weight->ndim == 4) {
+        p.line = weight->sizes[3];
+        p.taps = weight->sizes[2] * p.line;
+    }
     p.strips = (p.features + p.columns - 1) / p.columns;
     memset(p.to, 0, (size_t)result->numel * cr_dtype_size(result->dtype));
     if (o->way == CR_INTEGER_EACH)
         pack_each(&p);
     else if (o->way == CR_INTEGER_WINOGRAD)
         pack_winograd(&p);
+    else if (o->way == CR_INTEGER_BYTES)
+        pack_bytes(&p);
     else
-        pack_direct(&p, o->way == CR_INTEGER_BYTES ? 4 : 2);
+        pack_direct(&p);
     return true;
 }

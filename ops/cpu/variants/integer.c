@@ -29,6 +29,8 @@ struct layer {
     void (*multiply)(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[][2]);
     void (*gather)(const layer *l, int64_t row, int64_t rows, void *to); /* NULL: rows are multiplied where they lie */
     void (*multiply_strip)(const layer *l, const void *from, int64_t row, int64_t rows, int64_t strip);
+    /* Where bytes are read: from a position, a line of taps, a run of them to the next; a run's bytes, whole lanes. */
+    int64_t position, lines_apart, runs_apart, runs, run;
     /* How the work is cut. */
     int64_t block_rows, block_strips, strip_blocks;
     int16_t *panels;
@@ -140,10 +142,8 @@ static void wide_strip(const layer *l, const void *from, int64_t row, int64_t ro
 }
 
 /* ---------------------------------------------------------------- gathering */
-/* Lays a run down as bytes, or widened; gives the place behind it. What is written too much, by up to SLACK bytes, is
- * written again by the next run. */
-static inline __attribute__((always_inline)) char *lay(const uint8_t *from, const uint8_t *end, int64_t count, char *to,
-                                                       const bool as_bytes) {
+/* Widens a run; gives the place behind it. What is written too much, by up to SLACK bytes, is written again by the next. */
+static inline int16_t *widen(const uint8_t *from, const uint8_t *end, int64_t count, int16_t *to) {
     for (int64_t i = 0; i < count; i += 2 * LANES) {
         wide_u bytes = {0};
         if (end - from - i >= 2 * LANES)
@@ -151,24 +151,19 @@ static inline __attribute__((always_inline)) char *lay(const uint8_t *from, cons
         else
             memcpy(&bytes, from + i, (size_t)(end - from - i));
         const vec_s wide = vec_widen(bytes);
-        if (as_bytes)
-            memcpy(to + i, &bytes, sizeof bytes);
-        else
-            memcpy(to + 2 * i, &wide, sizeof wide);
+        memcpy(to + i, &wide, sizeof wide);
     }
-    return to + (as_bytes ? count : 2 * count);
+    return to + count;
 }
 
-static inline char *fill(int16_t value, int64_t count, char *to, const bool as_bytes) {
-    for (int64_t i = 0; i < count && !as_bytes; i++)
-        memcpy(to + 2 * i, &value, sizeof value);
-    if (as_bytes) memset(to, value, (size_t)count);
-    return to + (as_bytes ? count : 2 * count);
+static inline int16_t *fill(int16_t value, int64_t count, int16_t *to) {
+    for (int64_t i = 0; i < count; i++)
+        to[i] = value;
+    return to + count;
 }
 
 /* A position of the result, [kernel height][kernel width][channels], from the image whose corner it has at (y0, x0). */
-static inline void gather_position(const layer *l, const uint8_t *image, int64_t y0, int64_t x0, char *to,
-                                   const bool as_bytes) {
+static inline void gather_position(const layer *l, const uint8_t *image, int64_t y0, int64_t x0, int16_t *to) {
     const cr_convolution *p = &l->p;
     const int64_t runs = p->dilation[2] == 1 ? 1 : p->kernel[2], run = p->kernel[2] / runs; /* taps side by side */
     for (int64_t ky = 0; ky < p->kernel[1]; ky++)
@@ -176,27 +171,26 @@ static inline void gather_position(const layer *l, const uint8_t *image, int64_t
             const int64_t y = y0 + ky * p->dilation[1], x = x0 + k * p->dilation[2];
             const int64_t begin = x < 0 ? -x : 0, end = x + run > p->in[2] ? p->in[2] - x : run;
             if (y < 0 || y >= p->in[1] || begin >= end) {
-                to = fill(l->input_zero, run * l->channels, to, as_bytes);
+                to = fill(l->input_zero, run * l->channels, to);
                 continue;
             }
-            if (begin > 0) to = fill(l->input_zero, begin * l->channels, to, as_bytes);
-            to = lay(image + (y * p->in[2] + x + begin) * l->channels, l->x_end, (end - begin) * l->channels, to,
-                     as_bytes);
-            if (end < run) to = fill(l->input_zero, (run - end) * l->channels, to, as_bytes);
+            to = fill(l->input_zero, begin * l->channels, to);
+            to = widen(image + (y * p->in[2] + x + begin) * l->channels, l->x_end, (end - begin) * l->channels, to);
+            to = fill(l->input_zero, (run - end) * l->channels, to);
         }
 }
 
-static inline __attribute__((always_inline)) void gather(const layer *l, int64_t row, int64_t rows, char *to,
-                                                         const bool as_bytes) {
+static void gather(const layer *l, int64_t row, int64_t rows, void *to) {
     const cr_convolution *p = &l->p;
+    int16_t *at = to;
     if (l->is_plain) {
-        lay(l->x + row * l->channels, l->x_end, rows * l->channels, to, as_bytes);
+        widen(l->x + row * l->channels, l->x_end, rows * l->channels, at);
         return;
     }
     int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
-    for (int64_t r = 0; r < rows; r++, to += l->depth * (as_bytes ? 1 : 2)) {
+    for (int64_t r = 0; r < rows; r++, at += l->depth) {
         gather_position(l, l->x + image * p->in[1] * p->in[2] * l->channels, oy * p->stride[1] - p->padding[1],
-                        ox * p->stride[2] - p->padding[2], to, as_bytes);
+                        ox * p->stride[2] - p->padding[2], at);
         if (++ox < p->out[2]) continue;
         ox = 0;
         if (++oy < p->out[1]) continue;
@@ -204,8 +198,6 @@ static inline __attribute__((always_inline)) void gather(const layer *l, int64_t
         image++;
     }
 }
-
-static void gather_wide(const layer *l, int64_t row, int64_t rows, void *to) { gather(l, row, rows, to, false); }
 
 static int take_panel(layer *l) {
     for (int i = 0;; i = (i + 1) % l->places)
@@ -228,15 +220,15 @@ static void run_blocks(void *context, int64_t begin, int64_t end) {
     atomic_flag_clear(&l->taken[place]);
 }
 
-/* Blocks of at most `limit` rows, which fit in the cache; where there are few, each is cut into groups of strips. A row of
- * a panel takes `room` bytes, a panel `slack` more; `depth` multiplications make a number of a row. What stands behind the
- * last row is multiplied too, and nobody looks at it. */
-static bool run_blocked(layer *l, int64_t rows, int64_t limit, int64_t room, int64_t slack, int64_t depth,
-                        void (*run)(void *context, int64_t begin, int64_t end)) {
+/* Blocks of at most `limit` rows, which fit in the cache; where there are few, each is cut into groups of strips. Rows are
+ * multiplied `together` at a time: what stands behind the last one as well, and nobody looks at it. A row of a panel takes
+ * `room` bytes, a panel `slack` more; `depth` multiplications make a number of a row. */
+static bool run_blocked(layer *l, int64_t rows, int64_t limit, int64_t together, int64_t room, int64_t slack,
+                        int64_t depth, void (*run)(void *context, int64_t begin, int64_t end)) {
     const int threads = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
     int64_t blocks = (rows + limit - 1) / limit;
     if (blocks > 1) blocks = (blocks + threads - 1) / threads * threads;
-    l->block_rows = ((rows + blocks - 1) / blocks + ROWS - 1) / ROWS * ROWS;
+    l->block_rows = ((rows + blocks - 1) / blocks + together - 1) / together * together;
     blocks = (rows + l->block_rows - 1) / l->block_rows;
     const int64_t wanted = 2 * threads; /* each item gathers its rows anew */
     l->places = threads;
@@ -257,7 +249,7 @@ static bool run_direct(layer *l) {
                        fits < ROWS ? ROWS
                        : fits > 96 ? 96
                                    : fits,
-                       l->depth * 2, SLACK, l->depth, run_blocks);
+                       ROWS, l->depth * 2, SLACK, l->depth, run_blocks);
 }
 
 #include "ops/cpu/variants/integer_bytes.h"
@@ -314,7 +306,7 @@ CR_KERNEL(integer_layer) {
                .residual_zero = (int32_t)o->residual_zero,
                .residual_scale = (float)o->residual_scale,
                .multiply = best_product(),
-               .gather = gather_wide,
+               .gather = gather,
                .multiply_strip = wide_strip,
                .least = (uint8_t)o->least,
                .most = (float)(o->most - o->output_zero)};
@@ -322,15 +314,14 @@ CR_KERNEL(integer_layer) {
     l.features = o->weight.at[0];
     l.strips = (l.features + COLUMNS - 1) / COLUMNS;
     l.rows = l.p.batch * cr_product3(l.p.out);
-    const int64_t lane = l.is_bytes ? 4 : 2;
-    l.depth = (l.channels * cr_product3(l.p.kernel) + lane - 1) / lane * lane;
+    l.depth = cr_integer_depth(o->weight, (int)o->way);
     l.is_plain = l.depth == l.channels && cr_product3(l.p.stride) == 1 && l.p.padding[1] == 0 && l.p.padding[2] == 0;
     for (int i = 0; i < THREADS; i++)
         atomic_flag_clear(&l.taken[i]);
     const size_t bytes = (size_t)(l.strips * COLUMNS) * 2 * sizeof(int32_t);
     int32_t *numbers = cr_block_allocate(bytes);
     bool done = numbers && pad_numbers(&l, call, numbers);
-    if (done && l.p.groups > 1)
+    if (done && (l.p.groups > 1 || o->way == CR_INTEGER_EACH))
         done = run_depthwise(&l);
     else if (done && l.is_bytes)
         done = run_bytes(&l);

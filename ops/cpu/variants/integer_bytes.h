@@ -1,39 +1,46 @@
 /* The direct way by products of bytes: AVX-512 VNNI's vpdpbusd multiplies u8 by i8, four neighbours at a time, and adds them
  * to s32 without saturating. Twice as many products as of 16 bits, and rows and weights half as long. Included by
- * integer.c. */
+ * integer.c.
+ *
+ * The taps of a position that lie side by side are a run of bytes, and so are those of its neighbour, a stride further: they
+ * are read where they lie, in the image or in copies of the lines that a line of the result needs, with the padding. */
 #if defined(__AVX512BW__)
 
-enum { BYTE_ROWS = 8 }; /* 16 sums in registers: with 14 rows products are 2 % faster, and what is left over slower */
-#define WITH_BYTES __attribute__((target("avx512vnni")))
+enum { BYTE_ROWS = 8 }; /* 16 sums in registers; with 14 rows products are 2 % faster, and what is left over slower */
 
-/* a: rows of `depth` bytes, a multiple of 4, `stride` apart; b: a strip. */
-static inline WITH_BYTES __attribute__((always_inline)) void
-multiply_bytes(const uint8_t *a, int64_t stride, const int8_t *b, int64_t depth, vec_i sums[][2], const int rows) {
+/* rows positions of a strip: `from` is the first byte of the first one, b the strip's weights. */
+static inline __attribute__((always_inline, target("avx512vnni"))) void
+multiply_bytes(const layer *l, const uint8_t *from, const int8_t *b, vec_i sums[][2], const int rows) {
+    const int64_t stride = l->position, run = l->run;
     vec_i made[BYTE_ROWS][2];
-    const uint8_t *from[2] = {a, a + 4 * stride};
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * rows; i++)
         made[i / 2][i % 2] = (vec_i){0};
-    for (int64_t k = 0; k < depth; k += 4, b += 4 * COLUMNS) {
-        const vec_i b0 = vec_load(b), b1 = vec_load(b + 4 * LANES);
+    for (int64_t i = 0; i < l->p.kernel[1]; i++)
+        for (int64_t j = 0; j < l->runs; j++) {
+            const uint8_t *const begin = from + i * l->lines_apart + j * l->runs_apart;
+            const uint8_t *const at[2] = {begin, begin + 4 * stride};
+            for (int64_t k = 0; k < run; k += 4, b += 4 * COLUMNS) {
+                const vec_i b0 = vec_load(b), b1 = vec_load(b + 4 * LANES);
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            int32_t four;
-            memcpy(&four, from[r / 4] + r % 4 * stride + k, sizeof four);
-            const __m512i x = _mm512_set1_epi32(four);
-            made[r][0] = (vec_i)_mm512_dpbusd_epi32((__m512i)made[r][0], x, (__m512i)b0);
-            made[r][1] = (vec_i)_mm512_dpbusd_epi32((__m512i)made[r][1], x, (__m512i)b1);
+                for (int r = 0; r < rows; r++) {
+                    int32_t four;
+                    memcpy(&four, at[r / 4] + r % 4 * stride + k, sizeof four);
+                    const __m512i x = _mm512_set1_epi32(four);
+                    made[r][0] = (vec_i)_mm512_dpbusd_epi32((__m512i)made[r][0], x, (__m512i)b0);
+                    made[r][1] = (vec_i)_mm512_dpbusd_epi32((__m512i)made[r][1], x, (__m512i)b1);
+                }
+            }
         }
-    }
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * rows; i++) /* not memcpy, which would keep them in memory all along */
         sums[i / 2][i % 2] = made[i / 2][i % 2];
 }
 
 #define MULTIPLY_BYTES(rows)                                                                                           \
-    static WITH_BYTES void multiply_bytes_##rows(const uint8_t *a, int64_t stride, const int8_t *b, int64_t depth,     \
-                                                 vec_i sums[][2]) {                                                    \
-        multiply_bytes(a, stride, b, depth, sums, rows);                                                               \
+    static __attribute__((target("avx512vnni"))) void multiply_bytes_##rows(const layer *l, const uint8_t *from,       \
+                                                                            const int8_t *b, vec_i sums[][2]) {        \
+        multiply_bytes(l, from, b, sums, rows);                                                                        \
     }
 MULTIPLY_BYTES(1)
 MULTIPLY_BYTES(2)
@@ -44,9 +51,9 @@ MULTIPLY_BYTES(6)
 MULTIPLY_BYTES(7)
 MULTIPLY_BYTES(8)
 
-/* `rows` positions in one strip, cut evenly. */
+/* `rows` positions side by side in one strip, cut evenly. */
 static void byte_strip(const layer *l, const void *from, int64_t row, int64_t rows, int64_t strip) {
-    static void (*const multiply[])(const uint8_t *, int64_t, const int8_t *, int64_t, vec_i[][2]) = {
+    static void (*const multiply[])(const layer *, const uint8_t *, const int8_t *, vec_i[][2]) = {
         multiply_bytes_1, multiply_bytes_2, multiply_bytes_3, multiply_bytes_4,
         multiply_bytes_5, multiply_bytes_6, multiply_bytes_7, multiply_bytes_8};
     const int8_t *b = (const int8_t *)l->weight + strip * l->depth * COLUMNS;
@@ -55,20 +62,74 @@ static void byte_strip(const layer *l, const void *from, int64_t row, int64_t ro
     for (int64_t groups = (rows + BYTE_ROWS - 1) / BYTE_ROWS; groups > 0; groups--) {
         const int64_t count = (rows + groups - 1) / groups;
         fetch_residual(l, row, count, strip);
-        multiply[count - 1](a, l->depth, b, l->depth, sums);
+        multiply[count - 1](l, a, b, sums);
         finish_block(l, sums, row, count, strip * COLUMNS);
-        a += count * l->depth;
+        a += count * l->position;
         row += count;
         rows -= count;
     }
 }
 
-static void gather_bytes(const layer *l, int64_t row, int64_t rows, void *to) { gather(l, row, rows, to, true); }
+/* ---------------------------------------------------------------- lines of the result */
+/* Where the image has the first byte of a line's taps; padding may lie before it. */
+static const uint8_t *line_in_image(const layer *l, int64_t line, int64_t *y) {
+    const cr_convolution *p = &l->p;
+    *y = line % p->out[1] * p->stride[1] - p->padding[1];
+    return l->x + (line / p->out[1] * p->in[1] + *y) * p->in[2] * l->channels;
+}
 
+/* What lines of the result are made of, each [kernel height][width with its padding][channels]. */
+static void copy_lines(const layer *l, int64_t line, int64_t lines, void *to) {
+    const cr_convolution *p = &l->p;
+    const int64_t width = l->lines_apart / l->channels, before = p->padding[2] < width ? p->padding[2] : width;
+    const int64_t inside = p->in[2] < width - before ? p->in[2] : width - before;
+    const size_t head = (size_t)(before * l->channels), body = (size_t)(inside * l->channels),
+                 all = (size_t)l->lines_apart;
+    uint8_t *at = to;
+    for (const int64_t end = line + lines; line < end; line++)
+        for (int64_t ky = 0; ky < p->kernel[1]; ky++, at += all) {
+            int64_t y;
+            const uint8_t *from = line_in_image(l, line, &y) + ky * p->dilation[1] * p->in[2] * l->channels;
+            y += ky * p->dilation[1];
+            if (y < 0 || y >= p->in[1]) {
+                memset(at, l->input_zero, all);
+                continue;
+            }
+            memset(at, l->input_zero, head);
+            memcpy(at + head, from, body);
+            memset(at + head + body, l->input_zero, all - head - body);
+        }
+}
+
+static void line_strip(const layer *l, const void *from, int64_t line, int64_t lines, int64_t strip) {
+    const int64_t across = l->p.out[2];
+    for (int64_t i = 0, y; i < lines; i++) {
+        const uint8_t *at =
+            l->gather ? (const uint8_t *)from + i * l->p.kernel[1] * l->lines_apart : line_in_image(l, line + i, &y);
+        byte_strip(l, at, (line + i) * across, across, strip);
+    }
+}
+
+/* Each position is `kernel height` lines of runs. */
 static bool run_bytes(layer *l) {
-    l->gather = l->is_plain ? NULL : gather_bytes;
-    l->multiply_strip = byte_strip;
-    return run_direct(l);
+    const cr_convolution *p = &l->p;
+    const int64_t width = (p->out[2] - 1) * p->stride[2] + (p->kernel[2] - 1) * p->dilation[2] + 1;
+    l->runs = p->dilation[2] == 1 ? 1 : p->kernel[2];
+    l->run = (p->kernel[2] / l->runs * l->channels + 3) / 4 * 4;
+    l->runs_apart = p->dilation[2] * l->channels;
+    l->position = p->stride[2] * l->channels;
+    if (l->is_plain) {
+        l->gather = NULL;
+        l->multiply_strip = byte_strip;
+        return run_direct(l);
+    }
+    const bool in_place = p->padding[1] == 0 && p->padding[2] == 0 && l->channels % 4 == 0;
+    l->gather = in_place ? NULL : copy_lines;
+    l->multiply_strip = line_strip;
+    l->lines_apart = in_place ? p->dilation[1] * p->in[2] * l->channels : width * l->channels;
+    l->rows = p->batch * p->out[1];
+    const int64_t room = p->kernel[1] * width * l->channels, fits = PANEL_BYTES / room;
+    return run_blocked(l, l->rows, fits < 1 ? 1 : fits, 1, room, SLACK, l->depth * p->out[2], run_blocks);
 }
 static bool has_bytes(void) { return __builtin_cpu_supports("avx512vnni"); }
 

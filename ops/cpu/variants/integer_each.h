@@ -5,16 +5,17 @@
 
 enum { POSITIONS = 8 }; /* finished at once */
 
-/* Where the taps of each position of a line of the result lie: from[position][tap], taps up to `taps` (none of the
- * kernel's); `edge` stands for what lies outside. */
-static void find_taps(const layer *l, int64_t line, const uint8_t *edge, int64_t taps, const uint8_t **from) {
+/* Where the taps of each position of a line of the result lie: from[position][tap]. `edge` stands for what lies outside of
+ * the image, and for what fills the lines of the kernel up to whole lanes. */
+static void find_taps(const layer *l, int64_t line, const uint8_t *edge, const uint8_t **from) {
     const cr_convolution *p = &l->p;
+    const int64_t taps = l->depth, width = taps / p->kernel[1];
     const int64_t y0 = line % p->out[1] * p->stride[1] - p->padding[1], across = p->out[2];
     const uint8_t *image = l->x + line / p->out[1] * p->in[1] * p->in[2] * l->channels;
     for (int64_t t = 0; t < taps; t++) {
-        const int64_t y = y0 + t / p->kernel[2] * p->dilation[1];
-        const bool is_inside = t < p->kernel[1] * p->kernel[2] && y >= 0 && y < p->in[1];
-        int64_t x = t % p->kernel[2] * p->dilation[2] - p->padding[2];
+        const int64_t y = y0 + t / width * p->dilation[1];
+        const bool is_inside = t % width < p->kernel[2] && y >= 0 && y < p->in[1];
+        int64_t x = t % width * p->dilation[2] - p->padding[2];
         for (int64_t ox = 0; ox < across; ox++, x += p->stride[2])
             from[ox * taps + t] = is_inside && x >= 0 && x < p->in[2] ? image + (y * p->in[2] + x) * l->channels : edge;
     }
@@ -114,7 +115,7 @@ sum_fours(const uint8_t *const *first, const uint8_t *const *second, int64_t c, 
 
 static __attribute__((target("avx512vnni"))) void byte_line(const layer *l, const uint8_t *const *from, int64_t row) {
     const int fours = (int)(l->depth / 4);
-    __m512i weight[(CR_INTEGER_TAPS + 3) / 4][4];
+    __m512i weight[CR_INTEGER_TAPS][4]; /* lines of one tap are fours as well */
     vec_i sums[POSITIONS][2];
     for (int64_t c = 0, s = 0; c < l->channels; c += COLUMNS, s++) {
         const int64_t left = l->channels - c;
@@ -151,7 +152,7 @@ static void run_each(void *context, int64_t begin, int64_t end) {
     uint8_t *edge = (uint8_t *)(from + across * l->depth);
     memset(edge, l->input_zero, (size_t)l->channels);
     for (int64_t line = begin; line < end; line++) {
-        find_taps(l, line, edge, l->depth, from);
+        find_taps(l, line, edge, from);
         (l->is_bytes ? byte_line : wide_line)(l, from, line * across);
     }
     atomic_flag_clear(&l->taken[place]);
@@ -159,7 +160,7 @@ static void run_each(void *context, int64_t begin, int64_t end) {
 
 static bool run_depthwise(layer *l) {
     const int64_t taps = cr_product3(l->p.kernel), lines = l->p.batch * l->p.out[1];
-    l->depth = l->is_bytes ? (taps + 3) / 4 * 4 : taps;
+    if (!l->is_bytes) l->depth = taps;
     l->places = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
     l->panel_numbers = (l->p.out[2] * l->depth * (int64_t)sizeof(void *) + l->channels + 63) / 64 * 32;
     const size_t bytes = (size_t)(l->places * l->panel_numbers) * sizeof *l->panels;

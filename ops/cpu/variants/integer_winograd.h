@@ -148,5 +148,5 @@ static bool run_winograd(layer *l) {
                                                                                       : fits > TILES_MOST ? TILES_MOST
                                                                                                           : fits;
     const int64_t room = POINTS * t.stride * 2 + POINTS * COLUMNS * 4; /* bytes of a tile */
-    return run_blocked(l, t.total, limit, room, t.stride, POINTS * t.pairs * 2, run_tiles);
+    return run_blocked(l, t.total, limit, ROWS, room, t.stride, POINTS * t.pairs * 2, run_tiles);
 }
