@@ -8,7 +8,8 @@
 
 enum { BYTE_ROWS = 8 }; /* 16 sums in registers; with 14 rows products are 2 % faster, and what is left over slower */
 
-#define HIDE(pointer) __asm__("" : "+r"(pointer)) /* how it came about, so that gcc makes no pointer for each row of it */
+#define HIDE(pointer)                                                                                                  \
+    __asm__("" : "+r"(pointer)) /* how it came about, so that gcc makes no pointer for each row of it */
 
 /* rows positions of a strip: `from` is the first byte of the first one, b the strip's weights. */
 static inline __attribute__((always_inline, target("avx512vnni"))) void
@@ -83,11 +84,12 @@ static void byte_strip(const layer *l, const void *from, int64_t row, int64_t ro
 }
 
 /* ---------------------------------------------------------------- lines of the result */
-/* Where the image has the first byte of a line's taps; padding may lie before it. */
-static const uint8_t *line_in_image(const layer *l, int64_t line, int64_t *y) {
+/* The line of the image under line `ky` of the kernel; NULL outside. */
+static const uint8_t *line_in_image(const layer *l, int64_t line, int64_t ky) {
     const cr_convolution *p = &l->p;
-    *y = line % p->out[1] * p->stride[1] - p->padding[1];
-    return l->x + (line / p->out[1] * p->in[1] + *y) * p->in[2] * l->channels;
+    const int64_t y = line % p->out[1] * p->stride[1] - p->padding[1] + ky * p->dilation[1];
+    if (y < 0 || y >= p->in[1]) return NULL;
+    return l->x + (line / p->out[1] * p->in[1] + y) * p->in[2] * l->channels;
 }
 
 /* What lines of the result are made of, each [kernel height][width with its padding][channels]. */
@@ -98,26 +100,20 @@ static void copy_lines(const layer *l, int64_t line, int64_t lines, void *to) {
     const size_t head = (size_t)(before * l->channels), body = (size_t)(inside * l->channels),
                  all = (size_t)l->lines_apart;
     uint8_t *at = to;
-    for (const int64_t end = line + lines; line < end; line++)
-        for (int64_t ky = 0; ky < p->kernel[1]; ky++, at += all) {
-            int64_t y;
-            const uint8_t *from = line_in_image(l, line, &y) + ky * p->dilation[1] * p->in[2] * l->channels;
-            y += ky * p->dilation[1];
-            if (y < 0 || y >= p->in[1]) {
-                memset(at, l->input_zero, all);
-                continue;
-            }
-            memset(at, l->input_zero, head);
-            memcpy(at + head, from, body);
-            memset(at + head + body, l->input_zero, all - head - body);
-        }
+    for (int64_t i = 0; i < lines * p->kernel[1]; i++, at += all) {
+        const uint8_t *from = line_in_image(l, line + i / p->kernel[1], i % p->kernel[1]);
+        memset(at, l->input_zero, from ? head : all);
+        if (!from) continue;
+        memcpy(at + head, from, body);
+        memset(at + head + body, l->input_zero, all - head - body);
+    }
 }
 
 static void line_strip(const layer *l, const void *from, int64_t line, int64_t lines, int64_t strip) {
     const int64_t across = l->p.out[2];
-    for (int64_t i = 0, y; i < lines; i++) {
+    for (int64_t i = 0; i < lines; i++) {
         const uint8_t *at =
-            l->gather ? (const uint8_t *)from + i * l->p.kernel[1] * l->lines_apart : line_in_image(l, line + i, &y);
+            l->gather ? (const uint8_t *)from + i * l->p.kernel[1] * l->lines_apart : line_in_image(l, line + i, 0);
         byte_strip(l, at, (line + i) * across, across, strip);
     }
 }
