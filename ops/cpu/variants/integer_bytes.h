@@ -118,25 +118,31 @@ static void line_strip(const layer *l, const void *from, int64_t line, int64_t l
     }
 }
 
-/* Each position is `kernel height` lines of runs. */
-static bool run_bytes(layer *l) {
+/* Where the bytes of positions lie in copied lines. */
+static void describe_lines(layer *l) {
     const cr_convolution *p = &l->p;
     const int64_t width = (p->out[2] - 1) * p->stride[2] + (p->kernel[2] - 1) * p->dilation[2] + 1;
     l->runs = p->dilation[2] == 1 ? 1 : p->kernel[2];
     l->run = (p->kernel[2] / l->runs * l->channels + 3) / 4 * 4;
     l->runs_apart = p->dilation[2] * l->channels;
+    l->lines_apart = width * l->channels;
     l->position = p->stride[2] * l->channels;
+}
+
+static bool run_bytes(layer *l) {
+    const cr_convolution *p = &l->p;
+    describe_lines(l);
     if (l->is_plain) {
         l->gather = NULL;
         l->multiply_strip = byte_strip;
         return run_direct(l);
     }
+    const int64_t room = p->kernel[1] * l->lines_apart, fits = PANEL_BYTES / room;
     const bool in_place = p->padding[1] == 0 && p->padding[2] == 0 && l->channels % 4 == 0;
+    if (in_place) l->lines_apart = p->dilation[1] * p->in[2] * l->channels;
     l->gather = in_place ? NULL : copy_lines;
     l->multiply_strip = line_strip;
-    l->lines_apart = in_place ? p->dilation[1] * p->in[2] * l->channels : width * l->channels;
     l->rows = p->batch * p->out[1];
-    const int64_t room = p->kernel[1] * width * l->channels, fits = PANEL_BYTES / room;
     return run_blocked(l, l->rows, fits < 1 ? 1 : fits, 1, room, SLACK, l->depth * p->out[2], run_blocks);
 }
 static bool has_bytes(void) { return __builtin_cpu_supports("avx512vnni"); }

@@ -1,20 +1,20 @@
-/* Each channel for itself. A position's taps are read where they lie. Included by integer.c.
+/* Each channel for itself. Included by integer.c.
  *
- * Products of 16 bits: a tap's bytes are widened to 32, one product for each lane. Products of bytes: four taps are
- * interleaved, so that a lane has those of one channel and adds their products at once. */
+ * Products of 16 bits: taps are read where they lie, their bytes are widened to 32 bits, one product for each lane. Products
+ * of bytes: taps are read from copied lines, four of them interleaved, so that a lane has those of one channel and adds
+ * their products at once. */
 
 enum { POSITIONS = 8 }; /* finished at once */
 
-/* Where the taps of each position of a line of the result lie: from[position][tap]. `edge` stands for what lies outside of
- * the image, and for what fills the lines of the kernel up to whole lanes. */
+/* Where the taps of each position of a line of the result lie: from[position][tap]; `edge` stands for what lies outside. */
 static void find_taps(const layer *l, int64_t line, const uint8_t *edge, const uint8_t **from) {
     const cr_convolution *p = &l->p;
-    const int64_t taps = l->depth, width = taps / p->kernel[1];
+    const int64_t width = p->kernel[2], taps = p->kernel[1] * width;
     const int64_t y0 = line % p->out[1] * p->stride[1] - p->padding[1], across = p->out[2];
     const uint8_t *image = l->x + line / p->out[1] * p->in[1] * p->in[2] * l->channels;
     for (int64_t t = 0; t < taps; t++) {
         const int64_t y = y0 + t / width * p->dilation[1];
-        const bool is_inside = t % width < p->kernel[2] && y >= 0 && y < p->in[1];
+        const bool is_inside = y >= 0 && y < p->in[1];
         int64_t x = t % width * p->dilation[2] - p->padding[2];
         for (int64_t ox = 0; ox < across; ox++, x += p->stride[2])
             from[ox * taps + t] = is_inside && x >= 0 && x < p->in[2] ? image + (y * p->in[2] + x) * l->channels : edge;
@@ -83,65 +83,78 @@ static inline void turn_lanes(__m512i v[4]) {
     v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
 }
 
-/* COLUMNS channels of a tap of two positions, of which `width` are there. */
+/* COLUMNS channels of a tap of two positions, of which those that are `there` are read. */
 static inline __m512i two_taps(const uint8_t *first, const uint8_t *second, __mmask32 there) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(there, first)),
                               _mm256_maskz_loadu_epi8(there, second), 1);
 }
 
-/* Two positions, whose taps lie first[] and second[] in fours: sums of their columns. Bytes of four taps are interleaved
- * within lanes of 128 bits: made[i] has columns 4 i … 4 i + 3 of each lane. */
+/* The sums of two positions, whose lines of taps begin at `from` and at `second`: a four of a line after the other. Bytes of
+ * four taps are interleaved within lanes of 128 bits: made[i] has columns 4 i … 4 i + 3 of each lane. */
 static inline __attribute__((always_inline, target("avx512vnni"))) void
-sum_fours(const uint8_t *const *first, const uint8_t *const *second, int64_t c, const int fours, __mmask32 there,
-          const __m512i weight[][4], vec_i sums[2][2]) {
+sum_fours(const layer *l, const uint8_t *from, int64_t second, const int64_t lines, const int64_t fours,
+          __mmask32 there, const __m512i (*weight)[4], vec_i sums[2][2]) {
     __m512i made[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-    for (int f = 0; f < fours; f++) {
-        __m512i taps[4];
+    for (int64_t i = 0; i < lines; i++)
+        for (int64_t f = 0; f < fours; f++, weight++) {
+            __m512i taps[4];
 #pragma GCC unroll 4
-        for (int t = 0; t < 4; t++)
-            taps[t] = two_taps(first[4 * f + t] + c, second[4 * f + t] + c, there);
-        const __m512i a = _mm512_unpacklo_epi8(taps[0], taps[1]), b = _mm512_unpackhi_epi8(taps[0], taps[1]),
-                      d = _mm512_unpacklo_epi8(taps[2], taps[3]), e = _mm512_unpackhi_epi8(taps[2], taps[3]);
-        made[0] = _mm512_dpbusd_epi32(made[0], _mm512_unpacklo_epi16(a, d), weight[f][0]);
-        made[1] = _mm512_dpbusd_epi32(made[1], _mm512_unpackhi_epi16(a, d), weight[f][1]);
-        made[2] = _mm512_dpbusd_epi32(made[2], _mm512_unpacklo_epi16(b, e), weight[f][2]);
-        made[3] = _mm512_dpbusd_epi32(made[3], _mm512_unpackhi_epi16(b, e), weight[f][3]);
-    }
+            for (int t = 0; t < 4; t++) {
+                const uint8_t *at = from + i * l->lines_apart + (4 * f + t) * l->runs_apart;
+                taps[t] = two_taps(at, at + second, there);
+            }
+            const __m512i a = _mm512_unpacklo_epi8(taps[0], taps[1]), b = _mm512_unpackhi_epi8(taps[0], taps[1]),
+                          c = _mm512_unpacklo_epi8(taps[2], taps[3]), d = _mm512_unpackhi_epi8(taps[2], taps[3]);
+            made[0] = _mm512_dpbusd_epi32(made[0], _mm512_unpacklo_epi16(a, c), (*weight)[0]);
+            made[1] = _mm512_dpbusd_epi32(made[1], _mm512_unpackhi_epi16(a, c), (*weight)[1]);
+            made[2] = _mm512_dpbusd_epi32(made[2], _mm512_unpacklo_epi16(b, d), (*weight)[2]);
+            made[3] = _mm512_dpbusd_epi32(made[3], _mm512_unpackhi_epi16(b, d), (*weight)[3]);
+        }
     turn_lanes(made);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         sums[i / 2][i % 2] = (vec_i)made[i];
 }
 
-static __attribute__((target("avx512vnni"))) void byte_line(const layer *l, const uint8_t *const *from, int64_t row) {
-    const int fours = (int)(l->depth / 4);
+/* A line, from copies of the lines that it needs; `row` is its first position. */
+static __attribute__((target("avx512vnni"))) void byte_line(const layer *l, const uint8_t *from, int64_t row) {
+    const int64_t lines = l->p.kernel[1], all = l->depth / 4, across = l->p.out[2];
     __m512i weight[CR_INTEGER_TAPS][4]; /* lines of one tap are fours as well */
     vec_i sums[POSITIONS][2];
-    for (int64_t c = 0, s = 0; c < l->channels; c += COLUMNS, s++) {
+    for (int64_t c = 0; c < l->channels; c += COLUMNS, from += COLUMNS) {
         const int64_t left = l->channels - c;
         const __mmask32 there = left < COLUMNS ? (__mmask32)((UINT64_C(1) << left) - 1) : ~(__mmask32)0;
-        for (int f = 0; f < fours; f++) {
-            const int8_t *w = (const int8_t *)l->weight + (s * fours + f) * 4 * COLUMNS;
+        for (int64_t f = 0; f < all; f++) {
+            const int8_t *w = (const int8_t *)l->weight + c * l->depth + f * 4 * COLUMNS;
             for (int i = 0; i < 4; i++)
                 weight[f][i] = (__m512i)vec_load(w + i % 2 * 4 * LANES);
             turn_lanes(weight[f]);
         }
-        for (int64_t ox = 0; ox < l->p.out[2]; ox += POSITIONS) {
-            const int64_t count = l->p.out[2] - ox < POSITIONS ? l->p.out[2] - ox : POSITIONS;
+        for (int64_t ox = 0; ox < across; ox += POSITIONS) {
+            const int64_t count = across - ox < POSITIONS ? across - ox : POSITIONS;
             for (int64_t i = 0; i < count; i += 2) {
-                const uint8_t *const *first = from + (ox + i) * l->depth, *const *second =
-                                                                              i + 1 < count ? first + l->depth : first;
-                if (fours == 3)
-                    sum_fours(first, second, c, 3, there, weight, sums + i);
+                const uint8_t *at = from + (ox + i) * l->position;
+                const int64_t second = i + 1 < count ? l->position : 0;
+                if (lines == 3 && all == 3)
+                    sum_fours(l, at, second, 3, 1, there, weight, sums + i);
                 else
-                    sum_fours(first, second, c, fours, there, weight, sums + i);
+                    sum_fours(l, at, second, lines, all / lines, there, weight, sums + i);
             }
             finish_block(l, sums, row + ox, count, c);
         }
     }
 }
-#else
-#define byte_line wide_line
+
+static void run_byte_lines(void *context, int64_t begin, int64_t end) {
+    layer *l = context;
+    const int place = take_panel(l);
+    uint8_t *panel = (uint8_t *)(l->panels + place * l->panel_numbers);
+    for (int64_t line = begin; line < end; line++) {
+        copy_lines(l, line, 1, panel);
+        byte_line(l, panel, line * l->p.out[2]);
+    }
+    atomic_flag_clear(&l->taken[place]);
+}
 #endif
 
 static void run_each(void *context, int64_t begin, int64_t end) {
@@ -149,23 +162,31 @@ static void run_each(void *context, int64_t begin, int64_t end) {
     const int64_t across = l->p.out[2];
     const int place = take_panel(l);
     const uint8_t **from = (const uint8_t **)(void *)(l->panels + place * l->panel_numbers);
-    uint8_t *edge = (uint8_t *)(from + across * l->depth);
+    uint8_t *edge = (uint8_t *)(from + across * cr_product3(l->p.kernel));
     memset(edge, l->input_zero, (size_t)l->channels);
     for (int64_t line = begin; line < end; line++) {
         find_taps(l, line, edge, from);
-        (l->is_bytes ? byte_line : wide_line)(l, from, line * across);
+        wide_line(l, from, line * across);
     }
     atomic_flag_clear(&l->taken[place]);
 }
 
 static bool run_depthwise(layer *l) {
     const int64_t taps = cr_product3(l->p.kernel), lines = l->p.batch * l->p.out[1];
-    if (!l->is_bytes) l->depth = taps;
+    void (*run)(void *, int64_t, int64_t) = run_each;
+    int64_t room = l->p.out[2] * taps * (int64_t)sizeof(void *) + l->channels;
+#if defined(__AVX512BW__)
+    if (l->is_bytes) {
+        run = run_byte_lines;
+        describe_lines(l);
+        room = l->p.kernel[1] * l->lines_apart + 3 * l->runs_apart; /* fours reach beyond the last line */
+    }
+#endif
     l->places = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
-    l->panel_numbers = (l->p.out[2] * l->depth * (int64_t)sizeof(void *) + l->channels + 63) / 64 * 32;
+    l->panel_numbers = (room + 63) / 64 * 32;
     const size_t bytes = (size_t)(l->places * l->panel_numbers) * sizeof *l->panels;
     if (!(l->panels = cr_block_allocate(bytes))) return false;
-    cr_parallel_for(lines, CR_GRAIN_ELEMENTS / (l->p.out[2] * l->channels * taps / 8 + 1), run_each, l);
+    cr_parallel_for(lines, CR_GRAIN_ELEMENTS / (l->p.out[2] * l->channels * taps / 8 + 1), run, l);
     cr_block_free(l->panels, bytes);
     return true;
 }
