@@ -34,6 +34,8 @@ static const geometry geometries[] = {
     {"5x5, floats", 1, 6, 11, 11, 10, 5, 1, 2, 1, 1, false, true},
     {"depthwise", 2, 35, 9, 10, 35, 3, 1, 1, 1, 35, true, false},
     {"depthwise, stride 2", 1, 16, 11, 11, 16, 5, 2, 2, 1, 16, false, false},
+    {"depthwise, neighbours", 2, 77, 8, 15, 77, 3, 1, 1, 1, 77, false, false},
+    {"depthwise, neighbours apart", 1, 32, 9, 11, 32, 3, 2, 2, 2, 32, true, false},
     {"depthwise, wide", 1, 100, 9, 10, 100, 5, 1, 2, 1, 100, true, false},
     {"depthwise, 7x7", 1, 64, 10, 9, 64, 7, 1, 3, 1, 64, false, false},
     {"depthwise, floats", 1, 7, 6, 6, 7, 3, 1, 0, 2, 7, false, true},

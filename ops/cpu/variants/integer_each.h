@@ -89,26 +89,34 @@ static inline __m512i two_taps(const uint8_t *first, const uint8_t *second, __mm
                               _mm256_maskz_loadu_epi8(there, second), 1);
 }
 
-/* The sums of two positions, whose lines of taps begin at `from` and at `second`: a four of a line after the other. Bytes of
- * four taps are interleaved within lanes of 128 bits: made[i] has columns 4 i … 4 i + 3 of each lane. */
+/* Bytes of four taps side by side, within lanes of 128 bits: fours[i] has columns 4 i … 4 i + 3 of each lane. */
+static inline void interleave(const __m512i taps[4], __m512i fours[4]) {
+    const __m512i a = _mm512_unpacklo_epi8(taps[0], taps[1]), b = _mm512_unpackhi_epi8(taps[0], taps[1]),
+                  c = _mm512_unpacklo_epi8(taps[2], taps[3]), d = _mm512_unpackhi_epi8(taps[2], taps[3]);
+    fours[0] = _mm512_unpacklo_epi16(a, c);
+    fours[1] = _mm512_unpackhi_epi16(a, c);
+    fours[2] = _mm512_unpacklo_epi16(b, d);
+    fours[3] = _mm512_unpackhi_epi16(b, d);
+}
+
+/* The sums of two positions, whose lines of taps begin at `from` and `second` bytes further: a four of a line after the
+ * other. */
 static inline __attribute__((always_inline, target("avx512vnni"))) void
 sum_fours(const layer *l, const uint8_t *from, int64_t second, const int64_t lines, const int64_t fours,
-          __mmask32 there, const __m512i (*weight)[4], vec_i sums[2][2]) {
+          __mmask32 there, const __m512i (*weight)[4], vec_i sums[][2]) {
     __m512i made[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
     for (int64_t i = 0; i < lines; i++)
         for (int64_t f = 0; f < fours; f++, weight++) {
-            __m512i taps[4];
+            __m512i taps[4], four[4];
 #pragma GCC unroll 4
             for (int t = 0; t < 4; t++) {
                 const uint8_t *at = from + i * l->lines_apart + (4 * f + t) * l->runs_apart;
                 taps[t] = two_taps(at, at + second, there);
             }
-            const __m512i a = _mm512_unpacklo_epi8(taps[0], taps[1]), b = _mm512_unpackhi_epi8(taps[0], taps[1]),
-                          c = _mm512_unpacklo_epi8(taps[2], taps[3]), d = _mm512_unpackhi_epi8(taps[2], taps[3]);
-            made[0] = _mm512_dpbusd_epi32(made[0], _mm512_unpacklo_epi16(a, c), (*weight)[0]);
-            made[1] = _mm512_dpbusd_epi32(made[1], _mm512_unpackhi_epi16(a, c), (*weight)[1]);
-            made[2] = _mm512_dpbusd_epi32(made[2], _mm512_unpacklo_epi16(b, d), (*weight)[2]);
-            made[3] = _mm512_dpbusd_epi32(made[3], _mm512_unpackhi_epi16(b, d), (*weight)[3]);
+            interleave(taps, four);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++)
+                made[k] = _mm512_dpbusd_epi32(made[k], four[k], (*weight)[k]);
         }
     turn_lanes(made);
 #pragma GCC unroll 4
@@ -116,9 +124,41 @@ sum_fours(const layer *l, const uint8_t *from, int64_t second, const int64_t lin
         sums[i / 2][i % 2] = (vec_i)made[i];
 }
 
+/* The sums of four neighbours, of 3x3 taps that are as far apart as they are: four pixels hold the taps of two neighbours, for
+ * the second one by weights that are one byte further. */
+static inline __attribute__((always_inline, target("avx512vnni"))) void
+sum_neighbours(const layer *l, const uint8_t *from, __mmask32 there, const __m512i (*weight)[4], vec_i sums[][2]) {
+    __m512i even[4], odd[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+        even[k] = odd[k] = _mm512_setzero_si512();
+    for (int64_t i = 0; i < 3; i++) {
+        __m512i taps[4], four[4];
+#pragma GCC unroll 4
+        for (int t = 0; t < 4; t++) {
+            const uint8_t *at = from + i * l->lines_apart + t * l->position;
+            taps[t] = two_taps(at, at + 2 * l->position, there);
+        }
+        interleave(taps, four);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            even[k] = _mm512_dpbusd_epi32(even[k], four[k], weight[i][k]);
+            odd[k] = _mm512_dpbusd_epi32(odd[k], four[k], weight[3 + i][k]);
+        }
+    }
+    turn_lanes(even);
+    turn_lanes(odd);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        sums[k / 2 * 2][k % 2] = (vec_i)even[k];
+        sums[k / 2 * 2 + 1][k % 2] = (vec_i)odd[k];
+    }
+}
+
 /* A line, from copies of the lines that it needs; `row` is its first position. */
 static __attribute__((target("avx512vnni"))) void byte_line(const layer *l, const uint8_t *from, int64_t row) {
     const int64_t lines = l->p.kernel[1], all = l->depth / 4, across = l->p.out[2];
+    const bool is_dense = lines == 3 && l->p.kernel[2] == 3 && l->position == l->runs_apart;
     __m512i weight[CR_INTEGER_TAPS][4]; /* lines of one tap are fours as well */
     vec_i sums[POSITIONS][2];
     for (int64_t c = 0; c < l->channels; c += COLUMNS, from += COLUMNS) {
@@ -129,10 +169,14 @@ static __attribute__((target("avx512vnni"))) void byte_line(const layer *l, cons
             for (int i = 0; i < 4; i++)
                 weight[f][i] = (__m512i)vec_load(w + i % 2 * 4 * LANES);
             turn_lanes(weight[f]);
+            for (int i = 0; i < 4 && is_dense; i++)
+                weight[3 + f][i] = _mm512_slli_epi32(weight[f][i], 8);
         }
         for (int64_t ox = 0; ox < across; ox += POSITIONS) {
             const int64_t count = across - ox < POSITIONS ? across - ox : POSITIONS;
-            for (int64_t i = 0; i < count; i += 2) {
+            for (int64_t i = 0; i < count && is_dense; i += 4)
+                sum_neighbours(l, from + (ox + i) * l->position, there, weight, sums + i);
+            for (int64_t i = 0; i < count && !is_dense; i += 2) {
                 const uint8_t *at = from + (ox + i) * l->position;
                 const int64_t second = i + 1 < count ? l->position : 0;
                 if (lines == 3 && all == 3)
@@ -179,7 +223,7 @@ static bool run_depthwise(layer *l) {
     if (l->is_bytes) {
         run = run_byte_lines;
         describe_lines(l);
-        room = l->p.kernel[1] * l->lines_apart + 3 * l->runs_apart; /* fours reach beyond the last line */
+        room = l->p.kernel[1] * l->lines_apart + 6 * l->runs_apart; /* fours reach beyond the last line */
     }
 #endif
     l->places = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
