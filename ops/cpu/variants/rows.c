@@ -25,7 +25,9 @@ int64_t CR_NAME(cr_packed_channels_last)(const cr_convolution *problem);
 bool CR_NAME(cr_integer_has_bytes)(void);
 
 extern const cr_variant_functions CR_NAME(cr_variant_functions);
-const cr_variant_functions CR_NAME(cr_variant_functions) = {CR_NAME(cr_fused_geometry), CR_NAME(cr_packed_convolution),
+const cr_variant_functions CR_NAME(cr_variant_functions) = {CR_NAME(cr_fused_geometry),
+                                                            CR_NAME(cr_packed_convolution),
                                                             CR_NAME(cr_packed_columns),
-                                                            CR_NAME(cr_packed_channels_last), 2 * LANES,
+                                                            CR_NAME(cr_packed_channels_last),
+                                                            2 * LANES,
                                                             CR_NAME(cr_integer_has_bytes)};
