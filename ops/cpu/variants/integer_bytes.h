@@ -6,7 +6,7 @@
  * are read where they lie, in the image or in copies of the lines that a line of the result needs, with the padding. */
 #if defined(__AVX512BW__)
 
-enum { BYTE_ROWS = 8 }; /* 16 sums in registers; with 14 rows products are 2 % faster, and what is left over slower */
+enum { BYTE_ROWS = 8 }; /* 16 sums in registers; more hide no more of the latency */
 
 #define HIDE(pointer)                                                                                                  \
     __asm__("" : "+r"(pointer)) /* how it came about, so that gcc makes no pointer for each row of it */
