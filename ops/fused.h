@@ -119,6 +119,7 @@ typedef struct cr_variant_functions {
     int64_t (*packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed);
     int64_t (*packed_channels_last)(const cr_convolution *problem);
     int integer_columns; /* ops/integer.h */
+    bool (*integer_has_bytes)(void);
 } cr_variant_functions;
 
 /* The attributes of the ops that pack: the layer's sizes, on which the way of computing depends. */

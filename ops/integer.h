@@ -16,6 +16,7 @@ typedef enum cr_integer_way {
     CR_INTEGER_DIRECT,
     CR_INTEGER_EACH, /* each channel for itself */
     CR_INTEGER_WINOGRAD,
+    CR_INTEGER_BYTES, /* directly or each for itself, by products of bytes: where the processor has them */
     CR_INTEGER_WAYS
 } cr_integer_way;
 
@@ -43,6 +44,11 @@ CR_OPTIONS(integer_pool, CR_INTEGER_POOL_ATTRIBUTES)
 
 /* Output channels that a kernel of this processor makes at once; packed weights have a multiple of it. */
 int cr_integer_columns(void);
+/* Whether this processor multiplies u8 by i8 exactly, four at a time (VNNI). */
+bool cr_integer_has_bytes(void);
+/* Numbers of a position's taps that a direct way multiplies: [kernel height][kernel width][channels] up to pairs of i16, or
+ * each line of the kernel up to fours of i8. */
+int64_t cr_integer_depth(cr_shape weight, int way);
 /* Numbers of a packed weight; 0 where that way cannot be gone. */
 int64_t cr_packed_integer(cr_shape weight, int way);
 /* Taps of a layer of each channel for itself, at most. */

@@ -1,5 +1,5 @@
 /* Whole models, frozen. The first time, each is written to the folder: as ONNX and as weights for the opponents, and as a
- * program. */
+ * program. Models in 8 bits are quantised there, for one batch of numbers, and leave as ONNX's QDQ. */
 #define _GNU_SOURCE
 #include "worker.h"
 
@@ -55,9 +55,12 @@ typedef struct model {
     const char *name;
     cr_nn_module *(*make)(int64_t classes);
     cr_shape item; /* of an input, without the batch */
+    bool is_quantized;
 } model;
 
-static const model models[] = {{"ResNet-50", cr_vision_resnet50, {3, {3, 224, 224}}},
+static const model models[] = {{"ResNet-50 int8", cr_vision_resnet50, {3, {3, 224, 224}}, true},
+                               {"MobileNetV2 int8", cr_vision_mobilenet_v2, {3, {3, 224, 224}}, true},
+                               {"ResNet-50", cr_vision_resnet50, {3, {3, 224, 224}}},
                                {"ResNet-18", cr_vision_resnet18, {3, {3, 224, 224}}},
                                {"VGG-16", cr_vision_vgg16, {3, {3, 224, 224}}},
                                {"MobileNetV2", cr_vision_mobilenet_v2, {3, {3, 224, 224}}},
@@ -65,19 +68,29 @@ static const model models[] = {{"ResNet-50", cr_vision_resnet50, {3, {3, 224, 22
                                {"decoder prompt", decoder_new, {2, {LENGTH, WIDTH}}},
                                {"LSTM", new_lstm, {2, {1, 512}}}};
 
+/* Of one batch. */
+static cr_graph *trace_model(const model *m, cr_nn_module *net, cr_tensor *x) {
+    cr_graph *graph = cr_jit_trace(net, x, .freeze = true);
+    if (!graph || !m->is_quantized) return graph;
+    cr_quantize_array data = {&x, 1};
+    cr_graph *quantized = cr_jit_quantize(graph, cr_quantize_from_array, &data);
+    cr_jit_free(graph);
+    return quantized;
+}
+
 /* "ResNet-50, batch 16" is in the folder as ResNet-50-16.onnx, .weights.safetensors and .safetensors (the program). */
 static bool write_files(const model *m, cr_shape shape, const char *stem) {
     char path[1100];
     bool done = false;
     CR_SCOPE {
         cr_nn_module *net = cr_nn_eval(m->make(1000));
-        cr_graph *graph = cr_jit_trace(net, numbers(shape, 1), .freeze = true);
+        cr_graph *graph = trace_model(m, net, numbers(shape, 1));
         snprintf(path, sizeof path, "%s.safetensors", stem);
         done = graph && cr_jit_save(graph, path);
         snprintf(path, sizeof path, "%s.onnx", stem);
         done = done && cr_onnx_export(graph, path);
         snprintf(path, sizeof path, "%s.weights.safetensors", stem);
-        done = done && cr_nn_save(net, path);
+        done = done && (m->is_quantized || cr_nn_save(net, path)); /* for peers that compute in floats */
         cr_jit_free(graph);
         cr_nn_free(net);
     }
@@ -172,12 +185,14 @@ static void end_export(void) { cr_jit_free(exported); }
     { name, {batch}, 0, begin_model, run_graph, drop_graph }
 const work inference_works[] = {MODEL("ResNet-50, batch 1", 1),
                                 MODEL("ResNet-50, batch 16", 16),
+                                MODEL("ResNet-50 int8, batch 1", 1),
                                 MODEL("ResNet-18, batch 1", 1),
                                 MODEL("ResNet-18, batch 16", 16),
                                 MODEL("VGG-16, batch 1", 1),
                                 MODEL("VGG-16, batch 16", 16),
                                 MODEL("MobileNetV2, batch 1", 1),
                                 MODEL("MobileNetV2, batch 16", 16),
+                                MODEL("MobileNetV2 int8, batch 1", 1),
                                 MODEL("encoder, batch 1", 1),
                                 MODEL("encoder, batch 16", 16),
                                 MODEL("decoder prompt, batch 1", 1),

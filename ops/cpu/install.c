@@ -88,6 +88,7 @@ int64_t cr_packed_channels_last(const cr_convolution *problem) {
 }
 
 int cr_integer_columns(void) { return chosen ? chosen->functions->integer_columns : 0; }
+bool cr_integer_has_bytes(void) { return chosen && chosen->functions->integer_has_bytes(); }
 
 void cr_cpu_install_kernels(void) {
     cr_op_install_kernels(CR_DEVICE_CPU, common_rows, (int)(sizeof common_rows / sizeof common_rows[0]) - 1);

@@ -1,5 +1,5 @@
-/* Integer layers (ops/integer.h): rows of u8 are gathered and widened into panels, which a micro-kernel multiplies by
- * packed weights; sums leave its registers as u8. And pools. */
+/* Integer layers (ops/integer.h): rows of u8 are gathered into panels, widened where the processor multiplies 16 bits,
+ * which a micro-kernel multiplies by packed weights; sums leave its registers as u8. And pools. */
 #include "ops/integer.h"
 #include "core/allocator.h"
 #include "core/parallel.h"
@@ -9,97 +9,83 @@
 
 #include <stdatomic.h>
 
-enum { ROWS = 6, COLUMNS = 2 * LANES, PANEL_BYTES = 192 * 1024, SLACK = 2 * LANES, THREADS = 64 };
+enum { ROWS = 6, COLUMNS = 2 * LANES, PANEL_BYTES = 192 * 1024, SLACK = 4 * LANES, THREADS = 64 };
 
-typedef struct layer {
+typedef struct layer layer;
+struct layer {
     cr_convolution p;
     const uint8_t *x, *x_end, *residual;
-    const int16_t *weight;
+    const void *weight;
     const float *scale;  /* up to a whole strip */
     const int32_t *bias; /* likewise */
     void *y;
-    bool is_floating, is_plain;         /* the result; positions are read as they lie */
-    int64_t channels, features, strips; /* of images; of the result */
-    int64_t rows, depth;                /* positions of the result; taps · channels, even */
+    bool is_floating, is_bytes, is_plain; /* the result; the products; positions are read as they lie */
+    int64_t channels, features, strips;   /* of images; of the result */
+    int64_t rows, depth;                  /* positions of the result; taps · channels of each, whole lanes */
     int16_t input_zero;
     int32_t output_zero, residual_zero;
-    float least, most, residual_scale;
+    float most, residual_scale; /* most: without the zero point */
+    uint8_t least;
     void (*multiply)(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[][2]);
+    void (*gather)(const layer *l, int64_t row, int64_t rows, void *to); /* NULL: rows are multiplied where they lie */
+    void (*multiply_strip)(const layer *l, const void *from, int64_t row, int64_t rows, int64_t strip);
+    /* Where bytes are read: from a position, a line of taps, a run of them to the next; a run's bytes, whole lanes. */
+    int64_t position, lines_apart, runs_apart, runs, run;
     /* How the work is cut. */
     int64_t block_rows, block_strips, strip_blocks;
     int16_t *panels;
     int64_t panel_numbers;
     int places; /* panels, each of one thread at a time */
     atomic_flag taken[THREADS];
-} layer;
+};
 
 /* ---------------------------------------------------------------- what becomes of sums */
-static inline __attribute__((always_inline)) vec_f add_residual(vec_f v, const uint8_t *r, int32_t zero, float scale) {
-    return v + __builtin_convertvector(vec_bytes(r) - zero, vec_f) * scale;
+static inline vec_f add_residual(vec_f v, vec_i r, int32_t zero, float scale) {
+    return v + __builtin_convertvector(r - zero, vec_f) * scale;
 }
 
-/* Sums of LANES columns of one position, of which the last may not be there. */
-static void finish(const layer *l, vec_i sums, int64_t row, int64_t column) {
-    const int64_t left = l->features - column, at = row * l->features + column;
-    const size_t count = left < LANES ? (size_t)(left < 0 ? 0 : left) : LANES;
-    vec_f v = __builtin_convertvector(sums + vec_load(l->bias + column), vec_f) * (vec_f)vec_load(l->scale + column);
-    uint8_t bytes[LANES] = {0};
-    if (l->residual) {
-        memcpy(bytes, l->residual + at, count);
-        v = add_residual(v, bytes, l->residual_zero, l->residual_scale);
-    }
-    if (l->is_floating) {
-        memcpy((float *)l->y + at, &v, count * sizeof(float));
-        return;
-    }
-    const vec_i q = vec_round(vec_clamp(v, l->least, l->most)) + l->output_zero;
-    const wide_u narrow = vec_narrow(q, q);
-    memcpy((uint8_t *)l->y + at, &narrow, count);
-}
-
-/* A whole strip of `count` positions, as bytes. */
+/* Sums of `count` positions in a strip, of which `width` columns are there. */
 static inline __attribute__((always_inline)) void finish_rows(const layer *l, vec_i sums[][2], int64_t row,
-                                                              int64_t count, int64_t column, const bool has_residual) {
+                                                              int64_t count, int64_t column, const int64_t width,
+                                                              const bool has_residual) {
     const vec_i b0 = vec_load(l->bias + column), b1 = vec_load(l->bias + column + LANES);
     const vec_f s0 = (vec_f)vec_load(l->scale + column), s1 = (vec_f)vec_load(l->scale + column + LANES);
-    const float least = l->least, most = l->most, residual_scale = l->residual_scale;
     const int32_t zero = l->output_zero, residual_zero = l->residual_zero;
+    const float most = l->most, residual_scale = l->residual_scale;
+    const uint8_t least = l->least, *residual = l->residual;
     const int64_t features = l->features;
-    const uint8_t *residual = l->residual + (has_residual ? row * features + column : 0);
-    uint8_t *y = (uint8_t *)l->y + row * features + column;
-    for (int64_t r = 0; r < count; r++, y += features) {
+    for (int64_t r = 0, at = row * features + column; r < count; r++, at += features) {
         vec_f v0 = __builtin_convertvector(sums[r][0] + b0, vec_f) * s0,
               v1 = __builtin_convertvector(sums[r][1] + b1, vec_f) * s1;
         if (has_residual) {
-            v0 = add_residual(v0, residual, residual_zero, residual_scale);
-            v1 = add_residual(v1, residual + LANES, residual_zero, residual_scale);
-            residual += features;
+            const wide_u bytes = vec_load_first(residual + at, width);
+            v0 = add_residual(v0, vec_bytes(&bytes), residual_zero, residual_scale);
+            v1 = add_residual(v1, vec_bytes((const uint8_t *)&bytes + LANES), residual_zero, residual_scale);
         }
-        const wide_u bytes =
-            vec_narrow(vec_round(vec_clamp(v0, least, most)) + zero, vec_round(vec_clamp(v1, least, most)) + zero);
-        memcpy(y, &bytes, sizeof bytes);
+        if (l->is_floating) {
+            const vec_f both[2] = {v0, v1};
+            memcpy((float *)l->y + at, both, (size_t)width * sizeof(float));
+        } else {
+            vec_store_first((uint8_t *)l->y + at, vec_quantize(v0, v1, most, zero, least), width);
+        }
     }
 }
 
-static inline __attribute__((always_inline)) void finish_block(const layer *l, vec_i sums[][2], int64_t row,
-                                                               int64_t count, int64_t column) {
-    if (column + COLUMNS > l->features || l->is_floating) {
-        for (int64_t r = 0; r < count; r++) {
-            finish(l, sums[r][0], row + r, column);
-            if (column + LANES < l->features) finish(l, sums[r][1], row + r, column + LANES);
-        }
-    } else if (l->residual) {
-        finish_rows(l, sums, row, count, column, true);
-    } else {
-        finish_rows(l, sums, row, count, column, false);
-    }
+static void finish_block(const layer *l, vec_i sums[][2], int64_t row, int64_t count, int64_t column) {
+    const int64_t left = l->features - column;
+    if (left < COLUMNS || l->is_floating)
+        finish_rows(l, sums, row, count, column, left < COLUMNS ? left : COLUMNS, l->residual);
+    else if (l->residual)
+        finish_rows(l, sums, row, count, column, COLUMNS, true);
+    else
+        finish_rows(l, sums, row, count, column, COLUMNS, false);
 }
 
 /* ---------------------------------------------------------------- the micro-kernel */
 /* a: rows of `depth` numbers, `stride` apart; b: a strip. */
 #define MULTIPLY(rows, step)                                                                                           \
     vec_i made[rows][2];                                                                                               \
-    _Pragma("GCC unroll 6") for (int r = 0; r < (rows); r++) made[r][0] = made[r][1] = (vec_i){0};                     \
+    _Pragma("GCC unroll 12") for (int i = 0; i < 2 * (rows); i++) made[i / 2][i % 2] = (vec_i){0};                     \
     for (int64_t k = 0; k < depth; k += 2) {                                                                           \
         const vec_i b0 = vec_load(b + k * COLUMNS), b1 = vec_load(b + k * COLUMNS + 2 * LANES);                        \
         _Pragma("GCC unroll 6") for (int r = 0; r < (rows); r++) {                                                     \
@@ -108,7 +94,7 @@ static inline __attribute__((always_inline)) void finish_block(const layer *l, v
             made[r][1] = step(made[r][1], pair, b1);                                                                   \
         }                                                                                                              \
     }                                                                                                                  \
-    memcpy(sums, made, sizeof made)
+    _Pragma("GCC unroll 12") for (int i = 0; i < 2 * (rows); i++) sums[i / 2][i % 2] = made[i / 2][i % 2]
 
 static void multiply_rows(const int16_t *a, int64_t stride, const int16_t *b, int64_t depth, vec_i sums[ROWS][2]) {
     MULTIPLY(ROWS, vec_multiply);
@@ -135,23 +121,29 @@ static row_product *best_product(void) {
     return multiply_rows;
 }
 
-static void block(const layer *l, const int16_t *a, int64_t row, int64_t count, int64_t strip) {
+/* It is far away. */
+static inline void fetch_residual(const layer *l, int64_t row, int64_t count, int64_t strip) {
+    for (int64_t r = 0; r < count && l->residual; r++)
+        __builtin_prefetch(l->residual + (row + r) * l->features + strip * COLUMNS);
+}
+
+static void wide_strip(const layer *l, const void *from, int64_t row, int64_t rows, int64_t strip) {
+    const int16_t *a = from, *b = (const int16_t *)l->weight + strip * l->depth * COLUMNS;
     vec_i sums[ROWS][2];
-    const int16_t *b = l->weight + strip * l->depth * COLUMNS;
-    const int64_t at = row * l->features + strip * COLUMNS;
-    for (int64_t r = 0; r < count && l->residual; r++) /* it is far away */
-        __builtin_prefetch(l->residual + at + r * l->features);
-    if (count == 1)
-        multiply_row(a, b, l->depth, sums);
-    else
-        l->multiply(a, l->depth, b, l->depth, sums);
-    finish_block(l, sums, row, count, strip * COLUMNS);
+    for (int64_t r = 0; r < rows; r += ROWS) {
+        const int64_t count = rows - r < ROWS ? rows - r : ROWS;
+        fetch_residual(l, row + r, count, strip);
+        if (count == 1)
+            multiply_row(a + r * l->depth, b, l->depth, sums);
+        else
+            l->multiply(a + r * l->depth, l->depth, b, l->depth, sums);
+        finish_block(l, sums, row + r, count, strip * COLUMNS);
+    }
 }
 
 /* ---------------------------------------------------------------- gathering */
-/* Widens a run; what it writes too much, by up to SLACK numbers, is written again by the next run. */
-static inline __attribute__((always_inline)) void widen(const uint8_t *from, const uint8_t *end, int64_t count,
-                                                        int16_t *to) {
+/* Widens a run; gives the place behind it. What is written too much, by up to SLACK bytes, is written again by the next. */
+static inline int16_t *widen(const uint8_t *from, const uint8_t *end, int64_t count, int16_t *to) {
     for (int64_t i = 0; i < count; i += 2 * LANES) {
         wide_u bytes = {0};
         if (end - from - i >= 2 * LANES)
@@ -161,55 +153,47 @@ static inline __attribute__((always_inline)) void widen(const uint8_t *from, con
         const vec_s wide = vec_widen(bytes);
         memcpy(to + i, &wide, sizeof wide);
     }
+    return to + count;
 }
 
-static int16_t *fill(int16_t value, int64_t count, int16_t *to) {
+static inline int16_t *fill(int16_t value, int64_t count, int16_t *to) {
     for (int64_t i = 0; i < count; i++)
         to[i] = value;
     return to + count;
 }
 
-/* What a position at the border is made of, tap by tap. */
-static void gather_border(const layer *l, const uint8_t *from, int64_t y0, int64_t x0, int16_t *to) {
+/* A position of the result, [kernel height][kernel width][channels], from the image whose corner it has at (y0, x0). */
+static inline void gather_position(const layer *l, const uint8_t *image, int64_t y0, int64_t x0, int16_t *to) {
     const cr_convolution *p = &l->p;
+    const int64_t runs = p->dilation[2] == 1 ? 1 : p->kernel[2], run = p->kernel[2] / runs; /* taps side by side */
     for (int64_t ky = 0; ky < p->kernel[1]; ky++)
-        for (int64_t kx = 0; kx < p->kernel[2]; kx++) {
-            const int64_t y = y0 + ky * p->dilation[1], x = x0 + kx * p->dilation[2];
-            if (y < 0 || y >= p->in[1] || x < 0 || x >= p->in[2]) {
-                to = fill(l->input_zero, l->channels, to);
+        for (int64_t k = 0; k < runs; k++) {
+            const int64_t y = y0 + ky * p->dilation[1], x = x0 + k * p->dilation[2];
+            const int64_t begin = x < 0 ? -x : 0, end = x + run > p->in[2] ? p->in[2] - x : run;
+            if (y < 0 || y >= p->in[1] || begin >= end) {
+                to = fill(l->input_zero, run * l->channels, to);
                 continue;
             }
-            widen(from + (y * p->in[2] + x) * l->channels, l->x_end, l->channels, to);
-            to += l->channels;
+            to = fill(l->input_zero, begin * l->channels, to);
+            to = widen(image + (y * p->in[2] + x + begin) * l->channels, l->x_end, (end - begin) * l->channels, to);
+            to = fill(l->input_zero, (run - end) * l->channels, to);
         }
 }
 
-/* Positions of the result, each [kernel height][kernel width][channels]. */
-static void gather(const layer *l, int64_t row, int64_t rows, int16_t *to) {
-    const cr_convolution p = l->p;
-    const int64_t channels = l->channels, line = p.in[2] * channels, depth = l->depth;
-    const uint8_t *end = l->x_end;
+static void gather(const layer *l, int64_t row, int64_t rows, void *to) {
+    const cr_convolution *p = &l->p;
+    int16_t *at = to;
     if (l->is_plain) {
-        widen(l->x + row * channels, end, rows * channels, to);
+        widen(l->x + row * l->channels, l->x_end, rows * l->channels, at);
         return;
     }
-    const int64_t runs = p.dilation[2] == 1 ? 1 : p.kernel[2], run = p.kernel[2] / runs * channels;
-    int64_t ox = row % p.out[2], oy = row / p.out[2] % p.out[1], image = row / (p.out[2] * p.out[1]);
-    for (int64_t r = 0; r < rows; r++, to += depth) {
-        const int64_t x0 = ox * p.stride[2] - p.padding[2], y0 = oy * p.stride[1] - p.padding[1];
-        const uint8_t *from = l->x + image * p.in[1] * line;
-        if (y0 < 0 || x0 < 0 || y0 + (p.kernel[1] - 1) * p.dilation[1] >= p.in[1] ||
-            x0 + (p.kernel[2] - 1) * p.dilation[2] >= p.in[2]) {
-            gather_border(l, from, y0, x0, to);
-        } else {
-            int16_t *at = to;
-            for (int64_t ky = 0; ky < p.kernel[1]; ky++)
-                for (int64_t k = 0; k < runs; k++, at += run)
-                    widen(from + (y0 + ky * p.dilation[1]) * line + (x0 + k * p.dilation[2]) * channels, end, run, at);
-        }
-        if (++ox < p.out[2]) continue;
+    int64_t ox = row % p->out[2], oy = row / p->out[2] % p->out[1], image = row / (p->out[2] * p->out[1]);
+    for (int64_t r = 0; r < rows; r++, at += l->depth) {
+        gather_position(l, l->x + image * p->in[1] * p->in[2] * l->channels, oy * p->stride[1] - p->padding[1],
+                        ox * p->stride[2] - p->padding[2], at);
+        if (++ox < p->out[2]) continue;
         ox = 0;
-        if (++oy < p.out[1]) continue;
+        if (++oy < p->out[1]) continue;
         oy = 0;
         image++;
     }
@@ -227,25 +211,24 @@ static void run_blocks(void *context, int64_t begin, int64_t end) {
     for (int64_t item = begin, gathered = -1; item < end; item++) {
         const int64_t which = item / l->strip_blocks, row = which * l->block_rows;
         const int64_t rows = l->rows - row < l->block_rows ? l->rows - row : l->block_rows;
-        if (which != gathered) gather(l, row, rows, panel);
+        if (which != gathered && l->gather) l->gather(l, row, rows, panel);
         gathered = which;
         const int64_t first = item % l->strip_blocks * l->block_strips;
         for (int64_t s = first; s < l->strips && s < first + l->block_strips; s++)
-            for (int64_t r = 0; r < rows; r += ROWS)
-                block(l, panel + r * l->depth, row + r, rows - r < ROWS ? rows - r : ROWS, s);
+            l->multiply_strip(l, l->gather ? (const void *)panel : l->x + row * l->depth, row, rows, s);
     }
     atomic_flag_clear(&l->taken[place]);
 }
 
-/* Blocks of at most `limit` rows, which fit in the cache; where there are few, each is cut into groups of strips. A row of
- * a panel takes `room` bytes, a panel `slack` more; `depth` multiplications make a number of a row. What stands behind the
- * last row is multiplied too, and nobody looks at it. */
-static bool run_blocked(layer *l, int64_t rows, int64_t limit, int64_t room, int64_t slack, int64_t depth,
-                        void (*run)(void *context, int64_t begin, int64_t end)) {
+/* Blocks of at most `limit` rows, which fit in the cache; where there are few, each is cut into groups of strips. Rows are
+ * multiplied `together` at a time: what stands behind the last one as well, and nobody looks at it. A row of a panel takes
+ * `room` bytes, a panel `slack` more; `depth` multiplications make a number of a row. */
+static bool run_blocked(layer *l, int64_t rows, int64_t limit, int64_t together, int64_t room, int64_t slack,
+                        int64_t depth, void (*run)(void *context, int64_t begin, int64_t end)) {
     const int threads = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
     int64_t blocks = (rows + limit - 1) / limit;
     if (blocks > 1) blocks = (blocks + threads - 1) / threads * threads;
-    l->block_rows = ((rows + blocks - 1) / blocks + ROWS - 1) / ROWS * ROWS;
+    l->block_rows = ((rows + blocks - 1) / blocks + together - 1) / together * together;
     blocks = (rows + l->block_rows - 1) / l->block_rows;
     const int64_t wanted = 2 * threads; /* each item gathers its rows anew */
     l->places = threads;
@@ -266,96 +249,12 @@ static bool run_direct(layer *l) {
                        fits < ROWS ? ROWS
                        : fits > 96 ? 96
                                    : fits,
-                       l->depth * 2, SLACK * 2, l->depth, run_blocks);
+                       ROWS, l->depth * 2, SLACK, l->depth, run_blocks);
 }
 
+#include "ops/cpu/variants/integer_bytes.h"
+#include "ops/cpu/variants/integer_each.h"
 #include "ops/cpu/variants/integer_winograd.h"
-
-/* ---------------------------------------------------------------- each channel for itself */
-/* Where the taps of each position of a line of the result lie: from[position][tap]; `edge` stands for what lies outside. */
-static void find_taps(const layer *l, int64_t line, const uint8_t *edge, const uint8_t **from) {
-    const cr_convolution *p = &l->p;
-    const int64_t y0 = line % p->out[1] * p->stride[1] - p->padding[1];
-    const uint8_t *image = l->x + line / p->out[1] * p->in[1] * p->in[2] * l->channels;
-    for (int64_t ox = 0; ox < p->out[2]; ox++)
-        for (int64_t ky = 0; ky < p->kernel[1]; ky++)
-            for (int64_t kx = 0; kx < p->kernel[2]; kx++) {
-                const int64_t y = y0 + ky * p->dilation[1], x = ox * p->stride[2] - p->padding[2] + kx * p->dilation[2];
-                const bool inside = y >= 0 && y < p->in[1] && x >= 0 && x < p->in[2];
-                *from++ = inside ? image + (y * p->in[2] + x) * l->channels : edge;
-            }
-}
-
-/* Channels c … of one position. The upper halves of widened bytes are 0: one product for each lane. */
-static inline __attribute__((always_inline)) void sum_taps(const uint8_t *const *from, int64_t c, const int taps,
-                                                           vec_i weight[][2], vec_i sums[2]) {
-    vec_i s0 = {0}, s1 = {0};
-    for (int t = 0; t < taps; t++) {
-        s0 = vec_multiply(s0, vec_bytes(from[t] + c), weight[t][0]);
-        s1 = vec_multiply(s1, vec_bytes(from[t] + c + LANES), weight[t][1]);
-    }
-    sums[0] = s0;
-    sums[1] = s1;
-}
-
-/* The last channels, of which there are fewer than COLUMNS. */
-static void sum_last(const uint8_t *const *from, int64_t c, int taps, size_t count, vec_i weight[][2], vec_i sums[2]) {
-    uint8_t bytes[COLUMNS] = {0};
-    const uint8_t *copied[1] = {bytes};
-    sums[0] = sums[1] = (vec_i){0};
-    for (int t = 0; t < taps; t++) {
-        vec_i one[2];
-        memcpy(bytes, from[t] + c, count);
-        sum_taps(copied, 0, 1, weight + t, one);
-        sums[0] += one[0];
-        sums[1] += one[1];
-    }
-}
-
-static void run_each(void *context, int64_t begin, int64_t end) {
-    enum { POSITIONS = 8 };
-    layer *l = context;
-    const cr_convolution *p = &l->p;
-    const int place = take_panel(l), taps = (int)(p->kernel[1] * p->kernel[2]);
-    const uint8_t **from = (const uint8_t **)(void *)(l->panels + place * l->panel_numbers);
-    uint8_t *edge = (uint8_t *)(from + p->out[2] * taps);
-    vec_i weight[CR_INTEGER_TAPS][2], sums[POSITIONS][2];
-    memset(edge, l->input_zero, (size_t)l->channels);
-    for (int64_t line = begin; line < end; line++) {
-        find_taps(l, line, edge, from);
-        for (int64_t c = 0; c < l->channels; c += COLUMNS) {
-            const int64_t left = l->channels - c;
-            for (int t = 0; t < taps; t++)
-                for (int i = 0; i < 2; i++)
-                    weight[t][i] = vec_shorts(l->weight + t * l->strips * COLUMNS + c + i * LANES);
-            for (int64_t ox = 0; ox < p->out[2]; ox += POSITIONS) {
-                const int64_t count = p->out[2] - ox < POSITIONS ? p->out[2] - ox : POSITIONS;
-                for (int64_t i = 0; i < count; i++) {
-                    const uint8_t *const *at = from + (ox + i) * taps;
-                    if (left < COLUMNS)
-                        sum_last(at, c, taps, (size_t)left, weight, sums[i]);
-                    else if (taps == 9)
-                        sum_taps(at, c, 9, weight, sums[i]);
-                    else
-                        sum_taps(at, c, taps, weight, sums[i]);
-                }
-                finish_block(l, sums, line * p->out[2] + ox, count, c);
-            }
-        }
-    }
-    atomic_flag_clear(&l->taken[place]);
-}
-
-static bool run_depthwise(layer *l) {
-    const int64_t taps = cr_product3(l->p.kernel), lines = l->p.batch * l->p.out[1];
-    l->places = cr_num_threads() < THREADS ? cr_num_threads() : THREADS;
-    l->panel_numbers = (l->p.out[2] * taps * (int64_t)sizeof(void *) + l->channels + 63) / 64 * 32;
-    const size_t bytes = (size_t)(l->places * l->panel_numbers) * sizeof *l->panels;
-    if (!(l->panels = cr_block_allocate(bytes))) return false;
-    cr_parallel_for(lines, CR_GRAIN_ELEMENTS / (l->p.out[2] * l->channels * taps / 8 + 1), run_each, l);
-    cr_block_free(l->panels, bytes);
-    return true;
-}
 
 /* ---------------------------------------------------------------- the kernel */
 static cr_convolution problem_of(const cr_call *call) {
@@ -401,26 +300,31 @@ CR_KERNEL(integer_layer) {
                .weight = cr_tensor_address(weight),
                .y = cr_tensor_address(y),
                .is_floating = o->is_floating,
+               .is_bytes = o->way == CR_INTEGER_BYTES,
                .input_zero = (int16_t)o->input_zero,
                .output_zero = (int32_t)o->output_zero,
                .residual_zero = (int32_t)o->residual_zero,
                .residual_scale = (float)o->residual_scale,
                .multiply = best_product(),
-               .least = (float)(o->least - o->output_zero),
+               .gather = gather,
+               .multiply_strip = wide_strip,
+               .least = (uint8_t)o->least,
                .most = (float)(o->most - o->output_zero)};
     l.channels = l.p.groups * l.p.channels;
     l.features = o->weight.at[0];
     l.strips = (l.features + COLUMNS - 1) / COLUMNS;
     l.rows = l.p.batch * cr_product3(l.p.out);
-    l.depth = (l.channels * cr_product3(l.p.kernel) + 1) / 2 * 2;
+    l.depth = cr_integer_depth(o->weight, (int)o->way);
     l.is_plain = l.depth == l.channels && cr_product3(l.p.stride) == 1 && l.p.padding[1] == 0 && l.p.padding[2] == 0;
     for (int i = 0; i < THREADS; i++)
         atomic_flag_clear(&l.taken[i]);
     const size_t bytes = (size_t)(l.strips * COLUMNS) * 2 * sizeof(int32_t);
     int32_t *numbers = cr_block_allocate(bytes);
     bool done = numbers && pad_numbers(&l, call, numbers);
-    if (done && o->way == CR_INTEGER_EACH)
+    if (done && (l.p.groups > 1 || o->way == CR_INTEGER_EACH))
         done = run_depthwise(&l);
+    else if (done && l.is_bytes)
+        done = run_bytes(&l);
     else if (done)
         done = o->way == CR_INTEGER_WINOGRAD ? run_winograd(&l) : run_direct(&l);
     cr_block_free(numbers, bytes);
@@ -433,7 +337,7 @@ typedef struct pool {
     const uint8_t *x;
     uint8_t *y;
     bool is_mean;
-    float scale, least, most;
+    float scale, most;
     int32_t input_zero, output_zero;
 } pool;
 
@@ -465,14 +369,12 @@ static void pool_mean(const pool *job, const uint8_t *image, cr_window wy, cr_wi
             for (size_t i = 0; i < count; i++)
                 sums[i] += from[i];
         }
-    for (int64_t i = 0; i < 4; i++) {
-        const vec_f v =
-            __builtin_convertvector(vec_load(sums + i * LANES) - taps * job->input_zero, vec_f) * job->scale;
-        const vec_i q = vec_round(vec_clamp(v, job->least, job->most)) + job->output_zero;
-        memcpy(sums + i * LANES, &q, sizeof q);
-    }
-    for (size_t i = 0; i < count; i++)
-        to[i] = (uint8_t)sums[i];
+    vec_f v[4];
+    for (int64_t i = 0; i < 4; i++)
+        v[i] = __builtin_convertvector(vec_load(sums + i * LANES) - taps * job->input_zero, vec_f) * job->scale;
+    const wide_u bytes[2] = {vec_quantize(v[0], v[1], job->most, job->output_zero, 0),
+                             vec_quantize(v[2], v[3], job->most, job->output_zero, 0)};
+    memcpy(to, bytes, count);
 }
 
 static void run_pool(void *context, int64_t begin, int64_t end) {
@@ -507,7 +409,6 @@ CR_KERNEL(integer_pool) {
                 .y = cr_tensor_address(y),
                 .is_mean = o->is_mean,
                 .scale = (float)o->scale,
-                .least = (float)-o->output_zero,
                 .most = (float)(255 - o->output_zero),
                 .input_zero = (int32_t)o->input_zero,
                 .output_zero = (int32_t)o->output_zero};

@@ -65,21 +65,6 @@ static inline vec_i vec_pair(const int16_t *from) {
 #endif
 }
 
-static inline vec_f vec_clamp(vec_f v, float least, float most) {
-    const vec_f low = least - (vec_f){0}, high = most - (vec_f){0};
-#if defined(__AVX512BW__)
-    return (vec_f)_mm512_min_ps(_mm512_max_ps((__m512)v, (__m512)low), (__m512)high);
-#elif defined(__AVX2__)
-    return (vec_f)_mm256_min_ps(_mm256_max_ps((__m256)v, (__m256)low), (__m256)high);
-#elif defined(__SSE2__)
-    return (vec_f)_mm_min_ps(_mm_max_ps((__m128)v, (__m128)low), (__m128)high);
-#else
-    for (int i = 0; i < LANES; i++)
-        v[i] = v[i] < low[i] ? low[i] : v[i] > high[i] ? high[i] : v[i];
-    return v;
-#endif
-}
-
 static inline vec_b vec_most(vec_b a, vec_b b) {
 #if defined(__AVX512BW__)
     return (vec_b)_mm512_max_epu8((__m512i)a, (__m512i)b);
@@ -94,26 +79,60 @@ static inline vec_b vec_most(vec_b a, vec_b b) {
 #endif
 }
 
-/* Numbers within 0 … 255 as bytes. */
-static inline wide_u vec_narrow(vec_i a, vec_i b) {
+/* clamp(round(v) + zero, least, …) as bytes, for v up to `most`: what is above that, and zero, are done by saturating. Rounds
+ * to the nearest whole number, halves to even. */
+static inline wide_u vec_quantize(vec_f a, vec_f b, float most, int32_t zero, uint8_t least) {
 #if defined(__AVX512BW__)
-    const __m256i v = _mm256_set_m128i(_mm512_cvtepi32_epi8((__m512i)b), _mm512_cvtepi32_epi8((__m512i)a));
-    return (wide_u)v;
+    const __m512 high = _mm512_set1_ps(most);
+    const __m512i words = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_min_ps(high, (__m512)a)),
+                                             _mm512_cvtps_epi32(_mm512_min_ps(high, (__m512)b)));
+    const __m512i sums = _mm512_adds_epi16(words, _mm512_set1_epi16((short)zero));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
+    const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(sums, sums));
+    return (wide_u)_mm256_max_epu8(_mm512_castsi512_si256(bytes), _mm256_set1_epi8((char)least));
 #elif defined(__AVX2__)
-    const __m256i words = _mm256_packus_epi32((__m256i)a, (__m256i)b), bytes = _mm256_packus_epi16(words, words);
+    const __m256 high = _mm256_set1_ps(most);
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_min_ps(high, (__m256)a)),
+                                             _mm256_cvtps_epi32(_mm256_min_ps(high, (__m256)b)));
+    const __m256i sums = _mm256_adds_epi16(words, _mm256_set1_epi16((short)zero));
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
-    return (wide_u)_mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(sums, sums), order);
+    return (wide_u)_mm_max_epu8(_mm256_castsi256_si128(bytes), _mm_set1_epi8((char)least));
 #elif defined(__SSE2__)
-    const __m128i words = _mm_packs_epi32((__m128i)a, (__m128i)b), bytes = _mm_packus_epi16(words, words);
+    const __m128 high = _mm_set1_ps(most);
+    const __m128i words =
+        _mm_packs_epi32(_mm_cvtps_epi32(_mm_min_ps(high, (__m128)a)), _mm_cvtps_epi32(_mm_min_ps(high, (__m128)b)));
+    const __m128i sums = _mm_adds_epi16(words, _mm_set1_epi16((short)zero));
+    const __m128i bytes = _mm_max_epu8(_mm_packus_epi16(sums, sums), _mm_set1_epi8((char)least));
     wide_u v;
     memcpy(&v, &bytes, sizeof v);
     return v;
 #else
-    const vec_u low = __builtin_convertvector(a, vec_u), high = __builtin_convertvector(b, vec_u);
     wide_u v;
-    memcpy(&v, &low, sizeof low);
-    memcpy((char *)&v + sizeof low, &high, sizeof high);
+    for (int i = 0; i < 2 * LANES; i++) {
+        const float x = i < LANES ? a[i] : b[i - LANES], low = (float)(least - zero);
+        const float inside = !(x > low) ? low : x > most ? most : x;
+        v[i] = (uint8_t)((int32_t)(inside + 12582912.0F - 12582912.0F) + zero); /* 1.5 · 2^23: its last bit is 1 */
+    }
     return v;
+#endif
+}
+
+/* The first `count` of 2 · LANES bytes; the others are 0. */
+static inline wide_u vec_load_first(const uint8_t *from, int64_t count) {
+#if defined(__AVX512BW__)
+    return (wide_u)_mm256_maskz_loadu_epi8((__mmask32)((UINT64_C(1) << count) - 1), from);
+#else
+    wide_u bytes = {0};
+    memcpy(&bytes, from, (size_t)count);
+    return bytes;
+#endif
+}
+static inline void vec_store_first(uint8_t *to, wide_u bytes, int64_t count) {
+#if defined(__AVX512BW__)
+    _mm256_mask_storeu_epi8(to, (__mmask32)((UINT64_C(1) << count) - 1), (__m256i)bytes);
+#else
+    memcpy(to, &bytes, (size_t)count);
 #endif
 }
 
@@ -152,8 +171,5 @@ static inline vec_s vec_widen(wide_u bytes) {
     return __builtin_convertvector(bytes, vec_s);
 #endif
 }
-
-/* Rounds |v| < 2^22 to the nearest whole number, halves to even: in the sum with 1.5 · 2^23 its last bit is 1. */
-static inline vec_i vec_round(vec_f v) { return (vec_i)(v + 12582912.0F) - 0x4b400000; }
 
 #endif

@@ -130,7 +130,7 @@ static void run_tiles(void *context, int64_t begin, int64_t end) {
         gathered = which;
         const int64_t first = item % l->strip_blocks * l->block_strips;
         for (int64_t s = first; s < l->strips && s < first + l->block_strips; s++) {
-            const int16_t *weight = l->weight + s * POINTS * t.pairs * 2 * COLUMNS;
+            const int16_t *weight = (const int16_t *)l->weight + s * POINTS * t.pairs * 2 * COLUMNS;
             for (int i = 0; i < POINTS; i++)
                 for (int64_t r = 0; r < count; r += ROWS)
                     l->multiply(panel + i * apart + r * t.stride, t.stride, weight + i * t.pairs * 2 * COLUMNS,
@@ -148,5 +148,5 @@ static bool run_winograd(layer *l) {
                                                                                       : fits > TILES_MOST ? TILES_MOST
                                                                                                           : fits;
     const int64_t room = POINTS * t.stride * 2 + POINTS * COLUMNS * 4; /* bytes of a tile */
-    return run_blocked(l, t.total, limit, room, t.stride, POINTS * t.pairs * 2, run_tiles);
+    return run_blocked(l, t.total, limit, ROWS, room, t.stride, POINTS * t.pairs * 2, run_tiles);
 }

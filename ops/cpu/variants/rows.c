@@ -22,8 +22,12 @@ void CR_NAME(cr_fused_geometry)(cr_fused_program *program, cr_tensor *const *out
 int64_t CR_NAME(cr_packed_convolution)(const cr_convolution *problem, cr_dtype dtype, bool transposed);
 int64_t CR_NAME(cr_packed_columns)(int64_t m, int64_t n, int64_t k, cr_dtype dtype, bool transposed);
 int64_t CR_NAME(cr_packed_channels_last)(const cr_convolution *problem);
+bool CR_NAME(cr_integer_has_bytes)(void);
 
 extern const cr_variant_functions CR_NAME(cr_variant_functions);
-const cr_variant_functions CR_NAME(cr_variant_functions) = {CR_NAME(cr_fused_geometry), CR_NAME(cr_packed_convolution),
+const cr_variant_functions CR_NAME(cr_variant_functions) = {CR_NAME(cr_fused_geometry),
+                                                            CR_NAME(cr_packed_convolution),
                                                             CR_NAME(cr_packed_columns),
-                                                            CR_NAME(cr_packed_channels_last), 2 * LANES};
+                                                            CR_NAME(cr_packed_channels_last),
+                                                            2 * LANES,
+                                                            CR_NAME(cr_integer_has_bytes)};
