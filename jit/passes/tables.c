@@ -3,9 +3,12 @@
  *   X W          = (E W)[index]
  *   sum(D W)     = sum(D) W,     where sum: [n, k] to [count, k] adds up the rows that have the same index
  *   Dᵀ X         = sum(D)ᵀ E
- * so that each product is of `count` rows in place of n. f32 and f64, on the CPU; only the order of sums changes. */
+ * so that each product is of `count` rows in place of n. Rows of E, or results, that no index picks are kept out of what is
+ * not finite. f32 and f64, on the CPU; only the order of sums changes. */
 #include "jit/pass.h"
 #include "ops/indexing.h"
+
+#include <stdio.h>
 
 enum { LEAST_WIDTH = 32 }; /* below it picking costs as much as the product */
 
@@ -36,15 +39,20 @@ static cr_graph_node *picker_of(cr_value *x) {
                                                                                                            : NULL;
 }
 
-static cr_value *add(cr_graph *graph, const cr_graph_node *before, const char *op, const void *attributes,
-                     cr_value *const *inputs, int count, cr_shape shape) {
+static cr_value *add_typed(cr_graph *graph, const cr_graph_node *before, const char *op, const void *attributes,
+                           cr_value *const *inputs, int count, cr_dtype dtype, cr_shape shape) {
     cr_graph_node *node = cr_graph_add(graph, &graph->body, (cr_graph_node *)(uintptr_t)before, cr_op_find(op),
                                        attributes, inputs, count, 1);
-    cr_value *value = cr_graph_value(graph, inputs[0]->dtype, &shape, inputs[0]->device);
+    cr_value *value = cr_graph_value(graph, dtype, &shape, CR_CPU);
     if (!node || !value) return NULL;
     node->source = before->source;
     cr_graph_set_output(node, 0, value);
     return value;
+}
+
+static cr_value *add(cr_graph *graph, const cr_graph_node *before, const char *op, const void *attributes,
+                     cr_value *const *inputs, int count, cr_shape shape) {
+    return add_typed(graph, before, op, attributes, inputs, count, inputs[0]->dtype, shape);
 }
 
 static cr_value *add_view(cr_graph *graph, const cr_graph_node *before, cr_value *value, cr_shape shape) {
@@ -74,6 +82,28 @@ static cr_value *sum_rows(cr_graph *graph, const cr_graph_node *before, cr_value
     if (!cr_shape_equal(rows->shape, shape) && !(rows = add_view(graph, before, rows, shape))) return NULL;
     cr_value *const inputs[] = {rows, index};
     return add(graph, before, "embedding_grad", &options, inputs, 2, CR_SHAPE(count, width));
+}
+
+/* Rows that no index picks as zeros: 0 · inf would be no number where there was nothing. */
+static cr_value *picked_only(cr_graph *graph, const cr_graph_node *before, cr_value *rows, cr_value *index,
+                             int64_t padding) {
+    _Alignas(16) char ones[1024], zero[64];
+    char text[320], shape_text[192];
+    const int64_t count = rows->shape.at[0];
+    const cr_embedding_grad_options options = {sizeof options, count, padding};
+    cr_shape shape = index->shape;
+    shape.at[shape.count++] = 1;
+    snprintf(text, sizeof text, "dtype=%s shape=%s value=1 device=cpu", cr_dtype_name(rows->dtype),
+             cr_shape_format(shape, shape_text));
+    if (!cr_attributes_parse(cr_op_find("full"), text, ones) ||
+        !cr_attributes_parse(cr_op_find("masked_fill"), "value=0", zero))
+        return NULL;
+    cr_value *const counted[] = {add_typed(graph, before, "full", ones, NULL, 0, rows->dtype, shape), index};
+    cr_value *picks =
+        counted[0] ? add(graph, before, "embedding_grad", &options, counted, 2, CR_SHAPE(count, 1)) : NULL;
+    cr_value *const filled[] = {
+        rows, picks ? add_typed(graph, before, "logical_not", NULL, &picks, 1, CR_BOOL, picks->shape) : NULL};
+    return filled[1] ? add(graph, before, "masked_fill", zero, filled, 2, rows->shape) : NULL;
 }
 
 static cr_value *base_index(cr_value *index) {
@@ -110,8 +140,8 @@ static bool sum_before(cr_graph *graph, cr_graph_node *sum) {
         return true;
     cr_value *sums = sum_rows(graph, sum, product->inputs[0], index, o->count, o->padding_idx);
     cr_value *const inputs[] = {sums, product->inputs[1]};
-    cr_value *result = sum->outputs[0];
-    result->replacement = sums ? add(graph, sum, "matmul", NULL, inputs, 2, result->shape) : NULL;
+    cr_value *result = sum->outputs[0], *made = sums ? add(graph, sum, "matmul", NULL, inputs, 2, result->shape) : NULL;
+    result->replacement = made ? picked_only(graph, sum, made, index, o->padding_idx) : NULL;
     return result->replacement != NULL;
 }
 
@@ -122,10 +152,11 @@ static bool sum_by_index(cr_graph *graph, cr_graph_node *product) {
     if (!picker || !is(turn, "permute") || turn->inputs[0]->shape.count != 2 || product->inputs[1]->shape.count != 2 ||
         turn->outputs[0]->shape.at[1] != turn->inputs[0]->shape.at[0])
         return true;
-    cr_value *table = picker->inputs[0], *result = product->outputs[0];
-    cr_value *sums = sum_rows(graph, product, turn->inputs[0], base_index(picker->inputs[1]), table->shape.at[0], -1);
-    cr_value *const inputs[] = {sums ? transpose(graph, product, sums) : NULL, table};
-    result->replacement = inputs[0] ? add(graph, product, "matmul", NULL, inputs, 2, result->shape) : NULL;
+    cr_value *index = base_index(picker->inputs[1]), *table = picker->inputs[0], *result = product->outputs[0];
+    cr_value *sums = sum_rows(graph, product, turn->inputs[0], index, table->shape.at[0], -1);
+    cr_value *const inputs[] = {sums ? transpose(graph, product, sums) : NULL,
+                                picked_only(graph, product, table, index, -1)};
+    result->replacement = inputs[0] && inputs[1] ? add(graph, product, "matmul", NULL, inputs, 2, result->shape) : NULL;
     return result->replacement != NULL;
 }
 
