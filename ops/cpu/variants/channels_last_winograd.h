@@ -145,7 +145,7 @@ static void multiply_points(const winograd_block *b, int64_t begin, int64_t end)
             product.panel = j->packed + (at * channels + c) * COLUMNS;
             product.ahead = product.panel + product.channels * COLUMNS;
             product.adds = c > 0;
-            multiply_columns(&product, features - panel * COLUMNS);
+            multiply_panel(&product, features - panel * COLUMNS);
         }
     }
 }
