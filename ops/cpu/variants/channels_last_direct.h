@@ -194,14 +194,17 @@ static void pack_direct_panels(void *context, int64_t begin, int64_t end) {
     }
 }
 
-/* So many blocks of pixels that none is small; their columns are shared out where threads would have nothing to do. */
+/* So many blocks of pixels that none is small, and alike for several threads; their columns are shared out where threads
+ * would have nothing to do. */
 static int64_t plan_direct_tasks(direct_job *j) {
-    const int64_t wanted = 4 * cr_num_threads();
+    const int64_t threads = cr_num_threads(), wanted = 4 * threads;
     int64_t blocks = (j->pixels + PIXELS / 2) / PIXELS;
     if (blocks < 1) blocks = 1;
-    j->block_pixels = round_up(divide_up(j->pixels, blocks), ROWS);
+    if (blocks > threads) blocks = round_up(blocks, threads);
+    j->block_pixels = divide_up(j->pixels, blocks);
+    if (threads == 1) j->block_pixels = round_up(j->block_pixels, ROWS);
     blocks = divide_up(j->pixels, j->block_pixels);
-    j->column_parts = cr_num_threads() > 1 && blocks < wanted ? divide_up(wanted, blocks) : 1;
+    j->column_parts = threads > 1 && blocks < wanted ? divide_up(wanted, blocks) : 1;
     if (j->column_parts > j->panels) j->column_parts = j->panels;
     return blocks * j->column_parts;
 }
