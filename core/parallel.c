@@ -76,16 +76,13 @@ typedef struct range_job {
     int parts;
 } range_job;
 
-/* The index-th of `parts` near-equal ranges; so are a few that follow each other, which are a thread's to begin with. */
+/* The index-th of `parts` near-equal ranges. */
 static void run_part(void *context, int index) {
     const range_job *job = context;
-    const int64_t base = job->count / job->parts, extra = job->count % job->parts;
-    const int64_t begin = index * base + index * extra / job->parts,
-                  end = (index + 1) * base + (index + 1) * extra / job->parts;
     cr_thread *thread = cr_thread_self();
     const bool outer = thread->in_parallel;
     thread->in_parallel = true;
-    job->body(job->context, begin, end);
+    job->body(job->context, index * job->count / job->parts, (index + 1) * job->count / job->parts);
     thread->in_parallel = outer;
 }
 

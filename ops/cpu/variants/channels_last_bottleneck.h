@@ -2,13 +2,17 @@
  * for as many rows as the second needs, so that the widest tensors of such a network never reach memory (Sandler et al.,
  * "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018).
  *
- * A task makes some rows of an image. For each panel of hidden channels their expanded rows lie in a ring, each between
- * two pixels of zeros, with a row of zeros for what is above and below the image: a panel's rows are still in the nearest
- * cache when they are weighed. */
+ * A task makes some rows of an image. For each RING_CHANNELS of the hidden channels their expanded rows lie in a ring, each
+ * between two pixels of zeros, with a row of zeros for what is above and below the image: these rows are still in the
+ * nearest cache when they are weighed. */
 #include "ops/cpu/variants/channels_last_windows.h"
 #include "ops/fused.h"
 
-enum { BOTTLENECK_PIXELS = 28 /* made together at least: the weights are read once for them */, BLOCK_PIXELS = 96 };
+enum {
+    RING_CHANNELS = CR_BOTTLENECK_STEP,
+    BOTTLENECK_PIXELS = 28 /* made together at least: the weights are read once for them */,
+    BLOCK_PIXELS = 96
+};
 
 typedef struct bottleneck_job {
     const cr_fused_bottleneck_options *o;
@@ -49,8 +53,8 @@ static void plan_bottleneck(bottleneck_job *j) {
     j->together = divide_up(BOTTLENECK_PIXELS, j->out[1]);
     if (j->together > j->out[0]) j->together = j->out[0];
     j->ring_rows = (j->together - 1) * j->o->stride + 3;
-    j->ring_row = (j->in[1] + 2) * COLUMNS;
-    j->panels = divide_up(j->hidden, COLUMNS);
+    j->ring_row = (j->in[1] + 2) * RING_CHANNELS;
+    j->panels = divide_up(j->hidden, RING_CHANNELS);
     j->slot_elements = (j->panels * j->ring_rows + 1) * j->ring_row + j->together * j->out[1] * j->step;
     /* Neighbouring parts make the rows between them twice: only where threads would have nothing to do. */
     j->parts = j->images % threads == 0 || j->images >= 4 * threads ? 1 : threads;
@@ -97,30 +101,30 @@ static float *ring_row(const bottleneck_job *j, float *rings, int64_t panel, int
 
 /* Channels of a panel, in whole vectors. */
 static int64_t panel_width(const bottleneck_job *j, int64_t panel) {
-    const int64_t rest = round_up(j->hidden - panel * COLUMNS, LANES);
-    return rest < COLUMNS ? rest : COLUMNS;
+    const int64_t rest = round_up(j->hidden - panel * RING_CHANNELS, LANES);
+    return rest < RING_CHANNELS ? rest : RING_CHANNELS;
 }
 
 static void copy_row(const bottleneck_job *j, const float *x, int64_t panel, float *to) {
-    for (int64_t i = 0; i < j->in[1]; i++, x += j->channels, to += COLUMNS)
-        for (int64_t c = panel * COLUMNS, at = 0; at < COLUMNS && c < j->channels; at += LANES, c += LANES)
+    for (int64_t i = 0; i < j->in[1]; i++, x += j->channels, to += RING_CHANNELS)
+        for (int64_t c = panel * RING_CHANNELS, at = 0; at < RING_CHANNELS && c < j->channels; at += LANES, c += LANES)
             store(to + at, load_lanes(x + c, j->channels - c < LANES ? j->channels - c : LANES));
 }
 
 /* Row h of the image into a panel's ring. */
 static void expand_row(const bottleneck_job *j, int64_t image, int64_t h, int64_t panel, float *rings) {
     const float *x = j->x + (image * j->in[0] + h) * j->in[1] * j->channels;
-    float *to = ring_row(j, rings, panel, h) + COLUMNS;
+    float *to = ring_row(j, rings, panel, h) + RING_CHANNELS;
     if (!j->o->expands) {
         copy_row(j, x, panel, to);
         return;
     }
     const bottleneck_product product = {.x = x,
-                                        .packed = j->expand + panel * COLUMNS * j->channels,
-                                        .bias = j->expand_bias + panel * COLUMNS,
+                                        .packed = j->expand + panel * RING_CHANNELS * j->channels,
+                                        .bias = j->expand_bias + panel * RING_CHANNELS,
                                         .y = to,
                                         .x_step = j->channels,
-                                        .y_step = COLUMNS,
+                                        .y_step = RING_CHANNELS,
                                         .depth = j->channels,
                                         .columns = panel_width(j, panel),
                                         .low = (float)j->o->expand_low,
@@ -131,12 +135,12 @@ static void expand_row(const bottleneck_job *j, int64_t image, int64_t h, int64_
 
 static void weigh_ring(const bottleneck_job *j, int64_t row, int64_t panel, float *rings, const float *zeros,
                        float *y) {
-    weighed_row w = {.weights = j->depth + panel * COLUMNS,
-                     .start = j->depth_bias + panel * COLUMNS,
-                     .y = y + panel * COLUMNS,
+    weighed_row w = {.weights = j->depth + panel * RING_CHANNELS,
+                     .start = j->depth_bias + panel * RING_CHANNELS,
+                     .y = y + panel * RING_CHANNELS,
                      .pixels = j->out[1],
                      .channels = panel_width(j, panel),
-                     .x_step = COLUMNS,
+                     .x_step = RING_CHANNELS,
                      .y_step = j->step,
                      .weight_step = j->step,
                      .low = (float)j->o->depth_low,
@@ -191,8 +195,8 @@ static void clear_margins(const bottleneck_job *j, float *rings) {
     const int64_t rows = j->panels * j->ring_rows;
     for (int64_t row = 0; row < rows; row++) {
         float *left = rings + row * j->ring_row;
-        memset(left, 0, COLUMNS * sizeof(float));
-        memset(left + j->ring_row - COLUMNS, 0, COLUMNS * sizeof(float));
+        memset(left, 0, RING_CHANNELS * sizeof(float));
+        memset(left + j->ring_row - RING_CHANNELS, 0, RING_CHANNELS * sizeof(float));
     }
     memset(rings + rows * j->ring_row, 0, (size_t)j->ring_row * sizeof(float));
 }

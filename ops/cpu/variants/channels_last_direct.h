@@ -25,46 +25,27 @@ typedef struct direct_job {
     bool reads_once; /* pixel after pixel of the image */
 } direct_job;
 
-/* Where the pixels of a block begin in the image, taps aside. */
+/* Some pixels of the result, one after the other. */
 typedef struct direct_pixels {
-    const float *base[MOST_PIXELS];
-    int32_t row[MOST_PIXELS], column[MOST_PIXELS];
     int64_t first, count;
 } direct_pixels;
 
-static void find_pixels(const direct_job *j, int64_t first, int64_t count, direct_pixels *to) {
-    int64_t column = first % j->out[1], row = first / j->out[1] % j->out[0], image = first / j->out[1] / j->out[0];
-    to->first = first;
-    to->count = count;
-    for (int64_t i = 0; i < count; column = 0) {
-        const int64_t h = row * j->stride[0] - j->padding[0], rest = j->out[1] - column,
-                      end = i + rest < count ? i + rest : count;
-        const float *start = j->image + image * j->image_step + h * j->row_step;
-        for (; i < end; i++, column++) {
-            const int64_t w = column * j->stride[1] - j->padding[1];
-            to->row[i] = (int32_t)h;
-            to->column[i] = (int32_t)w;
-            to->base[i] = start + w * j->pixel_step;
-        }
-        if (++row < j->out[0]) continue;
-        row = 0;
-        image++;
-    }
-}
-
-/* rows[tap][pixel] for taps [first, first + count). */
+/* rows[tap][pixel] for taps [first, first + count): in stretches of one row of the image. */
 static void find_rows(const direct_job *j, const direct_pixels *pixels, int64_t first, int64_t count,
                       const float **rows) {
-    const bool is_padded = j->padding[0] > 0 || j->padding[1] > 0;
     for (int64_t t = first; t < first + count; t++, rows += MOST_PIXELS) {
-        const int64_t down = t / j->taps[1] * j->dilation[0], right = t % j->taps[1] * j->dilation[1],
-                      offset = down * j->row_step + right * j->pixel_step;
-        for (int64_t i = 0; i < pixels->count; i++)
-            rows[i] = pixels->base[i] + offset;
-        for (int64_t i = 0; i < pixels->count && is_padded; i++)
-            if ((uint64_t)(pixels->row[i] + down) >= (uint64_t)j->in[0] ||
-                (uint64_t)(pixels->column[i] + right) >= (uint64_t)j->in[1])
-                rows[i] = j->zeros;
+        const int64_t down = t / j->taps[1] * j->dilation[0] - j->padding[0],
+                      right = t % j->taps[1] * j->dilation[1] - j->padding[1];
+        int64_t column = pixels->first % j->out[1], line = pixels->first / j->out[1];
+        for (int64_t i = 0, end; i < pixels->count; i = end, column = 0, line++) {
+            const int64_t h = line % j->out[0] * j->stride[0] + down, rest = j->out[1] - column;
+            const float *row = j->image + line / j->out[0] * j->image_step + h * j->row_step;
+            end = rest < pixels->count - i ? i + rest : pixels->count;
+            int64_t w = column * j->stride[1] + right;
+            const float *at = row + w * j->pixel_step;
+            for (int64_t k = i; k < end; k++, w += j->stride[1], at = next_row(at, j->stride[1] * j->pixel_step))
+                rows[k] = (uint64_t)h < (uint64_t)j->in[0] && (uint64_t)w < (uint64_t)j->in[1] ? at : j->zeros;
+        }
     }
 }
 
@@ -121,8 +102,7 @@ static void multiply_depth(const direct_job *j, const direct_pixels *pixels, con
 
 static void run_direct_task(const direct_job *j, int64_t first, int64_t count, int64_t panel, int64_t panels) {
     const float *rows[BLOCK_TAPS * MOST_PIXELS];
-    direct_pixels pixels;
-    find_pixels(j, first, count, &pixels);
+    const direct_pixels pixels = {first, count};
     const int64_t taps = j->taps[0] * j->taps[1];
     for (int64_t tap = 0; tap < taps; tap += j->block_taps) {
         const int64_t together = taps - tap < j->block_taps ? taps - tap : j->block_taps;

@@ -34,6 +34,14 @@ static inline vector load(const float *from) { return *(const loose_vector *)fro
 static inline vector load_or_zero(const float *from) { return from ? load(from) : (vector){0}; }
 static inline void store(float *to, vector value) { *(loose_vector *)to = value; }
 
+/* Keeps a vector in a register: one that is read from memory wherever it is used takes as many loads as products. */
+static inline vector held(vector x) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(x));
+#endif
+    return x;
+}
+
 /* The first `lanes` of a vector, zeros behind them; nothing else is read, or written. */
 static inline vector load_lanes(const float *from, int64_t lanes) {
     if (lanes == LANES) return load(from);
@@ -91,11 +99,23 @@ typedef struct channels_last_layer {
     float low, high;             /* bounds of the sum */
 } channels_last_layer;
 
+#if defined(__AVX512F__)
+enum { HAS_HALVES = true /* half a vector takes half the time */ };
+typedef __m256 half_vector;
+static inline half_vector half_of(vector x) { return _mm512_castps512_ps256((__m512)x); }
+static inline vector whole_of(half_vector x) { return (vector)_mm512_zextps256_ps512(x); }
+#else
+enum { HAS_HALVES = false };
+typedef vector half_vector;
+static inline half_vector half_of(vector x) { return x; }
+static inline vector whole_of(half_vector x) { return x; }
+#endif
+
 static inline int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 static inline int64_t round_up(int64_t count, int64_t multiple) { return divide_up(count, multiple) * multiple; }
 
-/* target[i][j] = start[j] + sum over t, c of rows[t·tap_step + i][c] · panel[t][c][j] for i < count, j < columns, where
- * `start` is what the target holds if `adds`, or zero without one. */
+/* target[i][j] = start[j] + sum over t, c of rows[t·tap_step + i][c] · panel[t][c][j] for i < count, j < columns; if `adds`
+ * it is what the target holds plus that sum. */
 typedef struct panel_product {
     const float *const *rows;
     int64_t count, columns, taps, tap_step, first_channel, channels;
@@ -117,48 +137,84 @@ static inline const float *next_row(const float *at, int64_t row) {
     return at;
 }
 
+/* The last vectors of some rows, of which the target has only the first `lanes`. */
+static __attribute__((noinline)) void load_ends(vector *ends, int rows, const float *from, int64_t row, int64_t lanes) {
+    for (int i = 0; i < rows; i++)
+        ends[i] = load_lanes(from + i * row, lanes);
+}
+static __attribute__((noinline)) void store_ends(const vector *ends, int rows, float *to, int64_t row, int64_t lanes) {
+    for (int i = 0; i < rows; i++)
+        store_lanes(to + i * row, ends[i], lanes);
+}
+
+/* sums += what lies from `from` on, as the target does. */
+static inline __attribute__((always_inline)) void add_rows(const int rows, const int vectors, const panel_product *p,
+                                                           const float *from, vector sums[ROWS][2]) {
+    const int64_t row = p->target_row, lanes = p->columns - (vectors - 1) * LANES; /* of the last vector */
+    const float *last = from + (vectors - 1) * LANES;
+    if (lanes < LANES) {
+        vector ends[ROWS];
+        load_ends(ends, rows, last, row, lanes);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+            sums[i][vectors - 1] += ends[i];
+    } else {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++, last = next_row(last, row))
+            sums[i][vectors - 1] += load(last);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows && vectors == 2; i++, from = next_row(from, row))
+        sums[i][0] += load(from);
+}
+
+static inline __attribute__((always_inline)) void store_rows(const int rows, const int vectors, const panel_product *p,
+                                                             float *to, vector sums[ROWS][2]) {
+    const int64_t row = p->target_row, lanes = p->columns - (vectors - 1) * LANES;
+    const float *at = to;
+    if (lanes < LANES) {
+        vector ends[ROWS];
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+            ends[i] = sums[i][vectors - 1];
+        store_ends(ends, rows, to + (vectors - 1) * LANES, row, lanes);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows && vectors == 2; i++, at = next_row(at, row))
+            store((float *)at, sums[i][0]);
+        return;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++, at = next_row(at, row)) {
+        store((float *)at, sums[i][0]);
+        if (vectors == 2) store((float *)at + LANES, sums[i][1]);
+    }
+}
+
 /* What the sums of `rows` rows of `vectors` vectors, constants after inlining, begin with. Meanwhile the memory is fetched
  * where they will go, and what will be added. */
 static inline __attribute__((always_inline)) void begin_rows(const int rows, const int vectors, const panel_product *p,
                                                              int64_t first, vector sums[ROWS][2]) {
-    const int64_t row = p->target_row, lanes = p->columns - (vectors - 1) * LANES; /* of the last vector */
-    const float *target = p->target + first * row;
-    if (p->is_last && p->added) {
-        const float *added = p->added + first * row;
-        for (int i = 0; i < rows; i++, added = next_row(added, row))
+    for (int v = 0; v < vectors; v++) {
+        sums[0][v] = load_or_zero(p->start && !p->adds ? p->start + v * LANES : NULL);
+        for (int i = 1; i < rows; i++)
+            sums[i][v] = sums[0][v];
+    }
+    const float *const places[] = {p->target, p->is_last ? p->added : NULL};
+    for (int k = 0; k < 2 && places[k]; k++) {
+        const float *at = places[k] + first * p->target_row;
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++, at = next_row(at, p->target_row))
             for (int v = 0; v < vectors; v++)
-                __builtin_prefetch(added + v * LANES, 0, 3);
+                __builtin_prefetch(at + v * LANES, 1, 3);
     }
-    if (p->adds) {
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++, target = next_row(target, row)) {
-            if (vectors == 2) sums[i][0] = load(target);
-            sums[i][vectors - 1] = load_lanes(target + (vectors - 1) * LANES, lanes);
-        }
-        return;
-    }
-    vector start[2];
-    for (int v = 0; v < vectors; v++)
-        start[v] = load_or_zero(p->start ? p->start + v * LANES : NULL);
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++, target = next_row(target, row))
-        for (int v = 0; v < vectors; v++) {
-            sums[i][v] = start[v];
-            __builtin_prefetch(target + v * LANES, 1, 3);
-        }
 }
 
 static inline __attribute__((always_inline)) void end_rows(const int rows, const int vectors, const panel_product *p,
                                                            int64_t first, vector sums[ROWS][2]) {
-    const int64_t row = p->target_row, lanes = p->columns - (vectors - 1) * LANES;
-    if (p->is_last && p->added) {
-        const float *added = p->added + first * row;
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++, added = next_row(added, row)) {
-            if (vectors == 2) sums[i][0] += load(added);
-            sums[i][vectors - 1] += load_lanes(added + (vectors - 1) * LANES, lanes);
-        }
-    }
+    const float *const terms[] = {p->adds ? p->target : NULL, p->is_last ? p->added : NULL};
+#pragma GCC unroll 1
+    for (int k = 0; k < 2; k++)
+        if (terms[k]) add_rows(rows, vectors, p, terms[k] + first * p->target_row, sums);
     if (p->is_last && p->low > -INFINITY) {
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++)
@@ -171,22 +227,22 @@ static inline __attribute__((always_inline)) void end_rows(const int rows, const
             for (int v = 0; v < vectors; v++)
                 sums[i][v] = at_most(sums[i][v], p->high);
     }
-    const float *target = p->target + first * row;
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++, target = next_row(target, row)) {
-        if (vectors == 2) store((float *)target, sums[i][0]);
-        store_lanes((float *)target + (vectors - 1) * LANES, sums[i][vectors - 1], lanes);
-    }
+    store_rows(rows, vectors, p, p->target + first * p->target_row, sums);
 }
 
-/* Rows first, first + 1, …; their share of what lies ahead is fetched. */
-static inline __attribute__((always_inline)) void multiply_rows(const int rows, const int vectors,
+/* Rows first, first + 1, …: `rows` of them in `halves` halves of vectors, constants after inlining. Their share of what
+ * lies ahead is fetched. */
+static inline __attribute__((always_inline)) void multiply_rows(const int rows, const int halves,
                                                                 const panel_product *p, int64_t first) {
+    const int vectors = (halves + 1) / 2;
     vector sums[ROWS][2];
+    half_vector last[ROWS];
     const int64_t ahead_step = p->ahead_step;
     const float *panel = p->panel;
     const char *ahead = (const char *)p->ahead + first * p->ahead_tile / ROWS;
     begin_rows(rows, vectors, p, first, sums);
+    for (int i = 0; i < rows && halves == 3; i++)
+        last[i] = half_of(sums[i][1]);
     for (int64_t t = 0; t < p->taps; t++) {
         const float *row[ROWS];
 #pragma GCC unroll 8
@@ -197,25 +253,25 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
             const vector w0 = load(panel), w1 = vectors == 2 ? load(panel + LANES) : w0;
 #pragma GCC unroll 8
             for (int i = 0; i < rows; i++) {
-                const float x = row[i][c];
+                const vector x = row[i][c] - (vector){0};
                 sums[i][0] += w0 * x;
-                if (vectors == 2) sums[i][1] += w1 * x;
+                if (halves == 3) last[i] += half_of(w1) * half_of(x);
+                if (halves == 4) sums[i][1] += w1 * x;
             }
         }
     }
+    for (int i = 0; i < rows && halves == 3; i++)
+        sums[i][1] = whole_of(last[i]);
     end_rows(rows, vectors, p, first, sums);
 }
 
 /* Rows too few to be shared out well. */
 static void multiply_rest(const panel_product *p, int64_t first) {
     for (; first + 4 <= p->count; first += 4)
-        multiply_rows(4, 2, p, first);
-    switch (p->count - first) {
-    case 1: multiply_rows(1, 2, p, first); break;
-    case 2: multiply_rows(2, 2, p, first); break;
-    case 3: multiply_rows(3, 2, p, first); break;
-    default: break;
-    }
+        multiply_rows(4, 4, p, first);
+    for (; first + 2 <= p->count; first += 2)
+        multiply_rows(2, 4, p, first);
+    if (first < p->count) multiply_rows(1, 4, p, first);
 }
 
 /* In groups of ROWS and ROWS - 1: a last group of a few rows would take as long as one of four. */
@@ -227,21 +283,22 @@ static void multiply_wide(const panel_product *p) {
         return;
     }
     for (; first < whole; first += ROWS)
-        multiply_rows(ROWS, 2, p, first);
+        multiply_rows(ROWS, 4, p, first);
     for (; first < p->count; first += ROWS - 1)
-        multiply_rows(ROWS - 1, 2, p, first);
+        multiply_rows(ROWS - 1, 4, p, first);
 }
 
-/* One vector of columns. */
-static void multiply_narrow(const panel_product *p) {
+/* One vector of columns, or one and a half. */
+static inline __attribute__((always_inline)) void multiply_fewer(const int halves, const panel_product *p) {
     int64_t first = 0;
     for (; first + ROWS <= p->count; first += ROWS)
-        multiply_rows(ROWS, 1, p, first);
-    for (; first + 4 <= p->count; first += 4)
-        multiply_rows(4, 1, p, first);
-    for (; first < p->count; first++)
-        multiply_rows(1, 1, p, first);
+        multiply_rows(ROWS, halves, p, first);
+    for (; first + 2 <= p->count; first += 2)
+        multiply_rows(2, halves, p, first);
+    if (first < p->count) multiply_rows(1, halves, p, first);
 }
+static void multiply_narrow(const panel_product *p) { multiply_fewer(2, p); }
+static void multiply_medium(const panel_product *p) { multiply_fewer(3, p); }
 
 /* `columns` of the target begin here; the panel has COLUMNS of them. */
 static void multiply_panel(panel_product *p, int64_t columns) {
@@ -249,10 +306,12 @@ static void multiply_panel(panel_product *p, int64_t columns) {
     const int64_t steps = p->taps * p->channels, bytes = p->ahead_bytes ? p->ahead_bytes : steps * 2 * VECTOR_BYTES;
     p->ahead_tile = divide_up(bytes * ROWS, p->count);
     p->ahead_step = divide_up(p->ahead_tile, steps);
-    if (p->columns > LANES)
-        multiply_wide(p);
-    else
+    if (p->columns <= LANES)
         multiply_narrow(p);
+    else if (HAS_HALVES && p->columns <= LANES + LANES / 2)
+        multiply_medium(p);
+    else
+        multiply_wide(p);
 }
 
 /* Channels of one block of the depth: not more than DEPTH, and all blocks about alike. */

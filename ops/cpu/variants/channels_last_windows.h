@@ -77,32 +77,39 @@ typedef struct weighed_row {
 
 /* Windows side by side: an input that several of the results need is loaded once. `stride` is a constant after
  * inlining. */
-enum { TOGETHER = 4, NEAR_FLOATS = 4096 /* of the input, which stay in the nearest cache for all channels */ };
+enum {
+    TOGETHER = 4,
+    /* Of the input, which stay in the nearest cache for all channels; all, where no two vectors share a line of it. */
+    NEAR_FLOATS = VECTOR_BYTES < 64 ? 4096 : 1 << 30
+};
 static inline __attribute__((always_inline)) void weigh_together(const int stride, const weighed_row *w, int64_t c,
                                                                  int64_t begin, int64_t end) {
     vector weights[9];
     const int64_t x_step = w->x_step, y_step = w->y_step;
+    const float low = w->low, high = w->high;
     const vector start = load_or_zero(w->start ? w->start + c : NULL);
     for (int t = 0; t < 9; t++)
         weights[t] = load(w->weights + t * w->weight_step + c);
-    float *y = w->y + c;
     for (int64_t i = begin; i < end; i += TOGETHER) {
         if (i + TOGETHER > w->pixels) i = w->pixels - TOGETHER; /* some are made again */
         vector sums[TOGETHER] = {start, start, start, start};
 #pragma GCC unroll 3
-        for (int r = 0; r < 3; r++)
+        for (int r = 0; r < 3; r++) {
+            const float *x = w->rows[r] + c + i * stride * x_step;
 #pragma GCC unroll 9
-            for (int column = 0; column < (TOGETHER - 1) * stride + 3; column++) {
-                const vector from = load(w->rows[r] + c + (i * stride + column) * x_step);
+            for (int column = 0; column < (TOGETHER - 1) * stride + 3; column++, x = next_row(x, x_step)) {
+                const vector from = held(load(x));
 #pragma GCC unroll 4
                 for (int k = 0; k < TOGETHER; k++) {
                     const int tap = column - k * stride;
                     if (tap >= 0 && tap < 3) sums[k] += from * weights[r * 3 + tap];
                 }
             }
+        }
+        float *y = w->y + c + i * y_step;
 #pragma GCC unroll 4
         for (int k = 0; k < TOGETHER; k++)
-            store(y + (i + k) * y_step, clamped(sums[k], w->low, w->high));
+            store(y + k * y_step, clamped(sums[k], low, high));
     }
 }
 
@@ -204,9 +211,10 @@ static void make_rows(void *context, int64_t begin, int64_t end) {
     find_inner_columns(g, &first, &last);
     for (int64_t at = begin; at < end; at++) {
         const int64_t image = at / g->out[1], row = at % g->out[1];
-        for (int64_t column = 0; column < g->out[2]; column++)
-            if (column < first || column >= last) make_stretch(j, image, row, column, 1);
-        if (last > first) make_stretch(j, image, row, first, last - first);
+        for (int64_t column = 0, pixels; column < g->out[2]; column += pixels) {
+            pixels = column == first && last > first ? last - first : 1;
+            make_stretch(j, image, row, column, pixels);
+        }
         if (j->epilogue) cr_epilogue_run(j->epilogue, 0, at * g->out[2], g->out[2], 0, g->channels);
     }
 }
