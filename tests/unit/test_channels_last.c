@@ -297,8 +297,9 @@ static cr_tensor *no_less_than_zero(cr_tensor *x) { return cr_relu(x); }
 static bool run_summed(void *context, cr_tensor *const *in, int input_count, cr_tensor **out, int output_count) {
     const summed *s = context;
     (void)input_count, (void)output_count;
-    cr_tensor *x = cr_conv2d(in[0], s->weight, s->bias, .padding = s->kernel / 2);
-    out[0] = s->after(s->comes_first ? cr_add(in[1], x) : cr_add(x, in[1]));
+    cr_tensor *x = cr_conv2d(in[0], s->weight, s->bias, .padding = s->kernel / 2),
+              *other = s->broadcasts ? in[1] : cr_conv2d(in[1], s->weight, NULL, .padding = s->kernel / 2);
+    out[0] = s->after(s->comes_first ? cr_add(other, x) : cr_add(x, other));
     return out[0] != NULL;
 }
 
@@ -323,9 +324,8 @@ static void a_sum_joins_a_convolution(void **state) {
             summed s = sums[i];
             s.weight = noise(CR_SHAPE(s.features, s.channels, s.kernel, s.kernel), 3);
             s.bias = noise(CR_SHAPE(s.features), 4);
-            const cr_shape other =
-                s.broadcasts ? CR_SHAPE(s.features, 1, 1) : CR_SHAPE(s.batch, s.features, s.height, s.width);
-            cr_tensor *in[] = {noise(CR_SHAPE(s.batch, s.channels, s.height, s.width), 5), noise(other, 6)}, *expected,
+            const cr_shape image = CR_SHAPE(s.batch, s.channels, s.height, s.width);
+            cr_tensor *in[] = {noise(image, 5), noise(s.broadcasts ? CR_SHAPE(s.features, 1, 1) : image, 6)}, *expected,
                       *made[2];
             assert_true(run_summed(&s, in, 2, &expected, 1));
             cr_graph *graph = cr_jit_trace_function(run_summed, &s, in, 2, NULL, 1, NULL, 0, .freeze = true);
