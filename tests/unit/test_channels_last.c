@@ -22,6 +22,9 @@ typedef struct geometry {
 static const geometry geometries[] = {
     {"1x1", 3, 5, 7, 20, 26, 1, {1, 1}, 1, 0, 1, DIRECT},
     {"1x1, deep, few pixels", 1, 7, 7, 700, 40, 1, {1, 1}, 1, 0, 1, DIRECT},
+    {"1x1, deep, one vector of features", 1, 7, 7, 1100, 16, 1, {1, 1}, 1, 0, 1, DIRECT},
+    {"1x1, deep, one vector and a half", 1, 9, 11, 1100, 23, 1, {1, 1}, 1, 0, 1, DIRECT},
+    {"1x1, many pixels", 2, 31, 29, 40, 72, 1, {1, 1}, 1, 0, 1, DIRECT},
     {"1x1, one pixel", 1, 1, 1, 130, 33, 1, {1, 1}, 1, 0, 1, DIRECT},
     {"1x1, stride 2", 2, 9, 8, 17, 16, 1, {1, 1}, 2, 0, 1, DIRECT},
     {"picture", 2, 21, 18, 3, 19, 1, {7, 7}, 2, 3, 1, DIRECT},
@@ -276,6 +279,71 @@ static void a_network_computes_so_throughout(void **state) {
     }
 }
 
+/* ---------------------------------------------------------------- sums behind a convolution */
+typedef struct summed {
+    const char *name;
+    int64_t batch, height, width, channels, features;
+    int kernel;
+    bool comes_first, broadcasts; /* the other operand */
+    cr_tensor *(*after)(cr_tensor *);
+    cr_tensor *weight, *bias;
+} summed;
+
+static cr_tensor *as_it_is(cr_tensor *x) { return x; }
+static cr_tensor *within(cr_tensor *x) { return cr_clamp(x, -0.5, 0.75); }
+static cr_tensor *up_to_six(cr_tensor *x) { return cr_relu6(x); }
+static cr_tensor *no_less_than_zero(cr_tensor *x) { return cr_relu(x); }
+
+static bool run_summed(void *context, cr_tensor *const *in, int input_count, cr_tensor **out, int output_count) {
+    const summed *s = context;
+    (void)input_count, (void)output_count;
+    cr_tensor *x = cr_conv2d(in[0], s->weight, s->bias, .padding = s->kernel / 2),
+              *other = s->broadcasts ? in[1] : cr_conv2d(in[1], s->weight, NULL, .padding = s->kernel / 2);
+    out[0] = s->after(s->comes_first ? cr_add(other, x) : cr_add(x, other));
+    return out[0] != NULL;
+}
+
+static const summed sums[] = {
+    {"residual", 1, 14, 14, 64, 256, 1, false, false, no_less_than_zero},
+    {"residual, batch", 3, 28, 28, 32, 96, 1, true, false, no_less_than_zero},
+    {"odd features", 2, 9, 7, 20, 43, 1, true, false, as_it_is},
+    {"one vector of features", 2, 9, 7, 20, 15, 1, false, false, within},
+    {"one vector and a half", 1, 13, 11, 24, 24, 1, false, false, up_to_six},
+    {"deep", 1, 7, 7, 1100, 72, 1, false, false, no_less_than_zero},
+    {"3x3", 1, 10, 9, 12, 40, 3, true, false, no_less_than_zero},
+    {"Winograd", 1, 16, 16, 64, 64, 3, false, false, no_less_than_zero},
+    {"a number for each feature", 1, 14, 14, 32, 48, 1, false, true, no_less_than_zero},
+};
+enum { SUMS = sizeof sums / sizeof sums[0] };
+
+static void a_sum_joins_a_convolution(void **state) {
+    (void)state;
+    const int before = cr_num_threads();
+    for (int i = 0; i < SUMS; i++)
+        CR_SCOPE {
+            summed s = sums[i];
+            s.weight = noise(CR_SHAPE(s.features, s.channels, s.kernel, s.kernel), 3);
+            s.bias = noise(CR_SHAPE(s.features), 4);
+            const cr_shape image = CR_SHAPE(s.batch, s.channels, s.height, s.width);
+            cr_tensor *in[] = {noise(image, 5), noise(s.broadcasts ? CR_SHAPE(s.features, 1, 1) : image, 6)}, *expected,
+                      *made[2];
+            assert_true(run_summed(&s, in, 2, &expected, 1));
+            cr_graph *graph = cr_jit_trace_function(run_summed, &s, in, 2, NULL, 1, NULL, 0, .freeze = true);
+            if (!graph) fail_msg("%s: %s", s.name, cr_last_error()->message);
+            for (int threads = 1; threads < 3; threads++) {
+                cr_set_num_threads(threads);
+                assert_true(cr_jit_run(graph, in, 2, &made[threads - 1], 1));
+            }
+            cr_set_num_threads(before);
+            const double difference = cr_item(cr_amax(cr_abs(cr_sub(made[0], expected)))),
+                         greatest = cr_item(cr_amax(cr_abs(expected)));
+            if (!(greatest > 0.1) || !(difference <= FOUR * greatest))
+                fail_msg("%s: differs by %g of %g", s.name, difference, greatest);
+            if (!cr_item(cr_all(cr_eq(made[0], made[1])))) fail_msg("%s: threads change bits", s.name);
+            cr_jit_free(graph);
+        }
+}
+
 /* ---------------------------------------------------------------- bottlenecks */
 typedef struct bottleneck {
     const char *name;
@@ -286,11 +354,6 @@ typedef struct bottleneck {
     cr_tensor *(*first)(cr_tensor *), *(*second)(cr_tensor *);
     cr_tensor *weights[3], *biases[3];
 } bottleneck;
-
-static cr_tensor *as_it_is(cr_tensor *x) { return x; }
-static cr_tensor *within(cr_tensor *x) { return cr_clamp(x, -0.5, 0.75); }
-static cr_tensor *up_to_six(cr_tensor *x) { return cr_relu6(x); }
-static cr_tensor *no_less_than_zero(cr_tensor *x) { return cr_relu(x); }
 
 static bool run_bottleneck(void *context, cr_tensor *const *in, int input_count, cr_tensor **out, int output_count) {
     const bottleneck *b = context;
@@ -369,6 +432,7 @@ int main(void) {
         cmocka_unit_test(each_way_equals_plain_loops),         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(pools_equal_those_of_channels_first), cmocka_unit_test(bad_calls_are_errors),
         cmocka_unit_test(a_network_computes_so_throughout),    cmocka_unit_test(a_bottleneck_is_one_node),
+        cmocka_unit_test(a_sum_joins_a_convolution),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ typedef enum convolution_way { DEPTHWISE, DIRECT, WINOGRAD_2, WINOGRAD_4 } convo
 
 /* Arithmetic of a product that reads its weight once, or what could be done while the weight comes from memory. */
 static double product_cost(double rows, double depth, double columns) {
-    enum { FLOPS_PER_BYTE = 12 }; /* done while a byte comes, where others use the memory as well */
+    enum { FLOPS_PER_BYTE = 4 }; /* done while a byte comes, where others use the memory as well */
     const double flops = 2 * rows * depth * columns, reading = FLOPS_PER_BYTE * sizeof(float) * depth * columns;
     return flops > reading ? flops : reading;
 }
@@ -89,7 +89,8 @@ static bool run_layer(channels_last_layer *l, cr_tensor *input, cr_tensor *bias)
     l->bias = shift ? cr_tensor_address(shift) : NULL;
     l->low = -INFINITY;
     l->high = INFINITY;
-    if (l->epilogue && l->epilogue->clamps) {
+    if (l->epilogue && l->epilogue->is_simple && (way == DIRECT || !l->epilogue->added)) {
+        l->added = l->epilogue->added;
         l->low = l->epilogue->low;
         l->high = l->epilogue->high;
         l->epilogue = NULL;
@@ -143,9 +144,10 @@ CR_KERNEL(fused_bottleneck) {
     bottleneck_job j = {.o = o,
                         .x = cr_tensor_address(x),
                         .y = cr_tensor_address(output),
-                        .epilogue = epilogue.clamps ? NULL : &epilogue,
-                        .low = epilogue.clamps ? epilogue.low : -INFINITY,
-                        .high = epilogue.clamps ? epilogue.high : INFINITY,
+                        .epilogue = epilogue.is_simple ? NULL : &epilogue,
+                        .added = epilogue.is_simple ? epilogue.added : NULL,
+                        .low = epilogue.is_simple ? epilogue.low : -INFINITY,
+                        .high = epilogue.is_simple ? epilogue.high : INFINITY,
                         .images = x->sizes[0],
                         .in = {x->sizes[1], x->sizes[2]},
                         .out = {output->sizes[1], output->sizes[2]},

@@ -2,25 +2,32 @@
  * for as many rows as the second needs, so that the widest tensors of such a network never reach memory (Sandler et al.,
  * "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018).
  *
- * A task makes some rows of an image. Their expanded rows lie in a ring, each between two pixels of zeros, with a row of
- * zeros for what is above and below the image. */
+ * A task makes some rows of an image. For each RING_CHANNELS of the hidden channels their expanded rows lie in a ring, each
+ * between two pixels of zeros, with a row of zeros for what is above and below the image: these rows are still in the
+ * nearest cache when they are weighed. */
 #include "ops/cpu/variants/channels_last_windows.h"
 #include "ops/fused.h"
 
-enum { BOTTLENECK_PIXELS = 28 /* made together at least: the weights are read once for them */, BLOCK_PIXELS = 96 };
+enum {
+    RING_CHANNELS = CR_BOTTLENECK_STEP,
+    BOTTLENECK_PIXELS = 28 /* made together at least: the weights are read once for them */,
+    BLOCK_PIXELS = 96
+};
 
 typedef struct bottleneck_job {
     const cr_fused_bottleneck_options *o;
     const float *x, *expand, *expand_bias, *depth, *depth_bias, *project, *project_bias;
     float *y;
     const cr_epilogue *epilogue;
-    float low, high; /* of the result */
+    const float *added; /* to the result, or NULL */
+    float low, high;    /* of the sum */
     int64_t images, in[2], out[2], channels, hidden, features;
-    int64_t step;                /* from one pixel to the next between the layers: `hidden`, rounded up */
+    int64_t step;                /* from one pixel to the next of the depthwise results: `hidden`, rounded up */
+    int64_t panels;              /* of hidden channels */
     int64_t together;            /* rows of results */
-    int64_t ring_rows, ring_row; /* of the ring: how many, and the elements of one */
+    int64_t ring_rows, ring_row; /* of a ring: how many, and the elements of one */
     int64_t parts;               /* of an image */
-    float *memory;               /* of each slot: the ring, a row of zeros, the depthwise results */
+    float *memory;               /* of each slot: the rings, a row of zeros, the depthwise results */
     int64_t slot_elements;
     atomic_llong next;
 } bottleneck_job;
@@ -46,8 +53,9 @@ static void plan_bottleneck(bottleneck_job *j) {
     j->together = divide_up(BOTTLENECK_PIXELS, j->out[1]);
     if (j->together > j->out[0]) j->together = j->out[0];
     j->ring_rows = (j->together - 1) * j->o->stride + 3;
-    j->ring_row = (j->in[1] + 2) * j->step;
-    j->slot_elements = (j->ring_rows + 1) * j->ring_row + j->together * j->out[1] * j->step;
+    j->ring_row = (j->in[1] + 2) * RING_CHANNELS;
+    j->panels = divide_up(j->hidden, RING_CHANNELS);
+    j->slot_elements = (j->panels * j->ring_rows + 1) * j->ring_row + j->together * j->out[1] * j->step;
     /* Neighbouring parts make the rows between them twice: only where threads would have nothing to do. */
     j->parts = j->images % threads == 0 || j->images >= 4 * threads ? 1 : threads;
     if (j->parts > j->out[0]) j->parts = j->out[0];
@@ -59,6 +67,7 @@ typedef struct bottleneck_product {
     const float *x, *packed, *bias;
     float *y;
     int64_t x_step, y_step, depth, columns;
+    const float *added; /* as y lies, or NULL */
     float low, high;
 } bottleneck_product;
 
@@ -79,48 +88,66 @@ static void multiply_pixels(const bottleneck_product *b, int64_t first, int64_t 
             p.ahead = p.panel + b->depth * COLUMNS;
             p.start = b->bias + column;
             p.target = b->y + first * b->y_step + column;
-            multiply_columns(&p, b->columns - column);
+            p.added = b->added ? b->added + first * b->y_step + column : NULL;
+            multiply_panel(&p, b->columns - column);
         }
     }
 }
 
 /* ---------------------------------------------------------------- the three layers */
-static float *ring_row(const bottleneck_job *j, float *ring, int64_t h) {
-    return ring + h % j->ring_rows * j->ring_row;
+static float *ring_row(const bottleneck_job *j, float *rings, int64_t panel, int64_t h) {
+    return rings + (panel * j->ring_rows + h % j->ring_rows) * j->ring_row;
 }
 
-/* Row h of the image into the ring. */
-static void expand_row(const bottleneck_job *j, int64_t image, int64_t h, float *ring) {
+/* Channels of a panel, in whole vectors. */
+static int64_t panel_width(const bottleneck_job *j, int64_t panel) {
+    const int64_t rest = round_up(j->hidden - panel * RING_CHANNELS, LANES);
+    return rest < RING_CHANNELS ? rest : RING_CHANNELS;
+}
+
+static void copy_row(const bottleneck_job *j, const float *x, int64_t panel, float *to) {
+    for (int64_t i = 0; i < j->in[1]; i++, x += j->channels, to += RING_CHANNELS)
+        for (int64_t c = panel * RING_CHANNELS, at = 0; at < RING_CHANNELS && c < j->channels; at += LANES, c += LANES)
+            store(to + at, load_lanes(x + c, j->channels - c < LANES ? j->channels - c : LANES));
+}
+
+/* Row h of the image into a panel's ring. */
+static void expand_row(const bottleneck_job *j, int64_t image, int64_t h, int64_t panel, float *rings) {
     const float *x = j->x + (image * j->in[0] + h) * j->in[1] * j->channels;
-    float *to = ring_row(j, ring, h) + j->step;
+    float *to = ring_row(j, rings, panel, h) + RING_CHANNELS;
+    if (!j->o->expands) {
+        copy_row(j, x, panel, to);
+        return;
+    }
     const bottleneck_product product = {.x = x,
-                                        .packed = j->expand,
-                                        .bias = j->expand_bias,
+                                        .packed = j->expand + panel * RING_CHANNELS * j->channels,
+                                        .bias = j->expand_bias + panel * RING_CHANNELS,
                                         .y = to,
                                         .x_step = j->channels,
-                                        .y_step = j->step,
+                                        .y_step = RING_CHANNELS,
                                         .depth = j->channels,
-                                        .columns = round_up(j->hidden, COLUMNS),
+                                        .columns = panel_width(j, panel),
                                         .low = (float)j->o->expand_low,
                                         .high = (float)j->o->expand_high};
-    for (int64_t i = 0; i < j->in[1] && j->o->expands; i += BLOCK_PIXELS)
+    for (int64_t i = 0; i < j->in[1]; i += BLOCK_PIXELS)
         multiply_pixels(&product, i, j->in[1] - i < BLOCK_PIXELS ? j->in[1] - i : BLOCK_PIXELS);
-    for (int64_t i = 0; i < j->in[1] && !j->o->expands; i++)
-        memcpy(to + i * j->step, x + i * j->channels, (size_t)j->channels * sizeof(float));
 }
 
-static void weigh_ring(const bottleneck_job *j, int64_t row, float *ring, const float *zeros, float *y) {
-    weighed_row w = {.weights = j->depth,
-                     .start = j->depth_bias,
-                     .y = y,
+static void weigh_ring(const bottleneck_job *j, int64_t row, int64_t panel, float *rings, const float *zeros,
+                       float *y) {
+    weighed_row w = {.weights = j->depth + panel * RING_CHANNELS,
+                     .start = j->depth_bias + panel * RING_CHANNELS,
+                     .y = y + panel * RING_CHANNELS,
                      .pixels = j->out[1],
-                     .channels = round_up(j->hidden, LANES),
-                     .step = j->step,
+                     .channels = panel_width(j, panel),
+                     .x_step = RING_CHANNELS,
+                     .y_step = j->step,
+                     .weight_step = j->step,
                      .low = (float)j->o->depth_low,
                      .high = (float)j->o->depth_high};
     for (int r = 0; r < 3; r++) {
         const int64_t h = row * j->o->stride - 1 + r;
-        w.rows[r] = h < 0 || h >= j->in[0] ? zeros : ring_row(j, ring, h);
+        w.rows[r] = h < 0 || h >= j->in[0] ? zeros : ring_row(j, rings, panel, h);
     }
     weigh_row(&w, j->o->stride);
 }
@@ -135,6 +162,7 @@ static void project_rows(const bottleneck_job *j, int64_t image, int64_t row, in
                                         .y_step = j->features,
                                         .depth = j->hidden,
                                         .columns = j->features,
+                                        .added = j->added ? j->added + first * j->features : NULL,
                                         .low = j->low,
                                         .high = j->high};
     for (int64_t i = 0; i < count; i += BLOCK_PIXELS)
@@ -144,26 +172,40 @@ static void project_rows(const bottleneck_job *j, int64_t image, int64_t row, in
 
 /* ---------------------------------------------------------------- tasks */
 static void run_bottleneck_part(const bottleneck_job *j, int64_t image, int64_t begin, int64_t end, float *memory) {
-    float *ring = memory, *zeros = ring + j->ring_rows * j->ring_row, *made = zeros + j->ring_row;
+    float *rings = memory, *zeros = rings + j->panels * j->ring_rows * j->ring_row, *made = zeros + j->ring_row;
     int64_t next = begin * j->o->stride - 1;
     if (next < 0) next = 0;
     for (int64_t row = begin; row < end; row += j->together) {
         const int64_t rows = end - row < j->together ? end - row : j->together;
         int64_t last = (row + rows - 1) * j->o->stride + 1;
         if (last >= j->in[0]) last = j->in[0] - 1;
-        for (; next <= last; next++)
-            expand_row(j, image, next, ring);
-        for (int64_t r = 0; r < rows; r++)
-            weigh_ring(j, row + r, ring, zeros, made + r * j->out[1] * j->step);
+        for (int64_t panel = 0; panel < j->panels; panel++) {
+            for (int64_t h = next; h <= last; h++)
+                expand_row(j, image, h, panel, rings);
+            for (int64_t r = 0; r < rows; r++)
+                weigh_ring(j, row + r, panel, rings, zeros, made + r * j->out[1] * j->step);
+        }
+        next = last + 1;
         project_rows(j, image, row, rows, made);
     }
+}
+
+/* The pixels left and right of each row, and the row behind them all. */
+static void clear_margins(const bottleneck_job *j, float *rings) {
+    const int64_t rows = j->panels * j->ring_rows;
+    for (int64_t row = 0; row < rows; row++) {
+        float *left = rings + row * j->ring_row;
+        memset(left, 0, RING_CHANNELS * sizeof(float));
+        memset(left + j->ring_row - RING_CHANNELS, 0, RING_CHANNELS * sizeof(float));
+    }
+    memset(rings + rows * j->ring_row, 0, (size_t)j->ring_row * sizeof(float));
 }
 
 static void run_bottleneck_slots(void *context, int64_t begin, int64_t end) {
     bottleneck_job *j = context;
     for (int64_t slot = begin; slot < end; slot++) {
         float *memory = j->memory + slot * j->slot_elements;
-        memset(memory, 0, (size_t)((j->ring_rows + 1) * j->ring_row) * sizeof(float));
+        clear_margins(j, memory);
         for (int64_t task; (task = atomic_fetch_add(&j->next, 1)) < j->images * j->parts;) {
             const int64_t part = task % j->parts;
             run_bottleneck_part(j, task / j->parts, part * j->out[0] / j->parts, (part + 1) * j->out[0] / j->parts,

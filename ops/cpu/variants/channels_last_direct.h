@@ -6,10 +6,16 @@
 #include "ops/cpu/variants/channels_last_panel.h"
 #include "ops/cpu/variants/copy.h"
 
-enum { PIXELS = 48, MOST_PIXELS = 96, BLOCK_TAPS = 32, FEW_CHANNELS = 16 };
+enum {
+    PIXELS = 48,
+    MOST_PIXELS = 96,
+    BLOCK_TAPS = 32,
+    FEW_CHANNELS = 16,
+    NEAR_WEIGHTS = 1 << 18 /* floats that stay in a cache from one block to the next */
+};
 
 typedef struct direct_job {
-    const float *image, *packed, *bias, *zeros;
+    const float *image, *packed, *bias, *zeros, *added;
     float *y;
     const cr_epilogue *epilogue;
     float low, high;
@@ -17,43 +23,56 @@ typedef struct direct_job {
     int64_t image_step, row_step, pixel_step; /* of the image */
     int64_t channels, depth, columns, panels, pixels;
     int64_t block_channels, block_taps, block_pixels, column_parts;
+    bool reads_once; /* pixel after pixel of the image */
 } direct_job;
 
-/* Where the pixels of a block begin in the image, taps aside. */
+/* Some pixels of the result, one after the other. */
 typedef struct direct_pixels {
-    const float *base[MOST_PIXELS];
-    int32_t row[MOST_PIXELS], column[MOST_PIXELS];
     int64_t first, count;
 } direct_pixels;
 
-static void find_pixels(const direct_job *j, int64_t first, int64_t count, direct_pixels *to) {
-    int64_t column = first % j->out[1], row = first / j->out[1] % j->out[0], image = first / j->out[1] / j->out[0];
-    to->first = first;
-    to->count = count;
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t h = row * j->stride[0] - j->padding[0], w = column * j->stride[1] - j->padding[1];
-        to->row[i] = (int32_t)h;
-        to->column[i] = (int32_t)w;
-        to->base[i] = j->image + image * j->image_step + h * j->row_step + w * j->pixel_step;
-        if (++column < j->out[1]) continue;
-        column = 0;
-        if (++row < j->out[0]) continue;
-        row = 0;
-        image++;
-    }
-}
-
-/* rows[tap][pixel] for taps [first, first + count). */
+/* rows[tap][pixel] for taps [first, first + count): in stretches of one row of the image. */
 static void find_rows(const direct_job *j, const direct_pixels *pixels, int64_t first, int64_t count,
                       const float **rows) {
     for (int64_t t = first; t < first + count; t++, rows += MOST_PIXELS) {
-        const int64_t down = t / j->taps[1] * j->dilation[0], right = t % j->taps[1] * j->dilation[1],
-                      offset = down * j->row_step + right * j->pixel_step;
-        for (int64_t i = 0; i < pixels->count; i++) {
-            const bool inside = (uint64_t)(pixels->row[i] + down) < (uint64_t)j->in[0] &&
-                                (uint64_t)(pixels->column[i] + right) < (uint64_t)j->in[1];
-            rows[i] = inside ? pixels->base[i] + offset : j->zeros;
+        const int64_t down = t / j->taps[1] * j->dilation[0] - j->padding[0],
+                      right = t % j->taps[1] * j->dilation[1] - j->padding[1];
+        int64_t column = pixels->first % j->out[1], line = pixels->first / j->out[1];
+        for (int64_t i = 0, end; i < pixels->count; i = end, column = 0, line++) {
+            const int64_t h = line % j->out[0] * j->stride[0] + down, rest = j->out[1] - column;
+            const float *row = j->image + line / j->out[0] * j->image_step + h * j->row_step;
+            end = rest < pixels->count - i ? i + rest : pixels->count;
+            int64_t w = column * j->stride[1] + right;
+            const float *at = row + w * j->pixel_step;
+            for (int64_t k = i; k < end; k++, w += j->stride[1], at = next_row(at, j->stride[1] * j->pixel_step))
+                rows[k] = (uint64_t)h < (uint64_t)j->in[0] && (uint64_t)w < (uint64_t)j->in[1] ? at : j->zeros;
         }
+    }
+}
+
+/* What is fetched while panel p is multiplied: the next panel, or, where the weight is near after the first block, a share
+ * of what the next block of pixels reads, adds, and writes. */
+static void look_ahead(const direct_job *j, const direct_pixels *pixels, int64_t p, panel_product *product) {
+    const int64_t next = pixels->first + pixels->count, weight = j->depth * j->columns;
+    product->ahead = product->panel + j->depth * COLUMNS;
+    product->ahead_bytes = 0;
+    if (weight > NEAR_WEIGHTS || weight > j->pixels * j->columns) return;
+    const struct {
+        const float *from;
+        int64_t row;
+    } regions[] = {{j->image + next * j->channels, j->reads_once ? j->channels : 0},
+                   {j->added + next * j->columns, j->added ? j->columns : 0},
+                   {j->y + next * j->columns, j->columns}};
+    const int64_t share = pixels->count * (regions[0].row + regions[1].row + regions[2].row) / j->panels;
+    int64_t at = p * share;
+    for (int i = 0; i < 3; i++) {
+        const int64_t size = pixels->count * regions[i].row;
+        if (at < size) {
+            product->ahead = regions[i].from + at;
+            product->ahead_bytes = (share < size - at ? share : size - at) * (int64_t)sizeof(float);
+            return;
+        }
+        at -= size;
     }
 }
 
@@ -74,17 +93,17 @@ static void multiply_depth(const direct_job *j, const direct_pixels *pixels, con
                              .high = j->high};
     for (int64_t p = panel; p < panel + panels; p++) {
         product.panel = j->packed + (p * j->depth + at) * COLUMNS;
-        product.ahead = product.panel + j->depth * COLUMNS;
+        look_ahead(j, pixels, p, &product);
         product.start = j->bias ? j->bias + p * COLUMNS : NULL;
         product.target = j->y + pixels->first * j->columns + p * COLUMNS;
-        multiply_columns(&product, j->columns - p * COLUMNS);
+        product.added = j->added ? j->added + (product.target - j->y) : NULL;
+        multiply_panel(&product, j->columns - p * COLUMNS);
     }
 }
 
 static void run_direct_task(const direct_job *j, int64_t first, int64_t count, int64_t panel, int64_t panels) {
     const float *rows[BLOCK_TAPS * MOST_PIXELS];
-    direct_pixels pixels;
-    find_pixels(j, first, count, &pixels);
+    const direct_pixels pixels = {first, count};
     const int64_t taps = j->taps[0] * j->taps[1];
     for (int64_t tap = 0; tap < taps; tap += j->block_taps) {
         const int64_t together = taps - tap < j->block_taps ? taps - tap : j->block_taps;
@@ -162,14 +181,17 @@ static void pack_direct_panels(void *context, int64_t begin, int64_t end) {
     }
 }
 
-/* So many blocks of pixels that none is small; their columns are shared out where threads would have nothing to do. */
+/* So many blocks of pixels that none is small, and alike for several threads; their columns are shared out where threads
+ * would have nothing to do. */
 static int64_t plan_direct_tasks(direct_job *j) {
-    const int64_t wanted = 4 * cr_num_threads();
+    const int64_t threads = cr_num_threads(), wanted = 4 * threads;
     int64_t blocks = (j->pixels + PIXELS / 2) / PIXELS;
     if (blocks < 1) blocks = 1;
-    j->block_pixels = round_up(divide_up(j->pixels, blocks), ROWS);
+    if (blocks > threads) blocks = round_up(blocks, threads);
+    j->block_pixels = divide_up(j->pixels, blocks);
+    if (threads == 1) j->block_pixels = round_up(j->block_pixels, ROWS);
     blocks = divide_up(j->pixels, j->block_pixels);
-    j->column_parts = cr_num_threads() > 1 && blocks < wanted ? divide_up(wanted, blocks) : 1;
+    j->column_parts = threads > 1 && blocks < wanted ? divide_up(wanted, blocks) : 1;
     if (j->column_parts > j->panels) j->column_parts = j->panels;
     return blocks * j->column_parts;
 }
@@ -183,6 +205,7 @@ static bool run_direct(const channels_last_layer *l, const int64_t strides[4]) {
                     .packed = l->packed,
                     .y = l->y,
                     .epilogue = l->epilogue,
+                    .added = l->added,
                     .low = l->low,
                     .high = l->high,
                     .in = {p->in[1], p->in[2]},
@@ -224,6 +247,7 @@ static bool run_direct(const channels_last_layer *l, const int64_t strides[4]) {
     if (!zeros || (l->bias && !j.bias)) return scratch_drop(&memory);
     memset(zeros, 0, (size_t)j.channels * sizeof(float));
     j.zeros = zeros;
+    j.reads_once = taps == 1 && p->stride[1] == 1 && p->stride[2] == 1 && j.padding[0] == 0 && j.padding[1] == 0;
     j.block_channels = depth_block(j.channels);
     j.block_taps = j.channels < DEPTH ? DEPTH / j.channels : 1;
     if (j.block_taps > BLOCK_TAPS) j.block_taps = BLOCK_TAPS;

@@ -10,6 +10,9 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 enum { VECTOR_BYTES = 64, ROWS = 8 };
@@ -18,7 +21,11 @@ enum { VECTOR_BYTES = 32, ROWS = 6 };
 #else
 enum { VECTOR_BYTES = 16, ROWS = 6 };
 #endif
-enum { LANES = VECTOR_BYTES / (int)sizeof(float), COLUMNS = 2 * LANES, DEPTH = 256 /* summed before it is stored */ };
+enum {
+    LANES = VECTOR_BYTES / (int)sizeof(float),
+    COLUMNS = 2 * LANES,
+    DEPTH = VECTOR_BYTES == 64 ? 512 : 256 /* summed before it is stored */
+};
 
 typedef float vector __attribute__((vector_size(VECTOR_BYTES)));
 typedef float loose_vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias));
@@ -27,57 +34,215 @@ static inline vector load(const float *from) { return *(const loose_vector *)fro
 static inline vector load_or_zero(const float *from) { return from ? load(from) : (vector){0}; }
 static inline void store(float *to, vector value) { *(loose_vector *)to = value; }
 
-/* Within low … high; NaN stays. */
-static inline vector clamped(vector x, float low, float high) {
+/* Keeps a vector in a register: one that is read from memory wherever it is used takes as many loads as products. */
+static inline vector held(vector x) {
 #if defined(__AVX512F__)
-    return (vector)__builtin_ia32_minps512_mask((vector){0} + high,
-                                                __builtin_ia32_maxps512_mask((vector){0} + low, x, x, -1, 4), x, -1, 4);
+    __asm__("" : "+v"(x));
+#endif
+    return x;
+}
+
+/* The first `lanes` of a vector, zeros behind them; nothing else is read, or written. */
+static inline vector load_lanes(const float *from, int64_t lanes) {
+    if (lanes == LANES) return load(from);
+#if defined(__AVX512F__)
+    return (vector)_mm512_maskz_loadu_ps((__mmask16)((1 << lanes) - 1), from);
+#else
+    vector loaded = {0};
+    memcpy(&loaded, from, (size_t)lanes * sizeof(float));
+    return loaded;
+#endif
+}
+static inline void store_lanes(float *to, vector value, int64_t lanes) {
+    if (lanes == LANES)
+        store(to, value);
+    else
+#if defined(__AVX512F__)
+        _mm512_mask_storeu_ps(to, (__mmask16)((1 << lanes) - 1), (__m512)value);
+#else
+        memcpy(to, &value, (size_t)lanes * sizeof(float));
+#endif
+}
+
+/* NaN stays. */
+static inline vector at_least(vector x, float low) {
+#if defined(__AVX512F__)
+    return (vector)_mm512_max_ps(_mm512_set1_ps(low), (__m512)x);
 #elif defined(__AVX__)
-    return __builtin_ia32_minps256((vector){0} + high, __builtin_ia32_maxps256((vector){0} + low, x));
+    return __builtin_ia32_maxps256((vector){0} + low, x);
 #else
     for (int i = 0; i < LANES; i++)
-        x[i] = x[i] < low ? low : x[i] > high ? high : x[i];
+        x[i] = x[i] < low ? low : x[i];
     return x;
 #endif
 }
+static inline vector at_most(vector x, float high) {
+#if defined(__AVX512F__)
+    return (vector)_mm512_min_ps(_mm512_set1_ps(high), (__m512)x);
+#elif defined(__AVX__)
+    return __builtin_ia32_minps256((vector){0} + high, x);
+#else
+    for (int i = 0; i < LANES; i++)
+        x[i] = x[i] > high ? high : x[i];
+    return x;
+#endif
+}
+static inline vector clamped(vector x, float low, float high) { return at_most(at_least(x, low), high); }
 
 /* A layer's call. The weight is packed; x is dense but for what `copy_padded` reads. */
 typedef struct channels_last_layer {
     const cr_convolution *problem;
     const float *x, *packed, *bias; /* bias: NULL for none */
     float *y;
-    const cr_epilogue *epilogue; /* NULL: none, or bounds alone */
-    float low, high;             /* those */
+    const cr_epilogue *epilogue; /* NULL: none, or what follows */
+    const float *added;          /* as large as y, or NULL */
+    float low, high;             /* bounds of the sum */
 } channels_last_layer;
+
+#if defined(__AVX512F__)
+enum { HAS_HALVES = true /* half a vector takes half the time */ };
+typedef __m256 half_vector;
+static inline half_vector half_of(vector x) { return _mm512_castps512_ps256((__m512)x); }
+static inline vector whole_of(half_vector x) { return (vector)_mm512_zextps256_ps512(x); }
+#else
+enum { HAS_HALVES = false };
+typedef vector half_vector;
+static inline half_vector half_of(vector x) { return x; }
+static inline vector whole_of(half_vector x) { return x; }
+#endif
 
 static inline int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 static inline int64_t round_up(int64_t count, int64_t multiple) { return divide_up(count, multiple) * multiple; }
 
-/* target[i][j] = start[j] + sum over t, c of rows[t·tap_step + i][c] · panel[t][c][j] for i < count, where `start` is what
- * the target holds if `adds`, or zero without one. */
+/* target[i][j] = start[j] + sum over t, c of rows[t·tap_step + i][c] · panel[t][c][j] for i < count, j < columns; if `adds`
+ * it is what the target holds plus that sum. */
 typedef struct panel_product {
     const float *const *rows;
-    int64_t count, taps, tap_step, first_channel, channels;
+    int64_t count, columns, taps, tap_step, first_channel, channels;
     const float *panel, *start;
-    const float *ahead; /* what is wanted when this panel is through: it is fetched meanwhile */
+    const float *ahead; /* what is wanted when this panel is through: it is fetched meanwhile, … */
+    int64_t ahead_bytes, ahead_tile,
+        ahead_step; /* … so much of it (0: as much as a panel), with each ROWS, and channel */
     float *target;
     int64_t target_row;
-    bool adds, is_last; /* the last block of the depth: its results are brought within low … high */
+    bool adds, is_last; /* the last block of the depth: its results take up … */
+    const float *added; /* … what lies here as in the target (NULL: nothing), and are brought within low … high */
     float low, high;
 } panel_product;
 
-/* Rows first, first + 1, …: `rows` of them, which is a constant after inlining. Their share of what lies ahead is fetched. */
-static inline __attribute__((always_inline)) void multiply_rows(const int rows, const panel_product *p, int64_t first) {
-    vector sums[ROWS][2];
-    const float *panel = p->panel, *ahead = p->ahead + first * p->taps * p->channels * COLUMNS / p->count;
-    const int64_t ahead_step = (rows * COLUMNS + p->count - 1) / p->count;
-    float *target = p->target + first * p->target_row;
+/* The pointer a row on. The compiler is not to know that: it would keep all of a tile's pointers in registers. */
+static inline const float *next_row(const float *at, int64_t row) {
+    at += row;
+    __asm__("" : "+r"(at));
+    return at;
+}
+
+/* The last vectors of some rows, of which the target has only the first `lanes`. */
+static __attribute__((noinline)) void load_ends(vector *ends, int rows, const float *from, int64_t row, int64_t lanes) {
+    for (int i = 0; i < rows; i++)
+        ends[i] = load_lanes(from + i * row, lanes);
+}
+static __attribute__((noinline)) void store_ends(const vector *ends, int rows, float *to, int64_t row, int64_t lanes) {
+    for (int i = 0; i < rows; i++)
+        store_lanes(to + i * row, ends[i], lanes);
+}
+
+/* sums += what lies from `from` on, as the target does. */
+static inline __attribute__((always_inline)) void add_rows(const int rows, const int vectors, const panel_product *p,
+                                                           const float *from, vector sums[ROWS][2]) {
+    const int64_t row = p->target_row, lanes = p->columns - (vectors - 1) * LANES; /* of the last vector */
+    const float *last = from + (vectors - 1) * LANES;
+    if (lanes < LANES) {
+        vector ends[ROWS];
+        load_ends(ends, rows, last, row, lanes);
 #pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-        const float *from = p->adds ? target + i * p->target_row : p->start;
-        sums[i][0] = load_or_zero(from);
-        sums[i][1] = load_or_zero(from ? from + LANES : NULL);
+        for (int i = 0; i < rows; i++)
+            sums[i][vectors - 1] += ends[i];
+    } else {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++, last = next_row(last, row))
+            sums[i][vectors - 1] += load(last);
     }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows && vectors == 2; i++, from = next_row(from, row))
+        sums[i][0] += load(from);
+}
+
+static inline __attribute__((always_inline)) void store_rows(const int rows, const int vectors, const panel_product *p,
+                                                             float *to, vector sums[ROWS][2]) {
+    const int64_t row = p->target_row, lanes = p->columns - (vectors - 1) * LANES;
+    const float *at = to;
+    if (lanes < LANES) {
+        vector ends[ROWS];
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+            ends[i] = sums[i][vectors - 1];
+        store_ends(ends, rows, to + (vectors - 1) * LANES, row, lanes);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows && vectors == 2; i++, at = next_row(at, row))
+            store((float *)at, sums[i][0]);
+        return;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++, at = next_row(at, row)) {
+        store((float *)at, sums[i][0]);
+        if (vectors == 2) store((float *)at + LANES, sums[i][1]);
+    }
+}
+
+/* What the sums of `rows` rows of `vectors` vectors, constants after inlining, begin with. Meanwhile the memory is fetched
+ * where they will go, and what will be added. */
+static inline __attribute__((always_inline)) void begin_rows(const int rows, const int vectors, const panel_product *p,
+                                                             int64_t first, vector sums[ROWS][2]) {
+    for (int v = 0; v < vectors; v++) {
+        sums[0][v] = load_or_zero(p->start && !p->adds ? p->start + v * LANES : NULL);
+        for (int i = 1; i < rows; i++)
+            sums[i][v] = sums[0][v];
+    }
+    const float *const places[] = {p->target, p->is_last ? p->added : NULL};
+    for (int k = 0; k < 2 && places[k]; k++) {
+        const float *at = places[k] + first * p->target_row;
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++, at = next_row(at, p->target_row))
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(at + v * LANES, 1, 3);
+    }
+}
+
+static inline __attribute__((always_inline)) void end_rows(const int rows, const int vectors, const panel_product *p,
+                                                           int64_t first, vector sums[ROWS][2]) {
+    const float *const terms[] = {p->adds ? p->target : NULL, p->is_last ? p->added : NULL};
+#pragma GCC unroll 1
+    for (int k = 0; k < 2; k++)
+        if (terms[k]) add_rows(rows, vectors, p, terms[k] + first * p->target_row, sums);
+    if (p->is_last && p->low > -INFINITY) {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+            for (int v = 0; v < vectors; v++)
+                sums[i][v] = at_least(sums[i][v], p->low);
+    }
+    if (p->is_last && p->high < INFINITY) {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+            for (int v = 0; v < vectors; v++)
+                sums[i][v] = at_most(sums[i][v], p->high);
+    }
+    store_rows(rows, vectors, p, p->target + first * p->target_row, sums);
+}
+
+/* Rows first, first + 1, …: `rows` of them in `halves` halves of vectors, constants after inlining. Their share of what
+ * lies ahead is fetched. */
+static inline __attribute__((always_inline)) void multiply_rows(const int rows, const int halves,
+                                                                const panel_product *p, int64_t first) {
+    const int vectors = (halves + 1) / 2;
+    vector sums[ROWS][2];
+    half_vector last[ROWS];
+    const int64_t ahead_step = p->ahead_step;
+    const float *panel = p->panel;
+    const char *ahead = (const char *)p->ahead + first * p->ahead_tile / ROWS;
+    begin_rows(rows, vectors, p, first, sums);
+    for (int i = 0; i < rows && halves == 3; i++)
+        last[i] = half_of(sums[i][1]);
     for (int64_t t = 0; t < p->taps; t++) {
         const float *row[ROWS];
 #pragma GCC unroll 8
@@ -85,43 +250,32 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
             row[i] = p->rows[t * p->tap_step + first + i] + p->first_channel;
         for (int64_t c = 0; c < p->channels; c++, panel += COLUMNS, ahead += ahead_step) {
             __builtin_prefetch(ahead, 0, 2);
-            const vector w0 = load(panel), w1 = load(panel + LANES);
+            const vector w0 = load(panel), w1 = vectors == 2 ? load(panel + LANES) : w0;
 #pragma GCC unroll 8
             for (int i = 0; i < rows; i++) {
-                const float x = row[i][c];
+                const vector x = row[i][c] - (vector){0};
                 sums[i][0] += w0 * x;
-                sums[i][1] += w1 * x;
+                if (halves == 3) last[i] += half_of(w1) * half_of(x);
+                if (halves == 4) sums[i][1] += w1 * x;
             }
         }
     }
-    if (p->is_last) {
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) {
-            sums[i][0] = clamped(sums[i][0], p->low, p->high);
-            sums[i][1] = clamped(sums[i][1], p->low, p->high);
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-        store(target + i * p->target_row, sums[i][0]);
-        store(target + i * p->target_row + LANES, sums[i][1]);
-    }
+    for (int i = 0; i < rows && halves == 3; i++)
+        sums[i][1] = whole_of(last[i]);
+    end_rows(rows, vectors, p, first, sums);
 }
 
 /* Rows too few to be shared out well. */
 static void multiply_rest(const panel_product *p, int64_t first) {
     for (; first + 4 <= p->count; first += 4)
-        multiply_rows(4, p, first);
-    switch (p->count - first) {
-    case 1: multiply_rows(1, p, first); break;
-    case 2: multiply_rows(2, p, first); break;
-    case 3: multiply_rows(3, p, first); break;
-    default: break;
-    }
+        multiply_rows(4, 4, p, first);
+    for (; first + 2 <= p->count; first += 2)
+        multiply_rows(2, 4, p, first);
+    if (first < p->count) multiply_rows(1, 4, p, first);
 }
 
 /* In groups of ROWS and ROWS - 1: a last group of a few rows would take as long as one of four. */
-static void multiply_panel(const panel_product *p) {
+static void multiply_wide(const panel_product *p) {
     const int64_t smaller = (ROWS - p->count % ROWS) % ROWS, whole = p->count - smaller * (ROWS - 1);
     int64_t first = 0;
     if (whole < 0) {
@@ -129,32 +283,35 @@ static void multiply_panel(const panel_product *p) {
         return;
     }
     for (; first < whole; first += ROWS)
-        multiply_rows(ROWS, p, first);
+        multiply_rows(ROWS, 4, p, first);
     for (; first < p->count; first += ROWS - 1)
-        multiply_rows(ROWS - 1, p, first);
+        multiply_rows(ROWS - 1, 4, p, first);
 }
 
-/* The same where the target may have fewer columns than the panel. */
-static void multiply_columns(const panel_product *p, int64_t columns) {
-    float made[ROWS][COLUMNS];
-    if (columns >= COLUMNS) {
-        multiply_panel(p);
-        return;
-    }
-    memset(made, 0, sizeof made);
-    for (int64_t first = 0; first < p->count; first += ROWS) {
-        panel_product part = *p;
-        float *target = p->target + first * p->target_row;
-        part.rows += first;
-        part.count = p->count - first < ROWS ? p->count - first : ROWS;
-        part.target = made[0];
-        part.target_row = COLUMNS;
-        for (int64_t i = 0; i < part.count && p->adds; i++)
-            memcpy(made[i], target + i * p->target_row, (size_t)columns * sizeof(float));
-        multiply_panel(&part);
-        for (int64_t i = 0; i < part.count; i++)
-            memcpy(target + i * p->target_row, made[i], (size_t)columns * sizeof(float));
-    }
+/* One vector of columns, or one and a half. */
+static inline __attribute__((always_inline)) void multiply_fewer(const int halves, const panel_product *p) {
+    int64_t first = 0;
+    for (; first + ROWS <= p->count; first += ROWS)
+        multiply_rows(ROWS, halves, p, first);
+    for (; first + 2 <= p->count; first += 2)
+        multiply_rows(2, halves, p, first);
+    if (first < p->count) multiply_rows(1, halves, p, first);
+}
+static void multiply_narrow(const panel_product *p) { multiply_fewer(2, p); }
+static void multiply_medium(const panel_product *p) { multiply_fewer(3, p); }
+
+/* `columns` of the target begin here; the panel has COLUMNS of them. */
+static void multiply_panel(panel_product *p, int64_t columns) {
+    p->columns = columns < COLUMNS ? columns : COLUMNS;
+    const int64_t steps = p->taps * p->channels, bytes = p->ahead_bytes ? p->ahead_bytes : steps * 2 * VECTOR_BYTES;
+    p->ahead_tile = divide_up(bytes * ROWS, p->count);
+    p->ahead_step = divide_up(p->ahead_tile, steps);
+    if (p->columns <= LANES)
+        multiply_narrow(p);
+    else if (HAS_HALVES && p->columns <= LANES + LANES / 2)
+        multiply_medium(p);
+    else
+        multiply_wide(p);
 }
 
 /* Channels of one block of the depth: not more than DEPTH, and all blocks about alike. */

@@ -28,20 +28,6 @@ typedef struct window_stretch {
     bool goes_on; /* from what y holds */
 } window_stretch;
 
-/* `lanes` channels, not more than a vector has. */
-static inline __attribute__((always_inline)) vector load_lanes(const float *from, const int lanes) {
-    vector loaded = {0};
-    if (lanes == LANES) return load(from);
-    memcpy(&loaded, from, (size_t)lanes * sizeof(float));
-    return loaded;
-}
-static inline __attribute__((always_inline)) void store_lanes(float *to, vector value, const int lanes) {
-    if (lanes == LANES)
-        store(to, value);
-    else
-        memcpy(to, &value, (size_t)lanes * sizeof(float));
-}
-
 /* NaN wins, as everywhere. */
 static inline vector greater(vector a, vector b) {
     typedef int32_t mask __attribute__((vector_size(VECTOR_BYTES)));
@@ -82,46 +68,54 @@ static inline __attribute__((always_inline)) void make_channels(const window_kin
 
 /* A row of results of a depthwise 3×3 whose windows lie inside the three rows that it reads. */
 typedef struct weighed_row {
-    const float *rows[3], *weights, *start; /* weights: [9][step]; start: NULL for nothing */
+    const float *rows[3], *weights, *start; /* weights: [9][weight_step]; start: NULL for nothing */
     float *y;
-    int64_t pixels, channels, step; /* step: from one pixel to the next, in x and y; channels: of whole vectors */
+    int64_t pixels, channels /* of whole vectors */, x_step, y_step,
+        weight_step; /* from one pixel, or tap, to the next */
     float low, high;
 } weighed_row;
 
 /* Windows side by side: an input that several of the results need is loaded once. `stride` is a constant after
  * inlining. */
-enum { TOGETHER = 4, NEAR_FLOATS = 4096 /* of the input, which stay in the nearest cache for all channels */ };
+enum {
+    TOGETHER = 4,
+    /* Of the input, which stay in the nearest cache for all channels; all, where no two vectors share a line of it. */
+    NEAR_FLOATS = VECTOR_BYTES < 64 ? 4096 : 1 << 30
+};
 static inline __attribute__((always_inline)) void weigh_together(const int stride, const weighed_row *w, int64_t c,
                                                                  int64_t begin, int64_t end) {
     vector weights[9];
-    const int64_t step = w->step;
+    const int64_t x_step = w->x_step, y_step = w->y_step;
+    const float low = w->low, high = w->high;
     const vector start = load_or_zero(w->start ? w->start + c : NULL);
     for (int t = 0; t < 9; t++)
-        weights[t] = load(w->weights + t * step + c);
-    float *y = w->y + c;
+        weights[t] = load(w->weights + t * w->weight_step + c);
     for (int64_t i = begin; i < end; i += TOGETHER) {
         if (i + TOGETHER > w->pixels) i = w->pixels - TOGETHER; /* some are made again */
         vector sums[TOGETHER] = {start, start, start, start};
 #pragma GCC unroll 3
-        for (int r = 0; r < 3; r++)
+        for (int r = 0; r < 3; r++) {
+            const float *x = w->rows[r] + c + i * stride * x_step;
 #pragma GCC unroll 9
-            for (int column = 0; column < (TOGETHER - 1) * stride + 3; column++) {
-                const vector from = load(w->rows[r] + c + (i * stride + column) * step);
+            for (int column = 0; column < (TOGETHER - 1) * stride + 3; column++, x = next_row(x, x_step)) {
+                const vector from = held(load(x));
 #pragma GCC unroll 4
                 for (int k = 0; k < TOGETHER; k++) {
                     const int tap = column - k * stride;
                     if (tap >= 0 && tap < 3) sums[k] += from * weights[r * 3 + tap];
                 }
             }
+        }
+        float *y = w->y + c + i * y_step;
 #pragma GCC unroll 4
         for (int k = 0; k < TOGETHER; k++)
-            store(y + (i + k) * step, clamped(sums[k], w->low, w->high));
+            store(y + k * y_step, clamped(sums[k], low, high));
     }
 }
 
 /* `pixels` is TOGETHER at least, the stride 1 or 2. */
 static void weigh_row(const weighed_row *w, int64_t stride) {
-    int64_t part = NEAR_FLOATS / (3 * stride * w->step) / TOGETHER * TOGETHER;
+    int64_t part = NEAR_FLOATS / (3 * stride * w->x_step) / TOGETHER * TOGETHER;
     if (part < 2 * TOGETHER) part = 2 * TOGETHER;
     for (int64_t begin = 0; begin < w->pixels; begin += part)
         for (int64_t c = 0, end = begin + part < w->pixels ? begin + part : w->pixels; c < w->channels; c += LANES)
@@ -131,18 +125,25 @@ static void weigh_row(const weighed_row *w, int64_t stride) {
                 weigh_together(2, w, c, begin, end);
 }
 
-#define MAKE_CHANNELS(name, kind, taps)                                                                                \
-    static void name(const window_stretch *s) {                                                                        \
-        int64_t c = 0;                                                                                                 \
-        for (; c + LANES <= s->channels; c += LANES)                                                                   \
-            make_channels(kind, taps, s, c, LANES);                                                                    \
-        if (c < s->channels) make_channels(kind, 0, s, c, (int)(s->channels - c));                                     \
-    }
-MAKE_CHANNELS(weigh_9, WEIGHTED, 9)
-MAKE_CHANNELS(weigh_any, WEIGHTED, 0)
-MAKE_CHANNELS(take_greatest, GREATEST, 0)
-MAKE_CHANNELS(take_mean, MEAN, 0)
-#undef MAKE_CHANNELS
+static inline __attribute__((always_inline)) void make_all_channels(const window_kind kind, const int taps,
+                                                                    const window_stretch *s) {
+    int64_t c = 0;
+    for (; c + LANES <= s->channels; c += LANES)
+        make_channels(kind, taps, s, c, LANES);
+    if (c < s->channels) make_channels(kind, 0, s, c, (int)(s->channels - c));
+}
+static void weigh_9(const window_stretch *s) { make_all_channels(WEIGHTED, 9, s); }
+static void weigh_any(const window_stretch *s) { make_all_channels(WEIGHTED, 0, s); }
+
+/* Pixel by pixel: no weights have to be held, and memory is read as it lies. */
+static inline __attribute__((always_inline)) void pool_pixels(const window_kind kind, const window_stretch *s) {
+    window_stretch pixel = *s;
+    pixel.pixels = 1;
+    for (int64_t i = 0; i < s->pixels; i++, pixel.x += s->x_step, pixel.y += s->channels)
+        make_all_channels(kind, 0, &pixel);
+}
+static void take_greatest(const window_stretch *s) { pool_pixels(GREATEST, s); }
+static void take_mean(const window_stretch *s) { pool_pixels(MEAN, s); }
 
 /* What is left of a window without taps. */
 static float bounded(const window_job *j, int64_t c) {
@@ -210,9 +211,10 @@ static void make_rows(void *context, int64_t begin, int64_t end) {
     find_inner_columns(g, &first, &last);
     for (int64_t at = begin; at < end; at++) {
         const int64_t image = at / g->out[1], row = at % g->out[1];
-        for (int64_t column = 0; column < g->out[2]; column++)
-            if (column < first || column >= last) make_stretch(j, image, row, column, 1);
-        if (last > first) make_stretch(j, image, row, first, last - first);
+        for (int64_t column = 0, pixels; column < g->out[2]; column += pixels) {
+            pixels = column == first && last > first ? last - first : 1;
+            make_stretch(j, image, row, column, pixels);
+        }
         if (j->epilogue) cr_epilogue_run(j->epilogue, 0, at * g->out[2], g->out[2], 0, g->channels);
     }
 }
@@ -230,7 +232,7 @@ static void weigh_edge(const weighed_row *w, int64_t begin, int64_t end) {
         vector sum = load_or_zero(w->start ? w->start + c : NULL);
         for (int r = 0; r < 3; r++)
             for (int64_t t = begin; t < end; t++)
-                sum += load(w->rows[r] + t * w->step + c) * load(w->weights + (r * 3 + t) * w->step + c);
+                sum += load(w->rows[r] + t * w->x_step + c) * load(w->weights + (r * 3 + t) * w->weight_step + c);
         store(w->y + c, clamped(sum, w->low, w->high));
     }
 }
@@ -253,7 +255,9 @@ static void weigh_rows(void *context, int64_t begin, int64_t end) {
         weighed_row w = {.weights = j->weight,
                          .start = j->bias,
                          .channels = channels,
-                         .step = channels,
+                         .x_step = channels,
+                         .y_step = channels,
+                         .weight_step = channels,
                          .low = j->low,
                          .high = j->high};
         const float *rows[3];

@@ -163,7 +163,7 @@ static void multiply_at_point(const winograd_block *b, int64_t point, int64_t pa
         product.panel = packed + c * COLUMNS;
         product.ahead = product.panel + product.channels * COLUMNS;
         product.adds = c > 0;
-        multiply_columns(&product, features - panel * COLUMNS);
+        multiply_panel(&product, features - panel * COLUMNS);
     }
 }
 

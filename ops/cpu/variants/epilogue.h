@@ -14,7 +14,10 @@ typedef struct cr_epilogue {
     char *data[CR_FUSED_OPERANDS];
     cr_dtype dtypes[CR_FUSED_OPERANDS];
     int64_t strides[CR_FUSED_OPERANDS][3]; /* in elements: image, row, column */
-    bool clamps;                           /* it is no more than bounds of f32, which a kernel may see to itself */
+    /* It is no more than a sum with what is laid out like the result (NULL: nothing) and bounds, in f32: a kernel may see
+     * to that itself. */
+    bool is_simple;
+    const float *added;
     float low, high;
 } cr_epilogue;
 

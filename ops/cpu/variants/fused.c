@@ -241,19 +241,39 @@ CR_KERNEL(fused_reduction) {
 }
 
 /* ---------------------------------------------------------------- epilogues of layers */
-static void find_bounds(cr_epilogue *e, const cr_fused_program *program) {
-    const cr_fused_instruction *only = program->instructions;
-    e->clamps = false;
-    if (program->instruction_count != 1 || only->dtype != CR_F32 || only->operand_count != 1 || only->operands[0] != 0)
-        return;
-    const int index = only->info->index;
-    e->clamps = true;
-    e->low = index == CR_POINTWISE_INDEX_clamp ? (float)only->numbers[0] : 0.0f;
-    e->high = index == CR_POINTWISE_INDEX_clamp   ? (float)only->numbers[1]
-              : index == CR_POINTWISE_INDEX_relu6 ? 6.0f
-                                                  : INFINITY;
-    if (index != CR_POINTWISE_INDEX_clamp && index != CR_POINTWISE_INDEX_relu6 && index != CR_POINTWISE_INDEX_relu)
-        e->clamps = false;
+/* Whether the instruction brings operand 0 or an earlier result within bounds, and which. */
+static bool is_bounds(const cr_fused_instruction *i, int operand, float *low, float *high) {
+    if (i->dtype != CR_F32 || i->operand_count != 1 || i->operands[0] != operand) return false;
+    *low = 0.0f;
+    *high = INFINITY;
+    switch (i->info->index) {
+    case CR_POINTWISE_INDEX_relu: return true;
+    case CR_POINTWISE_INDEX_relu6: *high = 6.0f; return true;
+    case CR_POINTWISE_INDEX_clamp:
+        *low = (float)i->numbers[0];
+        *high = (float)i->numbers[1];
+        return true;
+    default: return false;
+    }
+}
+
+/* Operand 1 is a second tensor like the result. */
+static bool is_sum(const cr_epilogue *e, const cr_fused_instruction *i) {
+    return i->info->index == CR_POINTWISE_INDEX_add && i->dtype == CR_F32 && i->operands[0] + i->operands[1] == 1 &&
+           e->operand_count == 3 && e->dtypes[2] == CR_F32 &&
+           !memcmp(e->strides[2], e->strides[0], sizeof e->strides[0]);
+}
+
+static void find_simple(cr_epilogue *e) {
+    const cr_fused_program *p = e->program;
+    const cr_fused_instruction *first = p->instructions;
+    const bool sums = p->instruction_count > 0 && is_sum(e, first);
+    e->added = sums ? (const float *)e->data[2] : NULL;
+    e->low = -INFINITY;
+    e->high = INFINITY;
+    e->is_simple =
+        p->instruction_count == sums || (p->instruction_count == 1 + sums && p->outputs[0] == p->input_count + sums &&
+                                         is_bounds(first + sums, sums ? p->input_count : 0, &e->low, &e->high));
 }
 
 bool cr_epilogue_begin(cr_epilogue *e, cr_call *call, const cr_fused_program *program) {
@@ -262,7 +282,6 @@ bool cr_epilogue_begin(cr_epilogue *e, cr_call *call, const cr_fused_program *pr
     const cr_parts parts = cr_layer_parts(call->op, shape.count);
     bool fits = program->ndim == 2;
     e->program = program;
-    find_bounds(e, program);
     e->operand_count = program->input_count + 1;
     e->rows = e->columns = 1;
     for (int d = parts.image_dims; d < shape.count; d++)
@@ -277,6 +296,7 @@ bool cr_epilogue_begin(cr_epilogue *e, cr_call *call, const cr_fused_program *pr
         e->dtypes[k] = (cr_dtype)t->dtype;
         fits &= k < 2 || inner_class(e->strides[k][2]) == program->inner[k];
     }
+    find_simple(e);
     e->compiled = program->compiled && fits ? atomic_load_explicit(program->compiled, memory_order_acquire) : NULL;
     return true;
 }
