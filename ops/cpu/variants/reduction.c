@@ -276,6 +276,16 @@ static cr_tensor *kept_view(const cr_tensor *out, int ndim, const int order[], u
     return cr_view_raw(out, shape, strides, out->offset);
 }
 
+/* Columns that a row of this length is cut into, where greatest and least are sought: compilers find vectors in columns, not
+ * in comparisons along a row, and what comes out does not depend on the order. */
+static int64_t lanes_of(int64_t length) {
+    enum { FEWEST = 8, MOST = 256 };
+    int64_t lanes = 1;
+    while (lanes < MOST && length % (2 * lanes) == 0 && length / (2 * lanes) > 1)
+        lanes *= 2;
+    return lanes >= FEWEST ? lanes : 1;
+}
+
 /* `t` is dense in some order of dims, of the compute type; `source` makes its elements, or is NULL. */
 static bool reduce_dense(const cr_tensor *t, const cr_reduction_source *source, int kind, unsigned mask,
                          cr_tensor *out) {
@@ -303,6 +313,12 @@ static bool reduce_dense(const cr_tensor *t, const cr_reduction_source *source, 
             outer *= sizes[k];
         const reduction *r = &reductions[kind][compute];
         const void *in = now ? cr_tensor_address(now) : source ? NULL : cr_tensor_address(t);
+        const int64_t lanes = inner == 1 && kind >= CR_FOLD_MAX ? lanes_of(sizes[g]) : 1;
+        if (lanes > 1) {
+            if (!(now = run_stage(r, in, now ? NULL : source, outer, sizes[g] / lanes, lanes))) return false;
+            in = cr_tensor_address(now);
+            sizes[g] = lanes;
+        }
         if (!(now = run_stage(r, in, now ? NULL : source, outer, sizes[g], inner))) return false;
         compute = cr_compute_of(r->result);
     }
