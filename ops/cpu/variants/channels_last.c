@@ -89,7 +89,7 @@ static bool run_layer(channels_last_layer *l, cr_tensor *input, cr_tensor *bias)
     l->bias = shift ? cr_tensor_address(shift) : NULL;
     l->low = -INFINITY;
     l->high = INFINITY;
-    if (l->epilogue && l->epilogue->is_simple && (way == DIRECT || !l->epilogue->added)) {
+    if (l->epilogue && l->epilogue->is_simple && (way != DEPTHWISE || !l->epilogue->added)) {
         l->added = l->epilogue->added;
         l->low = l->epilogue->low;
         l->high = l->epilogue->high;

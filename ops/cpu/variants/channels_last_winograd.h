@@ -23,7 +23,7 @@ enum {
 typedef struct winograd_job {
     const cr_convolution *problem;
     correlation at;
-    const float *x, *packed, *bias;
+    const float *x, *packed, *bias, *added; /* added: as large as y, or NULL */
     float *y;
     const cr_epilogue *epilogue;
     float low, high;
@@ -193,7 +193,7 @@ static inline __attribute__((always_inline)) void transform_outputs_of(const int
                       row = at.image * out[1] + c->first[0] + at.row * c->step,
                       column = c->first[1] + at.column * c->step;
         const float *from = b->products + tile * features;
-        float *to = j->y + (row * out[2] + column) * features;
+        const int64_t first = (row * out[2] + column) * features;
         for (int64_t k = 0; k < features; k += LANES) {
             const vector bias = load_or_zero(j->bias ? j->bias + k : NULL);
             for (int i = 0; i < n * n; i++)
@@ -203,8 +203,12 @@ static inline __attribute__((always_inline)) void transform_outputs_of(const int
                 transform_output(m, r, d + i, n, half + i, n);
             for (int64_t o = 0; o < rows; o++) {
                 transform_output(m, r, half + o * n, 1, made, 1);
-                for (int64_t i = 0; i < columns; i++)
-                    store(to + (o * out[2] + i) * c->step * features + k, clamped(made[i] + bias, j->low, j->high));
+                for (int64_t i = 0; i < columns; i++) {
+                    const int64_t place = first + (o * out[2] + i) * c->step * features + k;
+                    made[i] += bias;
+                    if (j->added) made[i] += load(j->added + place);
+                    store(j->y + place, clamped(made[i], j->low, j->high));
+                }
             }
         }
     }
@@ -305,6 +309,7 @@ static winograd_job plan_winograd(const channels_last_layer *l, const correlatio
                       .x = l->x,
                       .packed = l->packed,
                       .bias = l->bias,
+                      .added = l->added,
                       .y = l->y,
                       .epilogue = l->epilogue,
                       .low = l->low,
