@@ -1,8 +1,9 @@
 /* What Winograd's algorithm computes, a correlation of r taps in each dim, and its transformed weights
  * (channels_last_winograd.h says how they are used). */
 #include "ops/cpu/variants/channels_last_panel.h"
+#include "ops/cpu/variants/copy.h"
 
-enum { MOST_POINTS = 6, MOST_PHASES = 16 };
+enum { MOST_POINTS = 6, MOST_PHASES = 16, MOST_TAPS = 9 * MOST_PHASES };
 
 #define NEAR_POINT 0.70710678f
 #define FAR_POINT  1.41421356f
@@ -105,30 +106,45 @@ static inline __attribute__((always_inline)) void pack_winograd_taps(const int m
     }
 }
 
-/* A feature's taps of a channel lie side by side; here, those of a panel's features do. A kernel that is less than r times
- * its stride wide is filled up with zeros. */
-static void gather_kernel(const winograd_weights *job, int64_t panel, int64_t channel, wide *kernel) {
+/* A feature's taps of a channel lie side by side; here, those of a panel's features do, for `count` channels one after the
+ * other. A kernel that is less than r times its stride wide is filled up with zeros. */
+static void gather_kernels(const winograd_weights *job, int64_t panel, int64_t channel, int64_t count, wide *kernels) {
     const int64_t taps = job->kernel_width * job->kernel_width, width = job->at.r * job->tap_step,
                   rest = job->problem->features - panel * COLUMNS;
     const float *from = job->w + panel * COLUMNS * job->feature_step + channel * job->channel_step;
-    if (width > job->kernel_width) memset(kernel, 0, (size_t)(width * width) * sizeof *kernel);
-    for (int i = 0; i < COLUMNS; i++, from += job->feature_step)
-        for (int64_t t = 0; t < taps; t++)
-            kernel[t / job->kernel_width * width + t % job->kernel_width][i] = i < rest ? from[t] : 0.0f;
+    if (width == job->kernel_width && rest >= COLUMNS) {
+        const int64_t together = job->channel_step == taps ? count : 1;
+        for (int64_t c = 0; c < count; c += together)
+            cr_transpose_f32((float *)(kernels + c * taps), COLUMNS, from + c * job->channel_step, job->feature_step,
+                             together * taps, COLUMNS);
+        return;
+    }
+    memset(kernels, 0, (size_t)(count * width * width) * sizeof *kernels);
+    for (int64_t i = 0; i < COLUMNS && i < rest; i++, from += job->feature_step)
+        for (int64_t c = 0; c < count; c++)
+            for (int64_t t = 0; t < taps; t++)
+                kernels[(c * width + t / job->kernel_width) * width + t % job->kernel_width][i] =
+                    from[c * job->channel_step + t];
 }
 
-/* A channel of a panel: its phases at `to`, its points point_step apart. */
-static void pack_winograd_channel(const winograd_weights *job, int64_t panel, int64_t channel, float *to,
-                                  int64_t point_step) {
-    wide kernel[9 * MOST_PHASES];
-    gather_kernel(job, panel, channel, kernel);
-    for (int64_t phase = 0; phase < job->at.split * job->at.split; phase++)
+/* Channels of a panel, `count` of them: their phases at `to`, their points point_step apart. */
+static void pack_winograd_run(const winograd_weights *job, int64_t panel, int64_t channel, int64_t count, float *to,
+                              int64_t point_step) {
+    const int64_t phases = job->at.split * job->at.split, width = job->at.r * job->tap_step,
+                  at_once = MOST_TAPS / (width * width);
+    wide kernels[MOST_TAPS];
+    for (int64_t i = 0; i < count * phases; i++) {
+        const int64_t c = i / phases, phase = i % phases;
+        const wide *kernel = kernels + c % at_once * width * width;
+        if (c % at_once == 0 && phase == 0)
+            gather_kernels(job, panel, channel + c, count - c < at_once ? count - c : at_once, kernels);
         if (job->m == 2)
-            pack_winograd_taps(2, 3, job, kernel, channel, phase, to, point_step);
+            pack_winograd_taps(2, 3, job, kernel, channel + c, phase, to, point_step);
         else if (job->at.r == 2)
-            pack_winograd_taps(4, 2, job, kernel, channel, phase, to, point_step);
+            pack_winograd_taps(4, 2, job, kernel, channel + c, phase, to, point_step);
         else
-            pack_winograd_taps(4, 3, job, kernel, channel, phase, to, point_step);
+            pack_winograd_taps(4, 3, job, kernel, channel + c, phase, to, point_step);
+    }
 }
 
 static int64_t panel_elements(const winograd_weights *job) {
@@ -137,8 +153,7 @@ static int64_t panel_elements(const winograd_weights *job) {
 
 /* One panel: [point][channel][COLUMNS]. */
 static void pack_winograd_panel(const winograd_weights *job, int64_t panel, float *to) {
-    for (int64_t channel = 0; channel < job->problem->channels; channel++)
-        pack_winograd_channel(job, panel, channel, to, panel_elements(job));
+    pack_winograd_run(job, panel, 0, job->problem->channels, to, panel_elements(job));
 }
 
 /* Channels [begin, end), counted through all panels. */
@@ -146,8 +161,11 @@ static void pack_winograd_channels(void *context, int64_t begin, int64_t end) {
     const winograd_weights *job = context;
     const int64_t channels = job->problem->channels, elements = panel_elements(job),
                   point_step = divide_up(job->problem->features, COLUMNS) * elements;
-    for (int64_t at = begin; at < end; at++)
-        pack_winograd_channel(job, at / channels, at % channels, job->packed + at / channels * elements, point_step);
+    for (int64_t at = begin, count; at < end; at += count) {
+        const int64_t panel = at / channels, channel = at % channels;
+        count = channels - channel < end - at ? channels - channel : end - at;
+        pack_winograd_run(job, panel, channel, count, job->packed + panel * elements, point_step);
+    }
 }
 
 /* All: [point][panel][channel][COLUMNS]. */
