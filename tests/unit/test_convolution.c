@@ -22,37 +22,43 @@ static cr_tensor *noise(cr_shape shape, unsigned seed) {
     return t;
 }
 
-/* Visits every product x[xi] * w[wi] that belongs to y[yi]. */
-static void each_product(const geometry *g, void (*visit)(int64_t xi, int64_t wi, int64_t yi, void *context),
-                         void *context) {
-    const int64_t oh = out_size(g, g->height), ow = out_size(g, g->width), c = g->channels / g->groups,
-                  f = g->features / g->groups;
-    for (int64_t n = 0; n < g->batch; n++)
-        for (int64_t k = 0; k < g->features; k++)
-            for (int64_t i = 0; i < c; i++)
-                for (int64_t y = 0; y < oh; y++)
-                    for (int64_t x = 0; x < ow; x++)
-                        for (int64_t a = 0; a < g->kernel; a++)
-                            for (int64_t b = 0; b < g->kernel; b++) {
-                                const int64_t iy = y * g->stride + a * g->dilation - g->padding,
-                                              ix = x * g->stride + b * g->dilation - g->padding;
-                                if (iy < 0 || iy >= g->height || ix < 0 || ix >= g->width) continue;
-                                visit(((n * g->channels + k / f * c + i) * g->height + iy) * g->width + ix,
-                                      ((k * c + i) * g->kernel + a) * g->kernel + b,
-                                      ((n * g->features + k) * oh + y) * ow + x, context);
-                            }
-}
+/* The reference is one thread's, and would take minutes where each of its accesses is watched. */
+#define UNWATCHED __attribute__((no_sanitize("thread")))
 
 typedef struct truth {
     const float *x, *w, *dy;
     double *y, *dx, *dw;
 } truth;
 
-static void add_product(int64_t xi, int64_t wi, int64_t yi, void *context) {
-    truth *t = context;
-    t->y[yi] += (double)t->x[xi] * t->w[wi];
-    t->dx[xi] += (double)t->dy[yi] * t->w[wi];
-    t->dw[wi] += (double)t->dy[yi] * t->x[xi];
+/* Adds the products of one tap: of a channel's rows of the input, which begin at x and dx, and a feature's rows of the result. */
+UNWATCHED static void add_tap(const geometry *g, int64_t a, int64_t b, const float *restrict x, double *restrict dx,
+                              const float *restrict dy, double *restrict y, float w, double *dw) {
+    const int64_t oh = out_size(g, g->height), ow = out_size(g, g->width), stride = g->stride;
+    double total = 0;
+    for (int64_t oy = 0; oy < oh; oy++) {
+        const int64_t iy = oy * stride + a, line = iy * g->width + b, to = oy * ow;
+        if (iy < 0 || iy >= g->height) continue;
+        for (int64_t ox = b < 0 ? (stride - 1 - b) / stride : 0; ox < ow && ox * stride + b < g->width; ox++) {
+            y[to + ox] += (double)x[line + ox * stride] * w;
+            dx[line + ox * stride] += (double)dy[to + ox] * w;
+            total += (double)dy[to + ox] * x[line + ox * stride];
+        }
+    }
+    *dw += total;
+}
+
+UNWATCHED static void add_products(const geometry *g, const truth *t) {
+    const int64_t c = g->channels / g->groups, f = g->features / g->groups, area = g->kernel * g->kernel,
+                  in = g->height * g->width, out = out_size(g, g->height) * out_size(g, g->width);
+    for (int64_t n = 0; n < g->batch; n++)
+        for (int64_t k = 0; k < g->features; k++)
+            for (int64_t i = 0; i < c; i++)
+                for (int64_t tap = 0; tap < area; tap++) {
+                    const int64_t x = (n * g->channels + k / f * c + i) * in, y = (n * g->features + k) * out,
+                                  w = (k * c + i) * area + tap;
+                    add_tap(g, tap / g->kernel * g->dilation - g->padding, tap % g->kernel * g->dilation - g->padding,
+                            t->x + x, t->dx + x, t->dy + y, t->y + y, t->w[w], &t->dw[w]);
+                }
 }
 
 static void assert_near(const cr_tensor *t, const double *expected, double tolerance, const char *what) {
@@ -87,7 +93,7 @@ static void check_geometry(geometry g) {
                    calloc((size_t)cr_numel(y), 8),
                    calloc((size_t)cr_numel(x), 8),
                    calloc((size_t)cr_numel(w), 8)};
-        each_product(&g, add_product, &t);
+        add_products(&g, &t);
         const int64_t taps = (g.kernel + g.stride - 1) / g.stride, products = g.channels * g.kernel * g.kernel;
         const bool tiled = (taps == 2 || taps == 3) && g.channels >= 32 && g.features >= 32; /* by 4×4 */
         const double rounding = tiled ? 1.5e-4 : products > 4000 ? 6e-5 : 2e-5; /* of sums near 10, in f32 */
@@ -115,7 +121,7 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {70, 2, 12, 1, 20, 20, 5, 1, 2, 1},  {5, 33, 36, 1, 32, 32, 4, 2, 1, 1},
         /* in tiles of 4×4: kernels of one to three strides, a last chunk of fewer images, few tiles */
         {21, 32, 64, 1, 33, 30, 4, 2, 1, 1}, {18, 64, 32, 1, 26, 26, 4, 2, 3, 1}, {23, 32, 32, 1, 40, 37, 6, 3, 2, 1},
-        {26, 32, 32, 1, 17, 16, 2, 1, 0, 1}, {7, 64, 96, 1, 15, 16, 3, 1, 1, 1},  {8, 32, 64, 1, 50, 49, 6, 2, 2, 1},
+        {26, 32, 32, 1, 17, 16, 2, 1, 0, 1}, {7, 64, 96, 1, 15, 16, 3, 1, 1, 1},  {8, 32, 32, 1, 30, 29, 6, 2, 2, 1},
         {60, 64, 128, 1, 8, 8, 4, 2, 1, 1},  {20, 64, 64, 1, 29, 28, 3, 2, 1, 1}, {9, 32, 64, 1, 40, 41, 5, 2, 2, 1},
         {9, 32, 64, 1, 40, 41, 5, 3, 1, 1},
     };
