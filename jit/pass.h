@@ -35,6 +35,10 @@ static inline const void *cr_graph_attribute(const cr_graph_node *node, const ch
     return NULL;
 }
 
+/* A node that makes a tensor of one number, without an output yet; NULL and an error on failure. */
+cr_graph_node *cr_graph_add_full(cr_graph *graph, cr_block *block, cr_graph_node *before, cr_dtype dtype,
+                                 cr_shape shape, cr_device device, double number);
+
 /* What every traced graph gets, before anything knows its sizes: dead code, common subexpressions. */
 bool cr_graph_simplify(cr_graph *graph);
 /* What a frozen graph gets when it is traced, so that saved programs need not do it when they are loaded. */

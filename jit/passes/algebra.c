@@ -53,17 +53,23 @@ static bool undoes(const cr_graph_node *node) {
     return true;
 }
 
+cr_graph_node *cr_graph_add_full(cr_graph *graph, cr_block *block, cr_graph_node *before, cr_dtype dtype,
+                                 cr_shape shape, cr_device device, double number) {
+    _Alignas(16) char attributes[1024];
+    char text[320], shape_text[192], device_text[16];
+    const cr_op *full = cr_op_find("full");
+    snprintf(text, sizeof text, "dtype=%s shape=%s value=%.17g device=%s", cr_dtype_name(dtype),
+             cr_shape_format(shape, shape_text), number, cr_device_name(device, device_text));
+    if (!full || !cr_attributes_parse(full, text, attributes)) return NULL;
+    return cr_graph_add(graph, block, before, full, attributes, NULL, 0, 1);
+}
+
 /* fill reads nothing of its operand but the shape, which is known. */
 static bool fill_to_full(cr_graph *graph, cr_block *block, cr_graph_node *node, bool *changed) {
-    _Alignas(16) char attributes[1024];
-    char text[320], shape[192], device[16];
     const cr_value *result = node->outputs[0];
-    const cr_op *full = cr_op_find("full");
-    if (!is(node, "fill") || !full || !result) return true;
-    snprintf(text, sizeof text, "dtype=%s shape=%s value=%.17g device=%s", cr_dtype_name(result->dtype),
-             cr_shape_format(result->shape, shape), value_of(node), cr_device_name(result->device, device));
-    if (!cr_attributes_parse(full, text, attributes)) return false;
-    cr_graph_node *made = cr_graph_add(graph, block, node, full, attributes, NULL, 0, 1);
+    if (!is(node, "fill") || !result) return true;
+    cr_graph_node *made =
+        cr_graph_add_full(graph, block, node, result->dtype, result->shape, result->device, value_of(node));
     if (!made) return false;
     made->source = node->source;
     cr_graph_set_output(made, 0, node->outputs[0]);

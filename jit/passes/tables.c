@@ -8,8 +8,6 @@
 #include "jit/pass.h"
 #include "ops/indexing.h"
 
-#include <stdio.h>
-
 enum { LEAST_WIDTH = 32 }; /* below it picking costs as much as the product */
 
 static bool is(const cr_graph_node *node, const char *name) { return node && !strcmp(node->op->name, name); }
@@ -39,15 +37,21 @@ static cr_graph_node *picker_of(cr_value *x) {
                                                                                                            : NULL;
 }
 
+/* The result of a node that was just made, which stands for `before`. */
+static cr_value *result_of(cr_graph *graph, const cr_graph_node *before, cr_graph_node *node, cr_dtype dtype,
+                           cr_shape shape) {
+    cr_value *value = node ? cr_graph_value(graph, dtype, &shape, CR_CPU) : NULL;
+    if (!value) return NULL;
+    node->source = before->source;
+    cr_graph_set_output(node, 0, value);
+    return value;
+}
+
 static cr_value *add_typed(cr_graph *graph, const cr_graph_node *before, const char *op, const void *attributes,
                            cr_value *const *inputs, int count, cr_dtype dtype, cr_shape shape) {
     cr_graph_node *node = cr_graph_add(graph, &graph->body, (cr_graph_node *)(uintptr_t)before, cr_op_find(op),
                                        attributes, inputs, count, 1);
-    cr_value *value = cr_graph_value(graph, dtype, &shape, CR_CPU);
-    if (!node || !value) return NULL;
-    node->source = before->source;
-    cr_graph_set_output(node, 0, value);
-    return value;
+    return result_of(graph, before, node, dtype, shape);
 }
 
 static cr_value *add(cr_graph *graph, const cr_graph_node *before, const char *op, const void *attributes,
@@ -87,18 +91,15 @@ static cr_value *sum_rows(cr_graph *graph, const cr_graph_node *before, cr_value
 /* Rows that no index picks as zeros: 0 · inf would be no number where there was nothing. */
 static cr_value *picked_only(cr_graph *graph, const cr_graph_node *before, cr_value *rows, cr_value *index,
                              int64_t padding) {
-    _Alignas(16) char ones[1024], zero[64];
-    char text[320], shape_text[192];
+    _Alignas(16) char zero[64];
     const int64_t count = rows->shape.at[0];
     const cr_embedding_grad_options options = {sizeof options, count, padding};
     cr_shape shape = index->shape;
     shape.at[shape.count++] = 1;
-    snprintf(text, sizeof text, "dtype=%s shape=%s value=1 device=cpu", cr_dtype_name(rows->dtype),
-             cr_shape_format(shape, shape_text));
-    if (!cr_attributes_parse(cr_op_find("full"), text, ones) ||
-        !cr_attributes_parse(cr_op_find("masked_fill"), "value=0", zero))
-        return NULL;
-    cr_value *const counted[] = {add_typed(graph, before, "full", ones, NULL, 0, rows->dtype, shape), index};
+    if (!cr_attributes_parse(cr_op_find("masked_fill"), "value=0", zero)) return NULL;
+    cr_graph_node *ones =
+        cr_graph_add_full(graph, &graph->body, (cr_graph_node *)(uintptr_t)before, rows->dtype, shape, CR_CPU, 1);
+    cr_value *const counted[] = {result_of(graph, before, ones, rows->dtype, shape), index};
     cr_value *picks =
         counted[0] ? add(graph, before, "embedding_grad", &options, counted, 2, CR_SHAPE(count, 1)) : NULL;
     cr_value *const filled[] = {
