@@ -193,9 +193,10 @@ static bool run_Loop(cr_onnx_call *call) {
                has_first = call->input_count > 1 && call->inputs[1].tensor;
     if (!l.body.block) return false;
     l.scanned = l.body.block->output_count - 1 - l.carried;
-    if (l.body.block->input_count != l.carried + 2 || l.scanned < 0 || l.carried + l.scanned > MOST - 2)
-        return cr_onnx_refuse(call, "its body takes %d and gives %d for %d carried", l.body.block->input_count,
-                              l.body.block->output_count, l.carried);
+    if (l.body.block->input_count != l.carried + 2 || l.scanned < 0 || l.carried + l.scanned > MOST - 2 ||
+        call->output_count > l.carried + l.scanned)
+        return cr_onnx_refuse(call, "its body takes %d and gives %d for %d carried and %d results",
+                              l.body.block->input_count, l.body.block->output_count, l.carried, call->output_count);
     if (has_limit && is_known(call, 0) && cr_onnx_ints(call, 0, &l.most, 1) != 1) return false;
     if (!call->run->is_traced) return run_turns(call, &l);
     int64_t first = 1;
@@ -251,7 +252,9 @@ static bool run_scan(cr_onnx_call *call, loop *l, cr_tensor **operands, cr_tenso
 /* Opset 8 had a batch around it all, and lengths. */
 static bool run_batch_scan(cr_onnx_call *call, loop *l) {
     cr_tensor *lists[MOST][MOST], *operands[MOST], *results[MOST];
-    const int64_t batch = cr_size(call->inputs[1].tensor, 0);
+    const cr_tensor *first = cr_onnx_input(call, 1);
+    if (!first) return cr_ok() && cr_onnx_refuse(call, "operand 1 is missing");
+    const int64_t batch = cr_ndim(first) ? cr_size(first, 0) : 0;
     if (call->inputs[0].tensor || batch < 1 || batch > MOST)
         return cr_onnx_refuse(call, "of opset 8 with sequence_lens, or a batch of more than %d", MOST);
     for (int b = 0; b < batch; b++) {
@@ -267,16 +270,19 @@ static bool run_batch_scan(cr_onnx_call *call, loop *l) {
 }
 
 static bool run_Scan(cr_onnx_call *call) {
-    loop l = {.body = {call, cr_onnx_block_named(call, "body")},
-              .scanned = (int)cr_onnx_int(call, "num_scan_inputs", 0)};
+    loop l = {.body = {call, cr_onnx_block_named(call, "body")}};
     cr_tensor *operands[MOST], *results[MOST];
-    const int skipped = call->opset < 9;
-    l.carried = call->input_count - skipped - l.scanned;
+    const int skipped = call->opset < 9, given = call->input_count - skipped;
+    const int64_t scanned = cr_onnx_int(call, "num_scan_inputs", 0);
     if (!l.body.block) return false;
-    if (l.scanned < 1 || l.carried < 0 || l.body.block->input_count != l.carried + l.scanned ||
-        l.body.block->output_count < l.carried || l.body.block->output_count > MOST)
-        return cr_onnx_refuse(call, "its body takes %d for %d carried and %d scanned", l.body.block->input_count,
-                              l.carried, l.scanned);
+    if (scanned < 1 || scanned > given || l.body.block->input_count != given ||
+        l.body.block->output_count < given - scanned || l.body.block->output_count > MOST ||
+        call->output_count > l.body.block->output_count)
+        return cr_onnx_refuse(
+            call, "its body takes %d and gives %d for %d inputs, %lld of them scanned, and %d results",
+            l.body.block->input_count, l.body.block->output_count, given, (long long)scanned, call->output_count);
+    l.scanned = (int)scanned;
+    l.carried = given - l.scanned;
     if (skipped) return run_batch_scan(call, &l);
     for (int i = 0; i < call->input_count; i++)
         operands[i] = cr_onnx_input(call, i);
