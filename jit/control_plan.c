@@ -73,13 +73,10 @@ static bool run_scan(cr_call *call) {
 /* Of a plan's call: the dearer way of a condition, one turn of a loop whose turns nobody knows, all turns of a scan. */
 double cr_control_flops(const cr_call *call) {
     const cr_control *c = call->attributes;
-    double flops[2] = {0, 0}, bytes;
+    double flops[2] = {0, 0};
     for (int b = 0; b < 2 && c->plans[b]; b++)
-        for (int i = 0; i < c->plans[b]->step_count; i++) {
-            double more = 0;
-            cr_plan_cost(c->plans[b], &c->plans[b]->steps[i], &more, &bytes);
-            flops[b] += more;
-        }
+        for (int i = 0; i < c->plans[b]->step_count; i++)
+            flops[b] += cr_plan_cost(c->plans[b], &c->plans[b]->steps[i]).flops;
     if (!strcmp(call->op->name, "scan")) return flops[0] * (double)call->inputs[c->options->carried]->sizes[0];
     if (!strcmp(call->op->name, "while_loop")) return flops[0] + flops[1];
     return flops[0] > flops[1] ? flops[0] : flops[1];

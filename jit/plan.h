@@ -86,7 +86,10 @@ void cr_plan_release(cr_plan *plan);
 /* Fills in what kernels see of a tensor but its storage. */
 void cr_plan_geometry(cr_tensor *t, const cr_plan_tensor *planned);
 /* Arithmetic and traffic of one step, by its tensors' sizes. */
-void cr_plan_cost(const cr_plan *plan, const cr_plan_step *step, double *flops, double *bytes);
+typedef struct cr_step_cost {
+    double flops, bytes, bytes_read;
+} cr_step_cost;
+cr_step_cost cr_plan_cost(const cr_plan *plan, const cr_plan_step *step);
 void cr_sessions_free(cr_plan *plan);
 /* Where a state lives now: a gradient's tensor may be another one at each run. NULL and an error on failure. */
 cr_tensor *cr_state_tensor(const cr_graph *graph, const cr_state *state);

@@ -16,7 +16,7 @@ typedef struct profile {
 } profile;
 
 /* ---------------------------------------------------------------- arithmetic and traffic */
-void cr_plan_cost(const cr_plan *plan, const cr_plan_step *step, double *flops, double *bytes) {
+cr_step_cost cr_plan_cost(const cr_plan *plan, const cr_plan_step *step) {
     cr_tensor tensors[2 * CR_MAX_INPUTS] = {{0}}, *operands[2 * CR_MAX_INPUTS] = {NULL};
     for (int i = 0; i < step->input_count; i++) {
         if (step->inputs[i] < 0) continue;
@@ -34,8 +34,7 @@ void cr_plan_cost(const cr_plan *plan, const cr_plan_step *step, double *flops, 
                           .output_count = step->output_count,
                           .attributes = step->attributes,
                           .device = step->device};
-    *flops = cr_op_flops(&call);
-    *bytes = cr_op_bytes(&call);
+    return (cr_step_cost){cr_op_flops(&call), cr_op_bytes(&call), cr_op_bytes_read(&call)};
 }
 
 /* ---------------------------------------------------------------- names */
@@ -95,9 +94,10 @@ static bool describe(profile *p, const cr_plan *plan) {
         s->op = name_of(p, &plan->steps[i]);
         s->result = result_of(p, plan, &plan->steps[i]);
         if (!s->op || !s->result || !name_place(p, plan->steps[i].node, s)) return false;
-        cr_plan_cost(plan, &plan->steps[i], &s->flops, &s->bytes);
-        shown->flops += s->flops;
-        shown->bytes += s->bytes;
+        const cr_step_cost cost = cr_plan_cost(plan, &plan->steps[i]);
+        shown->flops += s->flops = cost.flops;
+        shown->bytes += s->bytes = cost.bytes;
+        shown->bytes_read += cost.bytes_read;
     }
     return shown->steps != NULL;
 }

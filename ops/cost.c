@@ -22,12 +22,20 @@ static double bytes_of(const cr_tensor *t) {
     return elements * (double)cr_dtype_size((cr_dtype)t->dtype);
 }
 
-double cr_op_bytes(const cr_call *call) {
-    const unsigned written = cr_op_mutates(call->op, call->attributes);
+double cr_op_bytes_read(const cr_call *call) {
     double bytes = 0;
     if (call->op->flags & CR_OP_VIEW) return 0;
     for (int i = 0; i < call->input_count; i++)
-        if (call->inputs[i]) bytes += bytes_of(call->inputs[i]) * (i < 32 && (written >> i & 1) ? 2 : 1);
+        if (call->inputs[i]) bytes += bytes_of(call->inputs[i]);
+    return bytes;
+}
+
+double cr_op_bytes(const cr_call *call) {
+    const unsigned written = cr_op_mutates(call->op, call->attributes);
+    double bytes = cr_op_bytes_read(call);
+    if (call->op->flags & CR_OP_VIEW) return 0;
+    for (int i = 0; i < call->input_count && i < 32; i++)
+        if (call->inputs[i] && written >> i & 1) bytes += bytes_of(call->inputs[i]);
     for (int i = 0; i < call->output_count; i++)
         if (call->outputs[i]) bytes += bytes_of(call->outputs[i]);
     return bytes;

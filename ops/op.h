@@ -195,6 +195,7 @@ double cr_op_flops(const cr_call *call);
 /* Bytes that must pass between processor and memory: each element of the operands and results once (a broadcast operand
  * counts the elements that it has), and what is written in place twice. Caches may save some of it. */
 double cr_op_bytes(const cr_call *call);
+double cr_op_bytes_read(const cr_call *call); /* those of the operands */
 /* For rows: one for each element of the first operand; a sum over the first operand's last dim for each result. */
 double cr_flops_each_input(const cr_call *call);
 double cr_flops_product(const cr_call *call);

@@ -41,7 +41,8 @@ def limit(row, peaks):
     if not peak or not row.get("flops"):
         return None
     flops = peak["flops"] / (2 if row["name"].endswith("f64") else 1)  # half as many lanes
-    return max(row["flops"] / flops, row["bytes"] / peak["bandwidth"]) / row["ours"]["median"]
+    moving = max(row["bytes"] / peak["bandwidth"], row.get("bytes_read", 0) / peak.get("reading", peak["bandwidth"]))
+    return max(row["flops"] / flops, moving) / row["ours"]["median"]
 
 
 def memory(row):
@@ -60,7 +61,7 @@ def others(row):
 def table(run, threads):
     peaks = run["peaks"][str(threads)]
     lines = [f"\n{threads} thread{'s' if threads > 1 else ''}; measured peak {peaks['flops'] / 1e9:.0f} GFLOP/s, "
-             f"{peaks['bandwidth'] / 1e9:.1f} GB/s\n",
+             f"{peaks['bandwidth'] / 1e9:.1f} GB/s, {peaks['reading'] / 1e9:.1f} where nothing is written\n",
              "| work | Cresset | fastest peer | its time | ratio | others' ratios | of the limit | memory, ours / its |", "| --- " * 8 + "|"]
     for row in run["rows"]:
         if row["threads"] != threads:

@@ -49,6 +49,7 @@ bool prepare_graph(cr_graph *graph, cr_tensor *const *inputs, int input_count, i
     if (profile) {
         p->flops = profile->flops;
         p->bytes = profile->bytes;
+        p->bytes_read = profile->bytes_read;
     }
     cr_jit_profile_free(profile);
     return cr_ok();
@@ -86,7 +87,8 @@ static void tell_error(const char *message) {
 
 static bool tell(bool done) {
     if (done && cr_ok())
-        printf("{\"ok\": true, \"flops\": %.9g, \"bytes\": %.9g}\n", now_prepared.flops, now_prepared.bytes);
+        printf("{\"ok\": true, \"flops\": %.9g, \"bytes\": %.9g, \"bytes_read\": %.9g}\n", now_prepared.flops,
+               now_prepared.bytes, now_prepared.bytes_read);
     else
         tell_error(cr_ok() ? "it could not be prepared" : cr_last_error()->message);
     cr_clear_error();
@@ -180,7 +182,8 @@ static void obey(char *line, const char *folder) {
         printf("{\"bytes\": %lld}\n", (long long)usage.ru_maxrss * 1024);
     } else if (!strcmp(line, "peaks")) {
         const double flops = peak_flops();
-        printf("{\"flops\": %.9g, \"bandwidth\": %.9g}\n", flops, peak_bandwidth());
+        const double bandwidth = peak_bandwidth();
+        printf("{\"flops\": %.9g, \"bandwidth\": %.9g, \"reading\": %.9g}\n", flops, bandwidth, peak_reading());
     } else {
         printf("{\"error\": \"unknown command %s\"}\n", line);
     }

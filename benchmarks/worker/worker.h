@@ -22,7 +22,7 @@ typedef struct prepared {
     cr_graph *graph;
     cr_tensor *inputs[4], *result, *compared;
     int input_count, output_count;
-    double flops, bytes; /* of one step; 0: not known */
+    double flops, bytes, bytes_read; /* of one step; 0: not known */
 } prepared;
 extern prepared now_prepared;
 
@@ -44,5 +44,6 @@ cr_nn_module *decoder_new(int64_t classes);
 double wall_seconds(void);
 double peak_flops(void);     /* of multiply-adds in registers, all threads */
 double peak_bandwidth(void); /* of reading two arrays and writing one */
+double peak_reading(void);   /* of reading alone, which has a limit of its own: bytes a second */
 
 #endif

@@ -132,6 +132,7 @@ typedef struct cr_jit_profile {
     int runs;
     double seconds;      /* of all runs: the steps, and what lies between them */
     double flops, bytes; /* of one run */
+    double bytes_read;   /* of bytes, those of operands */
     int step_count;
     cr_jit_profile_step *steps;
     int timed_runs; /* the first ones, whose times are kept */

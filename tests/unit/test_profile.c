@@ -13,7 +13,7 @@
 
 /* ---------------------------------------------------------------- arithmetic by sizes */
 typedef struct cost {
-    double flops, bytes;
+    double flops, bytes, bytes_read;
 } cost;
 
 /* The cost of one call that is run for real. */
@@ -32,7 +32,7 @@ static cost cost_of(const char *name, const char *attributes, cr_tensor *const *
                     .outputs = outputs,
                     .output_count = op->output_total,
                     .attributes = given ? given : op->defaults};
-    return (cost){cr_op_flops(&call), cr_op_bytes(&call)};
+    return (cost){cr_op_flops(&call), cr_op_bytes(&call), cr_op_bytes_read(&call)};
 }
 #define COST(name, attributes, ...)                                                                                    \
     cost_of(name, attributes, (cr_tensor *const[]){__VA_ARGS__},                                                       \
@@ -100,14 +100,14 @@ static void other_ops_count_elements_and_broadcast_operands_once(void **state) {
     CR_SCOPE {
         cr_tensor *x = randn(CR_SHAPE(6, 5)), *row = randn(CR_SHAPE(5));
         cost c = COST("add", "", x, cr_expand(cr_unsqueeze(row, 0), CR_SHAPE(6, 5)));
-        assert_true(c.flops == 30 && c.bytes == 4 * (30 + 5 + 30));
+        assert_true(c.flops == 30 && c.bytes == 4 * (30 + 5 + 30) && c.bytes_read == 4 * (30 + 5));
         assert_true(COST("identity", "", x).flops == 0 && COST("identity", "", x).bytes == 240);
         assert_true(COST("sum", "", x).flops == 30 && COST("softmax", "dim=1", x).flops == 150);
         assert_true(COST("permute", "dims=[1,0]", x).bytes == 0);
         c = COST("max_pool", "kernel_sizes=[2,3]", randn(CR_SHAPE(2, 4, 6)));
         assert_true(c.flops == (2 * 2 * 2) * 6);
         c = COST("sgd_update", "", x, randn(CR_SHAPE(6, 5)), NULL, cr_scalar(0, CR_F32), cr_scalar(0.1, CR_F64));
-        assert_true(c.flops == 120 && c.bytes == 4 * (2 * 30 + 30) + 4 * 2 + 8);
+        assert_true(c.flops == 120 && c.bytes == 4 * (2 * 30 + 30) + 4 * 2 + 8 && c.bytes_read == c.bytes - 4 * 31);
         assert_cr_ok();
     }
 }
