@@ -41,7 +41,7 @@ def limit(row, peaks):
     if not peak or not row.get("flops"):
         return None
     flops = peak["flops"] / (2 if row["name"].endswith("f64") else 1)  # half as many lanes
-    moving = max(row["bytes"] / peak["bandwidth"], row.get("bytes_read", 0) / peak.get("reading", peak["bandwidth"]))
+    moving = max(row["bytes"] / peak["bandwidth"], row["bytes_read"] / peak["reading"])
     return max(row["flops"] / flops, moving) / row["ours"]["median"]
 
 
