@@ -14,9 +14,11 @@ typedef struct cr_pass {
 bool cr_pass_dead_code(cr_graph *graph, bool *changed);
 bool cr_pass_common_subexpressions(cr_graph *graph, bool *changed);
 bool cr_pass_quantized(cr_graph *graph, bool *changed);
+bool cr_pass_narrow(cr_graph *graph, bool *changed);
 bool cr_pass_lower(cr_graph *graph, bool *changed);
 bool cr_pass_tables(cr_graph *graph, bool *changed);
 bool cr_pass_constant_folding(cr_graph *graph, bool *changed);
+bool cr_fold_all_but_narrow(cr_graph *graph, bool *changed); /* the same, but bf16, f16 and integers stay so */
 bool cr_pass_algebra(cr_graph *graph, bool *changed);
 bool cr_pass_batch_norm_folding(cr_graph *graph, bool *changed);
 bool cr_pass_channels_last(cr_graph *graph, bool *changed);
@@ -38,6 +40,15 @@ static inline const void *cr_graph_attribute(const cr_graph_node *node, const ch
 /* A node that makes a tensor of one number, without an output yet; NULL and an error on failure. */
 cr_graph_node *cr_graph_add_full(cr_graph *graph, cr_block *block, cr_graph_node *before, cr_dtype dtype,
                                  cr_shape shape, cr_device device, double number);
+
+/* The tensor of a state that no run changes (of any in a frozen graph, else of constants), or NULL. */
+cr_tensor *cr_graph_constant(const cr_graph *graph, const cr_value *value);
+/* A constant named by `stem` and a number; NULL for NULL, and with an error on failure. */
+cr_value *cr_graph_add_constant(cr_graph *graph, const char *stem, cr_tensor *t);
+/* The result of a node before `before` on the device of inputs[0], with the source of `before`; NULL and an error on
+ * failure. */
+cr_value *cr_graph_insert(cr_graph *graph, const cr_graph_node *before, const char *op, const void *attributes,
+                          cr_value *const *inputs, int count, cr_dtype dtype, cr_shape shape);
 
 /* What every traced graph gets, before anything knows its sizes: dead code, common subexpressions. */
 bool cr_graph_simplify(cr_graph *graph);

@@ -2,21 +2,6 @@
  * / sqrt(var + eps) is a layer of weight W · s and bias (b - mean) · s + beta. In frozen graphs only. */
 #include "jit/pass.h"
 
-static cr_tensor *constant_of(const cr_graph *graph, const cr_value *value) {
-    for (int i = 0; value && i < graph->state_count; i++)
-        if (graph->states[i].value == value) return graph->states[i].update ? NULL : graph->states[i].tensor;
-    return NULL;
-}
-
-static cr_value *add_constant(cr_graph *graph, cr_tensor *t) {
-    char name[32];
-    if (!t) return NULL;
-    snprintf(name, sizeof name, "folded%d", graph->state_count);
-    const cr_shape shape = cr_shape_of(t);
-    cr_value *value = cr_graph_value(graph, cr_dtype_of(t), &shape, cr_device_of(t));
-    return value && cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, t) ? value : NULL;
-}
-
 static bool is_layer(const cr_graph_node *node) {
     if (!strcmp(node->op->name, "linear")) return node->inputs[0]->shape.count == 2; /* features are the channels */
     if (strcmp(node->op->name, "convolution") != 0) return false;
@@ -29,13 +14,13 @@ static cr_graph_node *layer_before(const cr_graph *graph, const cr_graph_node *n
     if (strcmp(norm->op->name, "batch_norm") != 0) return NULL;
     cr_graph_node *layer = norm->inputs[0]->producer;
     if (*(const bool *)cr_graph_attribute(norm, "training") || !norm->inputs[3] || !norm->inputs[4]) return NULL;
-    if (!layer || !is_layer(layer) || layer->outputs[0]->uses != 1 || !constant_of(graph, layer->inputs[1]))
+    if (!layer || !is_layer(layer) || layer->outputs[0]->uses != 1 || !cr_graph_constant(graph, layer->inputs[1]))
         return NULL;
     for (int i = 1; i < 3; i++)
         if (norm->outputs[i] && norm->outputs[i]->uses) return NULL;
-    if (layer->inputs[2] && !constant_of(graph, layer->inputs[2])) return NULL;
+    if (layer->inputs[2] && !cr_graph_constant(graph, layer->inputs[2])) return NULL;
     for (int i = 1; i < 5; i++)
-        if (norm->inputs[i] && !constant_of(graph, norm->inputs[i])) return NULL;
+        if (norm->inputs[i] && !cr_graph_constant(graph, norm->inputs[i])) return NULL;
     return layer;
 }
 
@@ -53,15 +38,15 @@ static cr_tensor *scaled_weight(const cr_graph_node *layer, cr_tensor *weight, c
 static bool fold(cr_graph *graph, cr_graph_node *layer, cr_graph_node *norm) {
     cr_tensor *t[5];
     for (int i = 1; i < 5; i++)
-        t[i] = norm->inputs[i] ? cr_cast(constant_of(graph, norm->inputs[i]), CR_F64) : NULL;
-    cr_tensor *weight = constant_of(graph, layer->inputs[1]),
-              *bias = layer->inputs[2] ? constant_of(graph, layer->inputs[2]) : NULL;
+        t[i] = norm->inputs[i] ? cr_cast(cr_graph_constant(graph, norm->inputs[i]), CR_F64) : NULL;
+    cr_tensor *weight = cr_graph_constant(graph, layer->inputs[1]),
+              *bias = layer->inputs[2] ? cr_graph_constant(graph, layer->inputs[2]) : NULL;
     cr_tensor *scale = cr_rsqrt(cr_add_scalar(t[4], *(const double *)cr_graph_attribute(norm, "eps")));
     if (t[1]) scale = cr_mul(scale, t[1]);
     cr_tensor *shift = cr_mul(bias ? cr_sub(cr_cast(bias, CR_F64), t[3]) : cr_neg(t[3]), scale);
     if (t[2]) shift = cr_add(shift, t[2]);
-    cr_value *inputs[] = {layer->inputs[0], add_constant(graph, scaled_weight(layer, weight, scale)),
-                          add_constant(graph, cr_cast(shift, cr_dtype_of(weight)))};
+    cr_value *inputs[] = {layer->inputs[0], cr_graph_add_constant(graph, "folded", scaled_weight(layer, weight, scale)),
+                          cr_graph_add_constant(graph, "folded", cr_cast(shift, cr_dtype_of(weight)))};
     if (!inputs[1] || !inputs[2]) return false;
     cr_graph_node *made = cr_graph_add(graph, &graph->body, norm, layer->op, layer->attributes, inputs, 3, 1);
     if (!made) return false;

@@ -85,21 +85,15 @@ static bool find_bottleneck(cr_graph_node *node, bottleneck *b) {
 }
 
 /* ---------------------------------------------------------------- their weights */
-static cr_tensor *constant_of(const cr_graph *graph, const cr_value *value) {
-    for (int i = 0; i < graph->state_count; i++)
-        if (graph->states[i].value == value && !graph->states[i].update) return graph->states[i].tensor;
-    return NULL;
-}
-
 /* A layer's packed weight as [rows, columns], its columns and its bias filled up to `width`, where that is not 0. Adds
  * them to `parts`; false where they are not known, or on failure. */
 static bool add_weights(const cr_graph *graph, const cr_graph_node *layer, int64_t width, int64_t rows,
                         cr_tensor **parts, int *count) {
-    cr_tensor *weight = constant_of(graph, layer->inputs[1]);
+    cr_tensor *weight = cr_graph_constant(graph, layer->inputs[1]);
     const int64_t features = layer->outputs[0]->shape.at[3],
                   padded = (features + CR_BOTTLENECK_STEP - 1) / CR_BOTTLENECK_STEP * CR_BOTTLENECK_STEP;
     cr_tensor *bias =
-        layer->inputs[2] ? constant_of(graph, layer->inputs[2]) : cr_zeros(CR_F32, CR_SHAPE(features), CR_CPU);
+        layer->inputs[2] ? cr_graph_constant(graph, layer->inputs[2]) : cr_zeros(CR_F32, CR_SHAPE(features), CR_CPU);
     if (!weight || !bias) return false;
     if (width)
         weight = cr_flatten(

@@ -4,15 +4,6 @@
 #include "jit/pass.h"
 #include "jit/passes/fusion.h"
 
-static cr_tensor *constant_of(const cr_graph *graph, const cr_value *value) {
-    for (int i = 0; value && i < graph->state_count; i++) {
-        const cr_state *state = &graph->states[i];
-        if (state->value == value && !state->update && (graph->is_frozen || state->kind == CR_STATE_CONSTANT))
-            return state->tensor;
-    }
-    return NULL;
-}
-
 /* ---------------------------------------------------------------- the packed weight, or NULL without an error */
 static bool same_floats(const cr_graph_node *layer) {
     const cr_dtype dtype = layer->outputs[0]->dtype;
@@ -81,16 +72,8 @@ static cr_graph_node *with_empty_epilogue(cr_graph *graph, cr_graph_node *layer)
     return node;
 }
 
-static cr_value *add_packed(cr_graph *graph, cr_tensor *packed) {
-    char name[32];
-    const cr_shape shape = cr_tensor_shape(packed);
-    snprintf(name, sizeof name, "packed%d", graph->state_count);
-    cr_value *value = cr_graph_value(graph, (cr_dtype)packed->dtype, &shape, packed->device);
-    return value && cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, packed) ? value : NULL;
-}
-
 static bool use_packed(cr_graph *graph, cr_graph_node *layer, const cr_tensor *weight, cr_tensor *packed) {
-    cr_value *value = add_packed(graph, packed);
+    cr_value *value = cr_graph_add_constant(graph, "packed", packed);
     if (!value) return false;
     if (!cr_has_program(layer) && !(layer = with_empty_epilogue(graph, layer))) return false;
     if (is_layer(layer, "convolution") || is_layer(layer, "channels_last_convolution"))
@@ -110,12 +93,12 @@ static bool is_for_inference(const cr_graph_node *node) {
 }
 
 static bool pack_recurrence(cr_graph *graph, cr_graph_node *node, bool *changed) {
-    cr_tensor *weight = constant_of(graph, node->inputs[3]);
+    cr_tensor *weight = cr_graph_constant(graph, node->inputs[3]);
     if (!weight || weight->dtype != CR_F32 || weight->device.type != CR_DEVICE_CPU || node->bound_count ||
         !is_for_inference(node))
         return true;
     cr_tensor *packed = cr_run(cr_op_find("pack_recurrent"), &weight, 1, NULL);
-    cr_value *value = packed ? add_packed(graph, packed) : NULL;
+    cr_value *value = packed ? cr_graph_add_constant(graph, "packed", packed) : NULL;
     cr_value *const inputs[] = {node->inputs[0], node->inputs[1], node->inputs[2], value};
     cr_graph_node *made = value ? cr_graph_add(graph, &graph->body, node, cr_op_find("packed_lstm_sequence"),
                                                node->attributes, inputs, 4, 3)
@@ -142,7 +125,7 @@ bool cr_pass_packing(cr_graph *graph, bool *changed) {
         if (node->output_count != 1 || node->input_count < 2 || node->bound_count || !node->outputs[0] ||
             node->outputs[0]->device.type != CR_DEVICE_CPU || !same_floats(node))
             continue;
-        cr_tensor *weight = constant_of(graph, node->inputs[1]);
+        cr_tensor *weight = cr_graph_constant(graph, node->inputs[1]);
         if (!cr_has_program(node) && !cr_node_types_hold(node)) continue;
         bool packs = false;
         cr_tensor *packed = weight ? pack(node, weight, &packs) : NULL;

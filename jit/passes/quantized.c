@@ -7,16 +7,6 @@
 
 #include <math.h>
 
-/* ---------------------------------------------------------------- constants */
-static cr_tensor *constant_of(const cr_graph *graph, const cr_value *value) {
-    for (int i = 0; value && i < graph->state_count; i++) {
-        const cr_state *state = &graph->states[i];
-        if (state->value == value && !state->update && (graph->is_frozen || state->kind == CR_STATE_CONSTANT))
-            return state->tensor;
-    }
-    return NULL;
-}
-
 static bool is(const cr_graph_node *node, const char *name) { return node && !strcmp(node->op->name, name); }
 static cr_value *operand(const cr_graph_node *node, int i) { return i < node->input_count ? node->inputs[i] : NULL; }
 
@@ -29,7 +19,7 @@ typedef struct grid {
 /* Of a quantize or dequantize node. */
 static bool read_grid(const cr_graph *graph, const cr_graph_node *node, const cr_value *integers, grid *g) {
     const cr_value *zero_value = operand(node, 2);
-    cr_tensor *scale = constant_of(graph, node->inputs[1]), *zero = constant_of(graph, zero_value);
+    cr_tensor *scale = cr_graph_constant(graph, node->inputs[1]), *zero = cr_graph_constant(graph, zero_value);
     if (!scale || integers->dtype != CR_U8 || scale->numel != 1 || scale->dtype != CR_F32) return false;
     if (zero_value && !zero) return false;
     g->scale = (float)cr_item(scale);
@@ -46,15 +36,6 @@ static bool is_quantize(const cr_graph *graph, const cr_graph_node *node, grid *
     return is(node, "quantize") && read_grid(graph, node, node->outputs[0], g);
 }
 
-static cr_value *add_constant(cr_graph *graph, cr_tensor *t) {
-    char name[32];
-    if (!t) return NULL;
-    snprintf(name, sizeof name, "integer%d", graph->state_count);
-    const cr_shape shape = cr_shape_of(t);
-    cr_value *value = cr_graph_value(graph, cr_dtype_of(t), &shape, cr_device_of(t));
-    return value && cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, t) ? value : NULL;
-}
-
 /* ---------------------------------------------------------------- a layer's operands */
 typedef struct integer_weight {
     cr_tensor *integers, *scales, *bias; /* i8; f32 [K]; i32 [K] in steps of input and weight scale, or NULL */
@@ -62,7 +43,8 @@ typedef struct integer_weight {
 
 /* A scale for each of `channels`, given as such or as one for all. */
 static cr_tensor *scales_of(const cr_graph *graph, const cr_graph_node *dequantize, int64_t channels) {
-    cr_tensor *scale = constant_of(graph, dequantize->inputs[1]), *zero = constant_of(graph, operand(dequantize, 2));
+    cr_tensor *scale = cr_graph_constant(graph, dequantize->inputs[1]),
+              *zero = cr_graph_constant(graph, operand(dequantize, 2));
     const int64_t axis = *(const int64_t *)cr_graph_attribute(dequantize, "axis");
     if (!scale || scale->dtype != CR_F32 || (operand(dequantize, 2) && !zero)) return NULL;
     if (zero && cr_item(cr_any(cr_cast(zero, CR_BOOL))) != 0) return NULL;
@@ -74,17 +56,17 @@ static bool read_weight(const cr_graph *graph, const cr_graph_node *layer, float
     const cr_graph_node *node = layer->inputs[1]->producer;
     const int64_t channels = layer->inputs[1]->shape.at[0];
     if (!is(node, "dequantize") || node->inputs[0]->dtype != CR_I8) return false;
-    w->integers = constant_of(graph, node->inputs[0]);
+    w->integers = cr_graph_constant(graph, node->inputs[0]);
     w->scales = w->integers ? scales_of(graph, node, channels) : NULL;
     if (!w->scales) return false;
     const cr_value *bias = operand(layer, 2);
     if (!bias) return true;
     const cr_graph_node *of_bias = bias->producer;
-    cr_tensor *numbers = constant_of(graph, bias);
-    if (is(of_bias, "dequantize") && constant_of(graph, of_bias->inputs[0])) {
+    cr_tensor *numbers = cr_graph_constant(graph, bias);
+    if (is(of_bias, "dequantize") && cr_graph_constant(graph, of_bias->inputs[0])) {
         cr_tensor *steps = scales_of(graph, of_bias, channels);
-        numbers =
-            steps ? cr_mul(cr_cast(constant_of(graph, of_bias->inputs[0]), CR_F64), cr_cast(steps, CR_F64)) : NULL;
+        numbers = steps ? cr_mul(cr_cast(cr_graph_constant(graph, of_bias->inputs[0]), CR_F64), cr_cast(steps, CR_F64))
+                        : NULL;
     }
     if (!numbers) return false;
     cr_tensor *step = cr_mul_scalar(cr_cast(w->scales, CR_F64), (double)input_scale);
@@ -213,8 +195,10 @@ static bool replace(cr_graph *graph, cr_graph_node *layer, cr_value *x, const gr
     cr_graph_node *end = t.quantize ? t.quantize : layer;
     cr_tensor *integers = w->integers, *scale = cr_mul_scalar(w->scales, (double)input->scale);
     if (t.quantize) scale = cr_div_scalar(scale, (double)t.output.scale);
-    cr_value *inputs[] = {x, add_constant(graph, cr_run(cr_op_find("pack_integer"), &integers, 1, &packing)),
-                          add_constant(graph, scale), add_constant(graph, shifted_bias(w, input->zero)), t.residual};
+    cr_value *inputs[] = {
+        x, cr_graph_add_constant(graph, "integer", cr_run(cr_op_find("pack_integer"), &integers, 1, &packing)),
+        cr_graph_add_constant(graph, "integer", scale),
+        cr_graph_add_constant(graph, "integer", shifted_bias(w, input->zero)), t.residual};
     if (!inputs[1] || !inputs[2] || !inputs[3]) return false;
     cr_graph_node *node =
         cr_graph_add(graph, &graph->body, end, cr_op_find("integer_layer"), &options, inputs, t.residual ? 5 : 4, 1);

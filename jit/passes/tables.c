@@ -37,26 +37,9 @@ static cr_graph_node *picker_of(cr_value *x) {
                                                                                                            : NULL;
 }
 
-/* The result of a node that was just made, which stands for `before`. */
-static cr_value *result_of(cr_graph *graph, const cr_graph_node *before, cr_graph_node *node, cr_dtype dtype,
-                           cr_shape shape) {
-    cr_value *value = node ? cr_graph_value(graph, dtype, &shape, CR_CPU) : NULL;
-    if (!value) return NULL;
-    node->source = before->source;
-    cr_graph_set_output(node, 0, value);
-    return value;
-}
-
-static cr_value *add_typed(cr_graph *graph, const cr_graph_node *before, const char *op, const void *attributes,
-                           cr_value *const *inputs, int count, cr_dtype dtype, cr_shape shape) {
-    cr_graph_node *node = cr_graph_add(graph, &graph->body, (cr_graph_node *)(uintptr_t)before, cr_op_find(op),
-                                       attributes, inputs, count, 1);
-    return result_of(graph, before, node, dtype, shape);
-}
-
 static cr_value *add(cr_graph *graph, const cr_graph_node *before, const char *op, const void *attributes,
                      cr_value *const *inputs, int count, cr_shape shape) {
-    return add_typed(graph, before, op, attributes, inputs, count, inputs[0]->dtype, shape);
+    return cr_graph_insert(graph, before, op, attributes, inputs, count, inputs[0]->dtype, shape);
 }
 
 static cr_value *add_view(cr_graph *graph, const cr_graph_node *before, cr_value *value, cr_shape shape) {
@@ -99,11 +82,13 @@ static cr_value *picked_only(cr_graph *graph, const cr_graph_node *before, cr_va
     if (!cr_attributes_parse(cr_op_find("masked_fill"), "value=0", zero)) return NULL;
     cr_graph_node *ones =
         cr_graph_add_full(graph, &graph->body, (cr_graph_node *)(uintptr_t)before, rows->dtype, shape, CR_CPU, 1);
-    cr_value *const counted[] = {result_of(graph, before, ones, rows->dtype, shape), index};
-    cr_value *picks =
-        counted[0] ? add(graph, before, "embedding_grad", &options, counted, 2, CR_SHAPE(count, 1)) : NULL;
+    cr_value *const counted[] = {cr_graph_value(graph, rows->dtype, &shape, CR_CPU), index};
+    if (!ones || !counted[0]) return NULL;
+    ones->source = before->source;
+    cr_graph_set_output(ones, 0, counted[0]);
+    cr_value *picks = add(graph, before, "embedding_grad", &options, counted, 2, CR_SHAPE(count, 1));
     cr_value *const filled[] = {
-        rows, picks ? add_typed(graph, before, "logical_not", NULL, &picks, 1, CR_BOOL, picks->shape) : NULL};
+        rows, picks ? cr_graph_insert(graph, before, "logical_not", NULL, &picks, 1, CR_BOOL, picks->shape) : NULL};
     return filled[1] ? add(graph, before, "masked_fill", zero, filled, 2, rows->shape) : NULL;
 }
 
