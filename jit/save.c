@@ -69,7 +69,8 @@ static bool load_states(cr_graph *graph, cr_device device) {
     bool updates = false, done = true;
     for (int i = 0; i < graph->state_count; i++)
         updates |= graph->states[i].update != NULL;
-    graph->is_frozen = !updates;
+    const char *frozen = cr_safetensors_metadata(graph->file, FROZEN_KEY);
+    graph->is_frozen = !updates || (frozen && !strcmp(frozen, "true"));
     CR_SCOPE {
         for (int i = 0; done && i < graph->state_count; i++)
             done = load_state(&graph->states[i], graph->file, device);
