@@ -54,7 +54,7 @@ const char *cr_layer_name(cr_graph *graph, const cr_graph_node *node) {
 }
 
 /* `list` has this name, or a path that it is under. */
-static bool is_listed(const char *list, const char *name) {
+bool cr_is_listed(const char *list, const char *name) {
     for (const char *at = list; at && *at;) {
         const size_t length = strcspn(at, ",");
         if (length && !strncmp(at, name, length) && (name[length] == 0 || name[length] == '.')) return true;
@@ -154,7 +154,7 @@ static bool choose(work *w) {
         if (!may_quantize(w, node)) continue;
         const char *name = cr_layer_name(w->graph, node);
         if (!name) return false;
-        if (is_listed(w->options->keep, name)) continue;
+        if (cr_is_listed(w->options->keep, name)) continue;
         node->note = node;
         w->layers++;
     }
@@ -335,8 +335,16 @@ static bool insert(work *w) {
 }
 
 /* ---------------------------------------------------------------- the whole */
+cr_graph *cr_graph_frozen_copy(const cr_graph *graph) {
+    cr_graph *copy = cr_graph_copy(graph);
+    if (!copy) return NULL;
+    copy->is_frozen = true;
+    if (cr_graph_simplify(copy) && cr_graph_freeze(copy)) return copy;
+    cr_jit_free(copy);
+    return NULL;
+}
+
 cr_graph *cr_quantize_prepare(const cr_graph *graph) {
-    cr_graph *copy;
     bool updates = graph->gradient_count > 0;
     for (int i = 0; i < graph->state_count; i++)
         updates |= graph->states[i].update != NULL;
@@ -344,12 +352,7 @@ cr_graph *cr_quantize_prepare(const cr_graph *graph) {
         cr_record_error(CR_ERROR_ARGUMENT, "quantize: runs of this graph change its state; trace it after cr_nn_eval");
         return NULL;
     }
-    copy = cr_graph_copy(graph);
-    if (!copy) return NULL;
-    copy->is_frozen = true;
-    if (cr_graph_simplify(copy) && cr_graph_freeze(copy)) return copy;
-    cr_jit_free(copy);
-    return NULL;
+    return cr_graph_frozen_copy(graph);
 }
 
 static bool check_options(const cr_jit_quantize_options *o) {

@@ -23,6 +23,10 @@ void cr_observer_choose(const cr_observer *observer, const char *method, double 
 /* ---------------------------------------------------------------- graphs */
 /* A copy in which nothing changes state, batch norms are folded, and sizes are the example's or open; NULL and an error. */
 cr_graph *cr_quantize_prepare(const cr_graph *graph);
+/* A copy whose states never change, but by its own runs; batch norms are folded. NULL and an error on failure. */
+cr_graph *cr_graph_frozen_copy(const cr_graph *graph);
+/* `list` has this name, or a path that it is under, between commas; NULL has none. */
+bool cr_is_listed(const char *list, const char *name);
 /* A convolution or linear layer in f32 (quantised or not). */
 bool cr_is_layer_node(const cr_graph_node *node);
 /* The state behind a value, or NULL. */

@@ -100,21 +100,24 @@ static bool run_batches(pair *p, cr_quantize_report *r, cr_quantize_source sourc
 /* ---------------------------------------------------------------- the report */
 static bool describe(const pair *p, cr_quantize_layer *layer, int index) {
     const cr_graph_node *nodes[2] = {p->values[0][index]->producer, p->values[1][index]->producer};
-    const cr_graph_node *dequantize = nodes[1]->inputs[1]->producer;
+    const cr_graph_node *widening = nodes[1]->inputs[1]->producer;
     const cr_state *weight = cr_state_of(p->graphs[0], nodes[0]->inputs[1]);
     const char *name = cr_layer_name(p->graphs[0], nodes[0]);
     difference d = {0, 0};
     layer->op = nodes[0]->op->name;
     layer->result_error = ratio(&p->differences[index]);
-    layer->is_quantized = dequantize && !strcmp(dequantize->op->name, "dequantize");
+    const bool is_cast = widening && !strcmp(widening->op->name, "cast");
+    layer->is_quantized = is_cast || (widening && !strcmp(widening->op->name, "dequantize"));
     layer->name = cr_strdup(name);
     if (!layer->is_quantized || !weight || !layer->name) return layer->name != NULL;
     bool done = false;
     CR_SCOPE {
-        const cr_state *q = cr_state_of(p->graphs[1], dequantize->inputs[0]),
-                       *scale = cr_state_of(p->graphs[1], dequantize->inputs[1]);
-        done =
-            q && scale && add_difference(&d, weight->tensor, cr_dequantize(q->tensor, scale->tensor, NULL, .axis = 0));
+        const cr_state *q = cr_state_of(p->graphs[1], widening->inputs[0]),
+                       *scale = is_cast ? NULL : cr_state_of(p->graphs[1], widening->inputs[1]);
+        if (q && (is_cast || scale))
+            done = add_difference(&d, weight->tensor,
+                                  is_cast ? cr_cast(q->tensor, CR_F32)
+                                          : cr_dequantize(q->tensor, scale->tensor, NULL, .axis = 0));
     }
     layer->weight_error = ratio(&d);
     return done || !cr_ok() || cr_fail(CR_ERROR_ARGUMENT, "quantize: the weight of %s is not a constant", layer->name);

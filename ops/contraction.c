@@ -53,18 +53,23 @@ cr_tensor *cr_matmul(cr_tensor *a, cr_tensor *b) {
 }
 
 /* ---------------------------------------------------------------- linear */
-static bool infer_linear(cr_call *call) {
+static bool set_linear(cr_call *call) {
     const cr_tensor *x = call->inputs[0], *weight = call->inputs[1], *bias = call->inputs[2];
     if (weight->ndim != 2 || x->ndim < 1 || x->sizes[x->ndim - 1] != weight->sizes[1])
         return cr_fail_call(call, CR_ERROR_SHAPE, "the input is [*, in] and the weight [out, in]");
     if (bias && (bias->ndim != 1 || bias->sizes[0] != weight->sizes[0]))
         return cr_fail_call(call, CR_ERROR_SHAPE, "the bias is [out]");
-    if (x->dtype != weight->dtype || (bias && bias->dtype != x->dtype) || !cr_dtype_is_floating((cr_dtype)x->dtype))
-        return cr_fail_call(call, CR_ERROR_DTYPE, "input, weight and bias have one floating dtype");
     cr_shape shape = cr_tensor_shape(x);
     shape.at[shape.count - 1] = weight->sizes[0];
     cr_spec_set(call, 0, (cr_dtype)x->dtype, shape);
     return true;
+}
+static bool infer_linear(cr_call *call) {
+    const cr_tensor *x = call->inputs[0], *weight = call->inputs[1], *bias = call->inputs[2];
+    if (!set_linear(call)) return false;
+    return (x->dtype == weight->dtype && (!bias || bias->dtype == x->dtype) &&
+            cr_dtype_is_floating((cr_dtype)x->dtype)) ||
+           cr_fail_call(call, CR_ERROR_DTYPE, "input, weight and bias have one floating dtype");
 }
 static bool decompose_linear(cr_call *call) {
     cr_tensor *product = cr_matmul(call->inputs[0], cr_transpose(call->inputs[1], 0, 1));
@@ -87,6 +92,21 @@ static double flops_linear(const cr_call *call) {
 CR_OP(linear, .inputs = "input weight bias?", .infer = infer_linear, .decompose = decompose_linear, .vjp = vjp_linear,
       .saves = CR_SAVE_INPUT(0) | CR_SAVE_INPUT(1), .flops = flops_linear, .doc = "input · weightᵀ + bias.")
 cr_tensor *cr_linear(cr_tensor *x, cr_tensor *weight, cr_tensor *bias) { return CR_RUN(linear, NULL, x, weight, bias); }
+
+/* ---------------------------------------------------------------- a weight of fewer bits */
+static bool infer_narrow_linear(cr_call *call) {
+    const int8_t weight = call->inputs[1]->dtype;
+    if (!set_linear(call)) return false;
+    return (call->inputs[0]->dtype == CR_F32 && (weight == CR_BF16 || weight == CR_I8) &&
+            (!call->inputs[2] || call->inputs[2]->dtype == CR_F32)) ||
+           cr_fail_call(call, CR_ERROR_DTYPE, "takes f32, with a weight of bf16 or i8");
+}
+static bool decompose_narrow_linear(cr_call *call) {
+    return (call->outputs[0] = cr_linear(call->inputs[0], cr_cast(call->inputs[1], CR_F32), call->inputs[2])) != NULL;
+}
+CR_OP(narrow_linear, .inputs = "input weight bias?", .flags = CR_OP_NO_GRADIENT, .infer = infer_narrow_linear,
+      .decompose = decompose_narrow_linear, .flops = flops_linear,
+      .doc = "A linear layer whose weight is kept in fewer bits; its numbers become f32 as they are read.")
 
 /* ---------------------------------------------------------------- products of exact shapes */
 static cr_tensor *exactly(const char *name, cr_tensor *a, int dims_a, cr_tensor *b, int dims_b) {

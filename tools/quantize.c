@@ -1,4 +1,5 @@
-/* cresset quantize: a program whose layers multiply 8-bit integers, calibrated on files. */
+/* cresset quantize: a program whose layers multiply 8-bit integers, calibrated on files; or whose weights alone take fewer
+ * bytes. */
 #include "json.h"
 #include "pictures.h"
 
@@ -14,12 +15,18 @@ const command command_quantize = {
     "like those that it will see, to learn how large its values become; some hundred pictures are enough. Then both "
     "are\n"
     "run on the data, and what was lost is told layer by layer.\n"
+    "With --weights nothing but the weights changes, and no data are needed: language models write faster by as much "
+    "as\n"
+    "fewer bytes are read for each word.\n"
     "\n"
     "usage: cresset quantize PROGRAM -o OUTPUT --data PATH [options]\n"
+    "       cresset quantize PROGRAM -o OUTPUT --weights bf16|i8 [options]\n"
     "  -o, --output FILE    the quantised program; with a name that ends in .onnx a model with QuantizeLinear and\n"
     "                       DequantizeLinear nodes (QDQ), for any runtime\n"
     "  --data PATH          a folder of pictures, also in folders within (PNG, JPEG, BMP), or a .npy file: "
     "[count,...]\n"
+    "  --weights TYPE       weights become bf16 or i8 (a scale for each output), and all arithmetic stays f32; with\n"
+    "                       --data, what that changed is told as well\n"
     "  --mean M --std S     pictures become (x - M) / S of 0 ... 1; one number, or one for each channel, as in "
     "training\n"
     "  --count N            pictures (or rows) that are used, evenly out of all (256)\n"
@@ -40,11 +47,12 @@ const command command_quantize = {
     "  cresset quantize resnet50.onnx -o resnet50-int8.onnx --data photos --mean 0.485,0.456,0.406 --std "
     "0.229,0.224,0.225\n"
     "  cresset quantize digits.safetensors -o digits-int8.safetensors --data digits.npy --method percentile\n"
+    "  cresset quantize gpt.safetensors -o gpt-bf16.safetensors --weights bf16\n"
     "  cresset bench digits-int8.safetensors\n",
     run_quantize};
 
 typedef struct settings {
-    const char *output, *data, *method;
+    const char *output, *data, *method, *weights;
     picture_settings pictures;
     double percentile;
     int64_t count, batch, opset;
@@ -178,6 +186,17 @@ static bool report(samples *d, const cr_graph *quantized) {
 }
 
 /* ---------------------------------------------------------------- the command */
+static cr_dtype weights_dtype(const settings *s) { return strcmp(s->weights, "i8") == 0 ? CR_I8 : CR_BF16; }
+
+static double state_megabytes(const cr_graph *graph) {
+    double bytes = 0;
+    for (int i = 0; i < cr_jit_state_count(graph); i++) {
+        cr_tensor *t = cr_jit_state(graph, i);
+        bytes += (double)cr_numel(t) * (double)cr_dtype_size(cr_dtype_of(t));
+    }
+    return bytes / 1e6;
+}
+
 static bool quantize(samples *d) {
     char keep[LIST_TEXT] = "";
     size_t used = 0;
@@ -185,13 +204,18 @@ static bool quantize(samples *d) {
     for (int i = 0; i < s->keep.count && used < sizeof keep; i++)
         used += (size_t)snprintf(keep + used, sizeof keep - used, "%s,", s->keep.at[i]);
     if (used >= sizeof keep) return cr_fail(CR_ERROR_ARGUMENT, "quantize: --keep names more than fits");
-    if (!open_samples(d)) return false;
+    if (s->data && !open_samples(d)) return false;
     d->doing = "calibrating";
-    cr_graph *quantized = cr_jit_quantize(d->p->graph, next_batch, d, .method = s->method, .percentile = s->percentile,
-                                          .per_channel = !s->per_tensor, .keep = keep);
+    cr_graph *quantized =
+        s->weights ? cr_jit_quantize_weights(d->p->graph, .dtype = weights_dtype(s), .keep = keep)
+                   : cr_jit_quantize(d->p->graph, next_batch, d, .method = s->method, .percentile = s->percentile,
+                                     .per_channel = !s->per_tensor, .keep = keep);
     bool done = quantized && (program_is_onnx(s->output) ? cr_onnx_export(quantized, s->output, .opset = s->opset)
                                                          : cr_jit_save(quantized, s->output));
-    if (done && !s->no_report) done = report(d, quantized);
+    if (done && s->weights && !s->as_json)
+        printf("parameters and constants: %.4g MB, were %.4g MB\n", state_megabytes(quantized),
+               state_megabytes(d->p->graph));
+    if (done && s->data && !s->no_report) done = report(d, quantized);
     cr_jit_free(quantized);
     return done;
 }
@@ -207,6 +231,7 @@ static int run_quantize(int argc, char **argv) {
     program p;
     const option_row rows[] = {{"output", OPTION_TEXT, &s.output, .letter = 'o'},
                                {"data", OPTION_TEXT, &s.data},
+                               {"weights", OPTION_TEXT, &s.weights},
                                {"mean", OPTION_TEXT, &s.pictures.mean_text},
                                {"std", OPTION_TEXT, &s.pictures.std_text},
                                {"count", OPTION_COUNT, &s.count, 1, 1 << 30},
@@ -222,7 +247,10 @@ static int run_quantize(int argc, char **argv) {
     int status = read_options(&command_quantize, argc, argv, rows, sizeof rows / sizeof *rows, &path, "PROGRAM");
     if (status >= 0) return status;
     if (!s.output) return bad_usage(&command_quantize, "-o OUTPUT is missing");
-    if (!s.data) return bad_usage(&command_quantize, "--data PATH is missing: a folder of pictures, or a .npy file");
+    if (!s.data && !s.weights)
+        return bad_usage(&command_quantize, "--data PATH is missing: a folder of pictures, or a .npy file");
+    if (s.weights && strcmp(s.weights, "bf16") != 0 && strcmp(s.weights, "i8") != 0)
+        return bad_usage(&command_quantize, "--weights is \"%s\"; it is bf16 or i8", s.weights);
     if (strcmp(s.method, "mse") != 0 && strcmp(s.method, "percentile") != 0 && strcmp(s.method, "minmax") != 0)
         return bad_usage(&command_quantize, "--method is \"%s\"; it is mse, percentile or minmax", s.method);
     status = read_picture_settings(&command_quantize, &s.pictures);

@@ -1,4 +1,5 @@
-"""The decoder of benchmarks/worker/decoder.c in PyTorch, with the weights that our side has written."""
+"""The decoder of benchmarks/worker/decoder.c in PyTorch, with the weights that our side has written. In 8 bits its linear layers are
+those of torch.ao's dynamic quantisation, which makes bytes of what they read as well; in bf16 all of it is."""
 import os
 
 from common import arrays_of
@@ -7,13 +8,24 @@ HEADS, LAYERS, PROMPT, CAPACITY, WORDS = 12, 12, 128, 256, 8
 
 
 class Decoder:
-    def __init__(self, torch, weights):
-        self.functional, self.weights = torch.nn.functional, weights
+    def __init__(self, torch, weights, dtype):
+        self.functional, self.ops, self.weights, self.dynamic = torch.nn.functional, torch.ops.quantized, weights, {}
         width = weights["0.norm1.weight"].numel()
         self.width, self.past = width, 0
-        self.keys, self.values = (torch.zeros(LAYERS, 1, HEADS, CAPACITY, width // HEADS) for _ in range(2))
+        self.keys, self.values = (torch.zeros(LAYERS, 1, HEADS, CAPACITY, width // HEADS, dtype=dtype) for _ in range(2))
+
+    def quantize(self, torch):
+        """All matrices, each output with its scale."""
+        for name, weight in self.weights.items():
+            if weight.ndim == 2:
+                stem = name.removesuffix("weight")
+                scale = weight.abs().amax(1).clamp_min(1e-12).double() / 127
+                q = torch.quantize_per_channel(weight, scale, torch.zeros_like(scale, dtype=torch.long), 0, torch.qint8)
+                self.dynamic[stem] = torch.ops.quantized.linear_prepack(q, self.weights.get(stem + "bias"))
 
     def linear(self, x, name):
+        if name in self.dynamic:
+            return self.ops.linear_dynamic(x, self.dynamic[name])
         return self.functional.linear(x, self.weights[name + "weight"], self.weights.get(name + "bias"))
 
     def norm(self, x, name):
@@ -37,11 +49,14 @@ class Decoder:
         return self.linear(self.norm(x, str(LAYERS)), f"{LAYERS + 1}.")
 
 
-def decoder_step(torch, folder, numbers):
+def decoder_step(torch, row, folder, numbers):
     """How many words a step runs behind the prompt, and the step."""
     weights = arrays_of(os.path.join(folder, "decoder.safetensors"))
-    net = Decoder(torch, {name: torch.from_numpy(array) for name, array in weights.items()})
-    prompt, word = (torch.from_numpy(numbers((1, length, net.width), seed)) for length, seed in ((PROMPT, 1), (1, 2)))
+    dtype = torch.bfloat16 if "bf16" in row else torch.float32
+    net = Decoder(torch, {name: torch.from_numpy(array).to(dtype) for name, array in weights.items()}, dtype)
+    if "int8" in row:
+        net.quantize(torch)
+    prompt, word = (torch.from_numpy(numbers((1, length, net.width), seed)).to(dtype) for length, seed in ((PROMPT, 1), (1, 2)))
 
     def run():
         net.past = PROMPT

@@ -1,5 +1,5 @@
-"""llama.cpp (ggml): the decoders, from a gguf file with the weights that our side has written. f32 all through, its cache too; words
-are vectors, so the table of positions is zeros, and the table of words is the last product's weight, as in GPT-2."""
+"""llama.cpp (ggml): the decoders, from a gguf file with the weights that our side has written, matrices in f32, BF16 or Q8_0. Its cache
+is f32; words are vectors, so the table of positions is zeros, and the table of words is the last product's weight, as in GPT-2."""
 import ctypes
 import os
 
@@ -14,7 +14,18 @@ NAMES = {"norm1.": "attn_norm.", "self_attn.in_proj_": "attn_qkv.", "self_attn.o
          "linear1.": "ffn_up.", "linear2.": "ffn_down."}
 
 
-def write_gguf(arrays, path):
+def type_of(row):
+    types = gguf.GGMLQuantizationType
+    return types.BF16 if "bf16" in row else types.Q8_0 if "int8" in row else types.F32
+
+
+def write_gguf(arrays, path, kind):
+    def add(name, array):
+        if array.ndim == 2 and name != "position_embd.weight":
+            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, array)
+
     vocabulary, width = arrays[f"{LAYERS + 1}.weight"].shape
     writer = gguf.GGUFWriter(path, "gpt2")
     writer.add_tokenizer_model("no_vocab")
@@ -25,13 +36,13 @@ def write_gguf(arrays, path):
     writer.add_block_count(LAYERS)
     writer.add_head_count(HEADS)
     writer.add_layer_norm_eps(1e-5)
-    writer.add_tensor("token_embd.weight", arrays[f"{LAYERS + 1}.weight"])
-    writer.add_tensor("position_embd.weight", numpy.zeros((CAPACITY, width), "f4"))
+    add("token_embd.weight", arrays[f"{LAYERS + 1}.weight"])
+    add("position_embd.weight", numpy.zeros((CAPACITY, width), "f4"))
     for end in ("weight", "bias"):
-        writer.add_tensor(f"output_norm.{end}", arrays[f"{LAYERS}.{end}"])
+        add(f"output_norm.{end}", arrays[f"{LAYERS}.{end}"])
         for layer in range(LAYERS):
             for ours, theirs in NAMES.items():
-                writer.add_tensor(f"blk.{layer}.{theirs}{end}", arrays[f"{layer}.{ours}{end}"])
+                add(f"blk.{layer}.{theirs}{end}", arrays[f"{layer}.{ours}{end}"])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -42,9 +53,9 @@ class Ggml:
     def __init__(self, threads, folder):
         self.threads, self.folder, self.version, self.calls, self.result = threads, folder, llama_cpp.__version__, 1, None
 
-    def load(self, arrays):
+    def load(self, arrays, kind):
         path = os.path.join(self.folder, "decoder.gguf")
-        write_gguf(arrays, path)
+        write_gguf(arrays, path, kind)
         self.width, self.vocabulary = arrays["0.norm1.weight"].size, arrays[f"{LAYERS + 1}.weight"].shape[0]
         self.silent = llama_cpp.llama_log_callback(lambda level, text, context: None)
         llama_cpp.llama_log_set(self.silent, ctypes.c_void_p(0))
@@ -77,10 +88,10 @@ class Ggml:
         llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self.context), 0, words, -1)
 
     def prepare(self, row):
-        if row == "decoder, word for word":
-            self.load(arrays_of(os.path.join(self.folder, "decoder.safetensors")))
+        if row.endswith("word for word"):
+            self.load(arrays_of(os.path.join(self.folder, "decoder.safetensors")), type_of(row))
         elif row == "decoder prompt, batch 1":
-            self.load(arrays_of(model_file(self.folder, row, "weights.safetensors")))
+            self.load(arrays_of(model_file(self.folder, row, "weights.safetensors")), type_of(row))
         else:
             raise NotOffered("decoders only")
         prompt = self.batch_of(numbers((PROMPT, self.width), 1))

@@ -47,6 +47,25 @@ typedef struct cr_quantize_array {
 /* A source over an array of batches: context is a cr_quantize_array, the graph has one input. */
 CR_API bool cr_quantize_from_array(void *context, int64_t batch, cr_tensor **inputs, int input_count);
 
+/* ------------------------------------------------------------------ weights alone
+ * Weights in half or a quarter of their bytes; no data are needed, and all arithmetic stays f32. Generating text word by
+ * word is as much faster as fewer bytes are read; products of many rows are not, and take as little memory.
+ * dtype   CR_BF16: the upper half of each f32, rounded to nearest, to 8 significant bits. CR_I8: symmetric, max |w| / 127 for
+ *         each output of a layer, each row of a table
+ * keep    layers that stay in f32, as above */
+#define CR_JIT_QUANTIZE_WEIGHTS_OPTIONS(A, op) A(op, DTYPE, dtype, CR_BF16) A(op, TEXT, keep, NULL)
+CR_OPTIONS(jit_quantize_weights, CR_JIT_QUANTIZE_WEIGHTS_OPTIONS)
+
+/* A new graph, frozen, in which the f32 weights of linear and convolutional layers, of products with a matrix that never
+ * changes and of embeddings are narrow; the old one stays as it is. It may update states of its own, as a cache of keys and
+ * values. It is saved and exported to ONNX (Cast, DequantizeLinear) like any other. NULL and an error: a graph that leaves
+ * gradients, one without such a weight, another dtype, weights that are not finite (i8). */
+CR_API cr_graph *cr_jit_quantize_weights_with(const cr_graph *graph, const cr_jit_quantize_weights_options *options);
+#ifndef __cplusplus
+#define cr_jit_quantize_weights(graph, ...)                                                                            \
+    cr_jit_quantize_weights_with((graph), CR_WITH(jit_quantize_weights, CR_JIT_QUANTIZE_WEIGHTS_OPTIONS, __VA_ARGS__))
+#endif
+
 /* ------------------------------------------------------------------ what it cost */
 typedef struct cr_quantize_layer {
     const char *name;    /* the module's path, or the weight's name */

@@ -1,5 +1,6 @@
 /* Constant folding: nodes that read only constants (and, in a frozen graph, states that no run updates) are computed
- * now, where their result is not much larger than what it is made of. */
+ * now, where their result is not much larger than what it is made of. Weights that are kept in fewer bits stay so in a graph
+ * that is saved; a plan whose kernels do not read them as they are holds them widened. */
 #include "jit/pass.h"
 
 #include "core/tensor.h"
@@ -13,11 +14,18 @@ static bool is_constant_state(const cr_graph *graph, const cr_state *state) {
     return state->tensor && !state->update && (state->kind == CR_STATE_CONSTANT || graph->is_frozen);
 }
 
-static bool may_fold(const cr_graph_node *node) {
+/* Numbers that become wider ones. */
+static bool is_widening(const cr_graph_node *node) {
+    if (strcmp(node->op->name, "cast") != 0 || !node->outputs[0]) return false;
+    const cr_dtype from = node->inputs[0]->dtype, to = node->outputs[0]->dtype;
+    return cr_dtype_is_floating(to) && from != CR_BOOL && cr_dtype_size(from) < cr_dtype_size(to);
+}
+
+static bool may_fold(const cr_graph_node *node, bool widens) {
     if ((node->op->flags & (CR_OP_RANDOM | CR_OP_READS_HOST | CR_OP_BLOCKS)) ||
         cr_op_mutates(node->op, node->attributes))
         return false;
-    if (!strcmp(node->op->name, "dequantize")) return false; /* weights stay the integers that they are */
+    if (!strcmp(node->op->name, "dequantize") || (!widens && is_widening(node))) return false;
     if (node->input_count == 0 || node->block_count || node->bound_count)
         return false; /* full and its like are small as they are */
     size_t read = ALWAYS_BYTES, made = 0;
@@ -32,7 +40,7 @@ static bool may_fold(const cr_graph_node *node) {
         if (node->outputs[i] && !cr_shape_numel(node->outputs[i]->shape, &numel)) return false;
         made += (size_t)numel * 8;
     }
-    return made <= 2 * read;
+    return made <= 2 * read || is_widening(node);
 }
 
 static bool fold(cr_graph *graph, cr_graph_node *node) {
@@ -44,19 +52,15 @@ static bool fold(cr_graph *graph, cr_graph_node *node) {
         return false;
     for (int i = 0; i < node->output_count; i++) {
         if (!node->outputs[i]) continue;
-        char name[32];
-        snprintf(name, sizeof name, "folded%d", graph->state_count);
-        const cr_tensor *t = outputs[i];
-        const cr_shape shape = cr_tensor_shape(t);
-        cr_value *value = cr_graph_value(graph, (cr_dtype)t->dtype, &shape, t->device);
-        if (!value || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, outputs[i])) return false;
+        cr_value *value = cr_graph_add_constant(graph, "folded", outputs[i]);
+        if (!value) return false;
         value->note = outputs[i];
         node->outputs[i]->replacement = value;
     }
     return true;
 }
 
-bool cr_pass_constant_folding(cr_graph *graph, bool *changed) {
+static bool fold_constants(cr_graph *graph, bool widens, bool *changed) {
     bool done = true;
     cr_thread *thread = cr_thread_self();
     const bool paused = thread->listeners_paused;
@@ -72,7 +76,7 @@ bool cr_pass_constant_folding(cr_graph *graph, bool *changed) {
         next = node->next;
         for (int i = 0; i < node->input_count; i++)
             node->inputs[i] = cr_value_resolve(node->inputs[i]);
-        if (!may_fold(node)) continue;
+        if (!may_fold(node, widens)) continue;
         if ((done = fold(graph, node))) cr_graph_remove(&graph->body, node);
         *changed = true;
     }
@@ -82,3 +86,6 @@ bool cr_pass_constant_folding(cr_graph *graph, bool *changed) {
     cr_graph_apply(graph);
     return done;
 }
+
+bool cr_pass_constant_folding(cr_graph *graph, bool *changed) { return fold_constants(graph, true, changed); }
+bool cr_fold_all_but_narrow(cr_graph *graph, bool *changed) { return fold_constants(graph, false, changed); }

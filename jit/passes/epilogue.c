@@ -9,6 +9,7 @@ static const cr_op *fused_row(const cr_graph_node *layer) {
     static const char *const rows[][2] = {{"convolution", "fused_convolution"},
                                           {"channels_last_convolution", "fused_channels_last_convolution"},
                                           {"linear", "fused_linear"},
+                                          {"narrow_linear", "fused_linear"},
                                           {"matmul", "fused_matmul"}};
     for (size_t i = 0; layer && i < sizeof rows / sizeof rows[0]; i++)
         if (!strcmp(layer->op->name, rows[i][0])) return cr_op_find(rows[i][1]);
@@ -20,8 +21,9 @@ static bool takes_epilogue(const cr_graph_node *layer) {
     const cr_value *result = layer->outputs[0];
     if (!fused_row(layer) || layer->bound_count || layer->output_count != 1 || !result) return false;
     if (result->device.type != CR_DEVICE_CPU || (result->dtype != CR_F32 && result->dtype != CR_F64)) return false;
+    const int narrow = strcmp(layer->op->name, "narrow_linear") == 0 ? 1 : -1; /* the operand that may be */
     for (int i = 0; i < layer->input_count; i++)
-        if (layer->inputs[i] && layer->inputs[i]->dtype != result->dtype) return false;
+        if (layer->inputs[i] && layer->inputs[i]->dtype != result->dtype && i != narrow) return false;
     if (!strcmp(layer->op->name, "convolution") && layer->inputs[0]->shape.count != layer->inputs[1]->shape.count)
         return false;
     return cr_node_types_hold(layer);

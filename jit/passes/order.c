@@ -7,6 +7,7 @@
 static const cr_pass passes[] = {
     {"dead_code", cr_pass_dead_code},
     {"quantized", cr_pass_quantized},
+    {"narrow", cr_pass_narrow}, /* before folding, which widens the rest */
     {"dead_code", cr_pass_dead_code},
     {"lower", cr_pass_lower},
     {"tables", cr_pass_tables}, /* before folding: what frozen tables give is constant */
@@ -77,7 +78,7 @@ bool cr_graph_freeze(cr_graph *graph) {
     bool changed = false, numbered = graph->gradient_count > 0; /* gradients name states by number */
     for (int i = 0; i < graph->state_count; i++)
         numbered |= graph->states[i].gradient_of >= 0;
-    if (!cr_pass_constant_folding(graph, &changed) || !cr_pass_batch_norm_folding(graph, &changed) ||
+    if (!cr_fold_all_but_narrow(graph, &changed) || !cr_pass_batch_norm_folding(graph, &changed) ||
         !cr_pass_dead_code(graph, &changed))
         return false;
     if (!numbered) drop_unread_states(graph);

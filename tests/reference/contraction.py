@@ -6,6 +6,7 @@ from registry import op
 
 op("matmul")(lambda a, b: torch.matmul(a, b))
 op("linear")(lambda x, weight, bias: F.linear(x, weight, bias))
+op("narrow_linear")(lambda x, weight, bias: F.linear(x, weight.to(x.dtype), bias))
 op("einsum")(lambda *operands, equation: torch.einsum(equation, *operands))
 
 

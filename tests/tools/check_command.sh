@@ -146,6 +146,14 @@ elif ! grep -q "without ONNX" err; then
     fail "quantize: $(cat err)"
 fi
 mkdir -p nothing
+expect 0 quantize classifier.safetensors -o bf16.safetensors --weights bf16 --data pictures --mean 0.5 --std 0.5
+prints '^parameters and constants: [0-9.]+ MB, were [0-9.]+ MB$'
+prints '^the greatest value is in the same place in '
+[ "$(stat -c %s bf16.safetensors)" -lt "$(($(stat -c %s classifier.safetensors) * 3 / 4))" ] || fail "bf16 is not smaller"
+expect 0 quantize classifier.safetensors -o i8.safetensors --weights i8 --keep 5
+expect 0 inspect i8.safetensors
+expect 0 run i8.safetensors --input image.npy
+refuses "--weights is" quantize classifier.safetensors -o a.safetensors --weights f16
 refuses "-o OUTPUT is missing" quantize classifier.safetensors --data pictures
 refuses "--data PATH is missing" quantize classifier.safetensors -o a.safetensors
 refuses "--method is" quantize classifier.safetensors -o a.safetensors --data pictures --method best

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+#include "ops/op.h"
+
 static const int64_t sizes[][3] = {/* rows, in, out */
                                    {1, 70, 33},    {2, 1030, 520},  {3, 64, 3000}, {5, 40, 16},
                                    {8, 768, 530},  {13, 17, 19},    {31, 520, 70}, {49, 300, 530},
@@ -54,6 +56,56 @@ static void every_size_sums_as_f64_does_on_any_number_of_threads(void **state) {
                 }
             }
         }
+}
+
+/* Weights of bf16 and i8 by the same sizes; what they stand for is summed in f64. Rows of a wide range, of zeros, and what is
+ * not finite. */
+static void narrow_weights_sum_as_f64_does_on_any_number_of_threads(void **state) {
+    (void)state;
+    const cr_op *op = cr_op_find("narrow_linear");
+    for (int i = 0; i < 2 * CASES; i++)
+        CR_SCOPE {
+            const int64_t *size = sizes[i / 2];
+            const cr_dtype dtype = i % 2 ? CR_I8 : CR_BF16;
+            cr_tensor *x = cr_mul(cr_randn(CR_F32, CR_SHAPE(size[0], size[1]), CR_CPU),
+                                  cr_exp(cr_randn(CR_F32, CR_SHAPE(size[0], 1), CR_CPU))),
+                      *w = cr_cast(cr_mul_scalar(cr_randn(CR_F32, CR_SHAPE(size[2], size[1]), CR_CPU), 40), dtype),
+                      *b = i % 3 ? cr_randn(CR_F32, CR_SHAPE(size[2]), CR_CPU) : NULL, *first = NULL;
+            for (int threads = 1; threads <= 3; threads++) {
+                cr_tensor *inputs[] = {x, w, b};
+                cr_set_num_threads(threads);
+                cr_tensor *y = cr_run((cr_op *)(uintptr_t)op, inputs, 3, NULL);
+                assert_cr_ok();
+                if (threads == 1)
+                    assert_true(error_of(first = y, x, cr_cast(w, CR_F32), b) < 1e-6);
+                else
+                    assert_same_bits(y, first);
+            }
+        }
+}
+
+static void narrow_weights_take_zeros_tiny_huge_and_not_finite_rows(void **state) {
+    (void)state;
+    CR_SCOPE {
+        const float factors[] = {0, 1e-44F, 1e-30F, 1 - 0x1p-24F, 1e30F, INFINITY, NAN};
+        for (int i = 0; i < 14; i++) {
+            cr_tensor *w =
+                cr_cast(cr_mul_scalar(cr_randn(CR_F32, CR_SHAPE(5, 130), CR_CPU), 4), i < 7 ? CR_I8 : CR_BF16);
+            cr_tensor *inputs[] = {cr_full(CR_F32, CR_SHAPE(1, 130), 1, CR_CPU), w, NULL};
+            for (int k = 0; k < 130; k++)
+                if (factors[i % 7] < 1 || k == 77) ((float *)cr_data(inputs[0]))[k] = factors[i % 7];
+            cr_tensor *y = cr_run((cr_op *)(uintptr_t)cr_op_find("narrow_linear"), inputs, 3, NULL),
+                      *wide = cr_linear(inputs[0], cr_cast(w, CR_F32), NULL);
+            assert_cr_ok();
+            for (int k = 0; k < 5; k++) {
+                const float given = ((float *)cr_data(y))[k], expected = ((float *)cr_data(wide))[k];
+                if (isfinite(expected))
+                    assert_true(fabsf(given - expected) <= 1e-5F * fabsf(expected) + 1e-43F);
+                else
+                    assert_true(isnan(expected) ? isnan(given) : given == expected);
+            }
+        }
+    }
 }
 
 static cr_tensor *gelu_of_linear(cr_nn_module *self, cr_tensor *x) {
@@ -109,6 +161,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(every_size_sums_as_f64_does_on_any_number_of_threads, nothing_is_left),
         cmocka_unit_test_teardown(bf16_rounds_once_on_any_number_of_threads, nothing_is_left),
+        cmocka_unit_test_teardown(narrow_weights_sum_as_f64_does_on_any_number_of_threads, nothing_is_left),
+        cmocka_unit_test_teardown(narrow_weights_take_zeros_tiny_huge_and_not_finite_rows, nothing_is_left),
         cmocka_unit_test_teardown(packed_weights_and_epilogues_give_what_the_plain_ops_give, nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

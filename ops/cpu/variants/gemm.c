@@ -1,10 +1,12 @@
 /* Matrix products: matmul over batches, and linear. f32 and f64 by packed panels; bf16 too where the processor multiplies
  * it, otherwise bf16 and f16 through f32; integers plainly. */
 #include "core/allocator.h"
+#include "core/dtype.h"
 #include "core/parallel.h"
 #include "core/pool.h"
 #include "ops/cpu/variants/epilogue.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -83,6 +85,7 @@ typedef struct product {
     int64_t image;
     int64_t threads; /* that may work on it */
     bool is_bf16;    /* a and b are; c is f32 */
+    cr_dtype weight; /* of b, where it is narrower than `dtype` */
 } product;
 
 /* Integers wrap as in C; every sum is exact modulo 2^64. */
@@ -166,6 +169,8 @@ static size_t bf16_product_bytes(const product *p) { return (void)p, 0; }
 static void run_bf16_product(const product *p, char *memory) { (void)p, (void)memory; }
 #endif
 
+#include "ops/cpu/variants/narrow.h"
+
 /* Memory that run_product needs. */
 static size_t product_bytes(const product *p) {
     if (p->is_bf16) return bf16_product_bytes(p);
@@ -217,6 +222,14 @@ static bool stays_bf16(const cr_call *call, bool is_linear) {
            (is_linear ? pairs_up(b, right.row, right.column) : pairs_up(b, right.column, right.row));
 }
 
+/* The right side in the product's dtype, or in its own where a linear layer's becomes f32 as it is read. */
+static cr_tensor *right_side(const cr_call *call, cr_dtype dtype, bool is_linear) {
+    cr_tensor *b = call->inputs[1];
+    const bool is_narrow = is_linear && call->inputs[0]->dtype == CR_F32 && (b->dtype == CR_I8 || b->dtype == CR_BF16);
+    if (!is_narrow) return cr_cast(b, dtype);
+    return b->strides[1] == 1 || b->sizes[1] == 1 ? b : cr_contiguous(b);
+}
+
 /* The operands in the product's dtype, and what a fused layer brings along. */
 typedef struct layer {
     cr_tensor *a, *b, *bias, *c;
@@ -230,9 +243,9 @@ static bool multiply_linear(const layer *l);
 static bool with_output(cr_call *call, bool (*f)(const layer *l), int64_t packed, const cr_epilogue *epilogue) {
     cr_tensor *out = call->outputs[0], *bias = call->input_count > 2 ? call->inputs[2] : NULL;
     const cr_dtype dtype = product_dtype((cr_dtype)out->dtype);
-    const bool is_bf16 = !packed && !epilogue && stays_bf16(call, f == multiply_linear);
+    const bool is_linear = f == multiply_linear, is_bf16 = !packed && !epilogue && stays_bf16(call, is_linear);
     const layer l = {.a = is_bf16 ? call->inputs[0] : cr_cast(call->inputs[0], dtype),
-                     .b = is_bf16 ? call->inputs[1] : cr_cast(call->inputs[1], dtype),
+                     .b = is_bf16 ? call->inputs[1] : right_side(call, dtype, is_linear),
                      .bias = bias ? cr_contiguous(cr_cast(bias, dtype)) : NULL,
                      .c = out->dtype == (int8_t)dtype ? out : cr_empty(dtype, cr_tensor_shape(out), CR_CPU),
                      .packed = packed,
@@ -340,7 +353,9 @@ static bool multiply_linear(const layer *l) {
                        .packed = l->packed ? cr_tensor_address(l->b) : NULL,
                        .epilogue = l->epilogue,
                        .threads = most_threads(),
-                       .is_bf16 = x->dtype == CR_BF16};
+                       .is_bf16 = x->dtype == CR_BF16,
+                       .weight = (cr_dtype)l->b->dtype};
+    if (p.weight != p.dtype && !p.is_bf16) return run_narrow(&p);
     const size_t bytes = product_bytes(&p);
     void *memory = bytes ? cr_block_allocate(bytes) : NULL;
     if (bytes && !memory) return false;
@@ -349,6 +364,7 @@ static bool multiply_linear(const layer *l) {
     return true;
 }
 CR_KERNEL(linear) { return with_output(call, multiply_linear, 0, NULL); }
+CR_KERNEL(narrow_linear) { return with_output(call, multiply_linear, 0, NULL); }
 CR_KERNEL(fused_linear) { return with_epilogue(call, multiply_linear); }
 
 /* ---------------------------------------------------------------- right sides packed once */

@@ -180,19 +180,16 @@ static void NAMED(multiply_edge)(int64_t rows, int64_t columns, const NAMED(tile
 
 static int64_t NAMED(first_row)(int64_t rows, int64_t panel) { return panel * rows / NAMED(panels)(rows, ROWS); }
 
-/* packed: the panel of A, or NULL. */
+/* packed: the panel of A, or NULL. b: that of B from `start` on, its rows b_row apart. */
 static void NAMED(run_tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t column_panel, int64_t start,
-                            int64_t depth, const T *packed) {
+                            int64_t depth, const T *packed, const T *b, int64_t b_row) {
     const int64_t row = NAMED(first_row)(g->m, row_panel), column = column_panel * COLUMNS;
     const int64_t rows = NAMED(first_row)(g->m, row_panel + 1) - row,
                   columns = g->n - column < COLUMNS ? g->n - column : COLUMNS;
-    NAMED(tile) t = {.depth = depth, .c = g->c + row * g->c_row + column, .c_row = g->c_row};
+    NAMED(tile) t = {.b = b, .b_row = b_row, .depth = depth, .c = g->c + row * g->c_row + column, .c_row = g->c_row};
     t.a_row = packed ? 1 : g->a_row;
     t.a_step = packed ? ROWS : g->a_column;
     t.a = packed ? packed : g->a + row * g->a_row + start * g->a_column;
-    t.b_row = g->packed_b ? COLUMNS : g->b_row;
-    t.b = g->packed_b ? g->packed_b + start * NAMED(panels)(g->n, COLUMNS) * COLUMNS + column * depth
-                      : g->b + column + start * g->b_row;
     t.first = start ? t.c : g->bias ? g->bias + column : NULL;
     t.first_row = start ? g->c_row : 0;
     if (columns == COLUMNS)
@@ -222,11 +219,16 @@ static void NAMED(run_task)(const NAMED(gemm) * g, int64_t task, T *block) {
     for (int64_t start = 0; start < g->k || (start == 0 && g->k == 0); start += DEPTH_BLOCK) {
         const int64_t depth = g->k - start < DEPTH_BLOCK ? g->k - start : DEPTH_BLOCK;
         if (block) NAMED(pack_a)(g, row, row_end, start, depth, block);
-        for (int64_t c = column; c < column_end; c++)
+        for (int64_t c = column; c < column_end; c++) {
+            const T *b = g->packed_b ? g->packed_b + (start * column_panels + c * depth) * COLUMNS
+                                     : g->b + c * COLUMNS + start * g->b_row;
             for (int64_t r = row; r < row_end; r++) {
                 NAMED(prefetch)(g, r - row, row_end - row, c, start, depth);
-                NAMED(run_tile)(g, r, c, start, depth, block ? block + (r - row) * ROWS * depth : NULL);
+                NAMED(run_tile)
+                (g, r, c, start, depth, block ? block + (r - row) * ROWS * depth : NULL, b,
+                 g->packed_b ? COLUMNS : g->b_row);
             }
+        }
     }
     if (g->epilogue) {
         const int64_t first_row = NAMED(first_row)(g->m, row), last_row = NAMED(first_row)(g->m, row_end),
@@ -236,11 +238,55 @@ static void NAMED(run_task)(const NAMED(gemm) * g, int64_t task, T *block) {
 }
 
 /* ---------------------------------------------------------------- few rows: no packing */
+static inline __attribute__((always_inline)) NAMED(vector)
+    NAMED(plus)(NAMED(vector) a, NAMED(vector) b, const bool integers) {
+    return integers ? (NAMED(vector))((NAMED(lanes))a + (NAMED(lanes))b) : a + b;
+}
+
+/* sums[i] = the sum of v[i]'s lanes, which may hold integers. Of four vectors together: halves of two fill one vector, halves
+ * of two such another. */
+static inline __attribute__((always_inline)) void NAMED(fold_four)(const NAMED(vector) v[4], const bool integers,
+                                                                   T sums[4]) {
+    enum { HALF = LANES / 2, QUARTER = LANES < 4 ? 1 : LANES / 4 };
+    NAMED(vector) pairs[2], all;
+    NAMED(lanes) low, high;
+    T lanes[LANES];
+#pragma GCC unroll 16
+    for (int j = 0; j < LANES; j++) {
+        low[j] = j < HALF ? j : j + HALF;
+        high[j] = low[j] + HALF;
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+        pairs[i] = NAMED(plus)(NAMED(shuffled)(v[2 * i], v[2 * i + 1], low),
+                               NAMED(shuffled)(v[2 * i], v[2 * i + 1], high), integers);
+    if (LANES < 4) {
+        memcpy(sums, pairs, 4 * sizeof(T));
+        return;
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < LANES; j++) {
+        low[j] = j / QUARTER * HALF + j % QUARTER;
+        high[j] = low[j] + QUARTER;
+    }
+    all = NAMED(plus)(NAMED(shuffled)(pairs[0], pairs[1], low), NAMED(shuffled)(pairs[0], pairs[1], high), integers);
+#pragma GCC unroll 2
+    for (int apart = QUARTER / 2; apart > 0; apart /= 2) {
+#pragma GCC unroll 16
+        for (int j = 0; j < LANES; j++)
+            low[j] = j ^ apart;
+        all = NAMED(plus)(all, NAMED(shuffled)(all, all, low), integers);
+    }
+    *(NAMED(loose) *)lanes = all;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        sums[i] = lanes[i * QUARTER];
+}
+
 /* sums[i] = Σ_k a[k] · b[i][k] for COLUMNS_AT_ONCE columns; of neighbours by vectors, folded as a tree. */
 static void NAMED(dots)(const T *a, int64_t a_step, const T *const b[COLUMNS_AT_ONCE], int64_t b_step, int64_t count,
                         T sums[COLUMNS_AT_ONCE]) {
-    NAMED(vector) vectors[COLUMNS_AT_ONCE][2] = {{{0}}};
-    T lanes[LANES];
+    NAMED(vector) vectors[COLUMNS_AT_ONCE][2] = {{{0}}}, folded[COLUMNS_AT_ONCE];
     int64_t k = 0;
     if (a_step == 1 && b_step == 1)
         for (; k + COLUMNS <= count; k += COLUMNS) {
@@ -251,16 +297,13 @@ static void NAMED(dots)(const T *a, int64_t a_step, const T *const b[COLUMNS_AT_
                 vectors[i][1] += a1 * NAMED(load_vector)(b[i] + k + LANES);
             }
         }
-    for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
-        *(NAMED(loose) *)lanes = vectors[i][0] + vectors[i][1];
 #pragma GCC unroll 4
-        for (int half = LANES / 2; half > 0; half /= 2)
-            for (int l = 0; l < half; l++)
-                lanes[l] += lanes[l + half];
-        sums[i] = lanes[0];
+    for (int i = 0; i < COLUMNS_AT_ONCE; i++)
+        folded[i] = vectors[i][0] + vectors[i][1];
+    NAMED(fold_four)(folded, false, sums);
+    for (int i = 0; i < COLUMNS_AT_ONCE; i++)
         for (int64_t rest = k; rest < count; rest++)
             sums[i] += a[rest * a_step] * b[i][rest * b_step];
-    }
 }
 
 /* Columns begin … end-1 where k runs along B's memory: from places far from each other at once, for one stream alone
