@@ -11,12 +11,14 @@ typedef float loose __attribute__((vector_size(LANES * sizeof(float)), aligned(s
 #define AVX2
 #endif
 
-/* x = x · a + b, ten independent chains of eight lanes. */
+/* x = x · a + b, ten independent chains of eight lanes. The compiler must not know the factor: it finds the chain whose number
+ * stays as it is, and leaves it out. */
 AVX2 static void multiply_add(void *context, int64_t begin, int64_t end) {
+    const volatile float factor = 0.999f;
     lanes sums[SUMS], total = {0};
     for (int k = 0; k < SUMS; k++)
         sums[k] = total + (float)k;
-    const lanes a = total + 0.999f, b = total + 1e-3f;
+    const lanes a = total + factor, b = total + 1e-3f;
     for (int step = 0; step < STEPS / 8; step++)
         for (int k = 0; k < SUMS; k++)
             sums[k] = sums[k] * a + b;
