@@ -211,7 +211,7 @@ static cr_tensor *fit_gradient(const cr_node *node, int input, cr_tensor *gradie
         gradient = is_wider ? sum_to_shape(gradient, spec->shape) : cr_expand(gradient, spec->shape);
     }
     if (gradient && gradient->dtype != (int8_t)spec->dtype) gradient = cr_cast(gradient, spec->dtype);
-    return cr_to_device(gradient, node->input_devices[input]);
+    return cr_to_device(gradient, node->edges[input].device);
 }
 
 /* ---------------------------------------------------------------- running one task */

@@ -59,8 +59,8 @@ cr_tensor *cr_function_saved(cr_function_call *call, int index) {
     return cr_view_of_storage(other->storage, (cr_dtype)other->dtype, other->shape, other->strides, other->offset);
 }
 
-static void end_call(void *pointer) {
-    cr_function_call *call = *(cr_function_call **)pointer;
+static void end_call(const void *pointer) {
+    cr_function_call *call = *(cr_function_call *const *)pointer;
     for (int i = 0; i < call->saved_count; i++) {
         cr_release(call->saved[i]);
         cr_storage_release(call->others[i].storage);
@@ -71,7 +71,7 @@ static void end_call(void *pointer) {
 }
 
 static bool run_backward(cr_node *node, cr_vjp *v) {
-    cr_function_call *call = *(cr_function_call **)node->payload;
+    cr_function_call *call = *(cr_function_call *const *)node->payload;
     call->vjp = v;
     const bool done = call->function->backward(call, v->grads, v->results);
     call->vjp = NULL;
@@ -112,15 +112,14 @@ static bool record_call(cr_function_call *call, cr_tensor *const *inputs, cr_ten
     bool made = true;
     for (int i = 0; made && i < call->input_count; i++) {
         if (!inputs[i]) continue;
-        node->input_specs[i] = cr_spec_of(inputs[i]);
-        node->input_devices[i] = inputs[i]->device;
+        cr_set_spec(&node->input_specs[i], inputs[i]);
         made = cr_edge_of(inputs[i], &node->edges[i]);
     }
     for (int i = 0; i < call->output_count; i++)
-        node->output_specs[i] = cr_spec_of(outputs[i]);
+        cr_set_spec(&node->output_specs[i], outputs[i]);
     settle_saved(node, call, inputs, outputs);
     for (int i = 0; made && i < call->output_count; i++)
-        if (cr_dtype_is_floating((cr_dtype)outputs[i]->dtype)) made = cr_record_set_node(outputs[i], node, i);
+        if (cr_dtype_is_floating((cr_dtype)outputs[i]->dtype)) made = cr_set_node(outputs[i], node, i);
     cr_node_release(node);
     return made;
 }

@@ -30,7 +30,7 @@ static cr_tensor *as_base(const geometry *place, cr_tensor *gradient) {
 static bool region_rule(cr_node *node, cr_vjp *v) {
     const geometry *place = node->payload;
     cr_tensor *zeros =
-        as_base(place, cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, node->input_devices[0]));
+        as_base(place, cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, node->edges[0].device));
     return cr_vjp_set(v, 0, cr_as_strided_scatter(zeros, v->grads[0], place->shape, place->strides, place->offset));
 }
 
@@ -41,13 +41,8 @@ static bool replace_rule(cr_node *node, cr_vjp *v) {
     if (v->needs[1] && !cr_vjp_set(v, 1, cr_as_strided(gradient, place->shape, place->strides, place->offset)))
         return false;
     if (!v->needs[0]) return true;
-    cr_tensor *nothing = cr_zeros(v->input_specs[1].dtype, v->input_specs[1].shape, node->input_devices[1]);
+    cr_tensor *nothing = cr_zeros(v->input_specs[1].dtype, v->input_specs[1].shape, node->edges[1].device);
     return cr_vjp_set(v, 0, cr_as_strided_scatter(gradient, nothing, place->shape, place->strides, place->offset));
-}
-
-static void set_input(cr_node *node, int index, const cr_tensor *t) {
-    node->input_specs[index] = cr_spec_of(t);
-    node->input_devices[index] = t->device;
 }
 
 /* `view` gets a node of its own that looks at base's present history. */
@@ -57,10 +52,10 @@ static bool look_again(cr_tensor *view, cr_tensor *base) {
     cr_node *node = cr_node_new("view", 1, 1, 0, &place, sizeof place);
     if (!node) return false;
     node->function = region_rule;
-    node->output_specs[0] = cr_spec_of(view);
+    cr_set_spec(&node->output_specs[0], view);
+    cr_set_spec(&node->input_specs[0], base);
     node->output_device = view->device;
-    set_input(node, 0, base);
-    const bool made = cr_edge_of(base, &node->edges[0]) && cr_record_set_node(view, node, 0);
+    const bool made = cr_edge_of(base, &node->edges[0]) && cr_set_node(view, node, 0);
     cr_node_release(node);
     if (made) cr_record_peek(view)->generation = cr_record_peek(base)->generation;
     return made;
@@ -98,7 +93,7 @@ bool cr_record_in_place(cr_tensor *t, cr_node *node) {
     if (!record) return false;
     if (!record->base) {
         record->generation++;
-        return cr_record_set_node(t, node, 0);
+        return cr_set_node(t, node, 0);
     }
     cr_tensor *base = record->base;
     geometry place;
@@ -106,12 +101,12 @@ bool cr_record_in_place(cr_tensor *t, cr_node *node) {
     cr_node *replace = cr_node_new("write_view", 2, 1, 0, &place, sizeof place);
     if (!replace) return false;
     replace->function = replace_rule;
-    replace->output_specs[0] = cr_spec_of(base);
+    cr_set_spec(&replace->output_specs[0], base);
+    cr_set_spec(&replace->input_specs[0], base);
+    cr_set_spec(&replace->input_specs[1], t);
     replace->output_device = base->device;
-    set_input(replace, 0, base);
-    set_input(replace, 1, t);
-    replace->edges[1] = (cr_edge){cr_node_retain(node), 0};
-    const bool made = cr_edge_of(base, &replace->edges[0]) && cr_record_set_node(base, replace, 0);
+    replace->edges[1] = (cr_edge){cr_node_retain(node), 0, t->device};
+    const bool made = cr_edge_of(base, &replace->edges[0]) && cr_set_node(base, replace, 0);
     cr_node_release(replace);
     if (!made) return false;
     cr_record_peek(base)->generation++;

@@ -8,10 +8,11 @@
 
 typedef struct cr_node cr_node;
 
-/* Where the gradient of an input goes: output `index` of the node that made it. */
+/* Where the gradient of an input goes: output `index` of the node that made it, on the input's device. */
 typedef struct cr_edge {
     cr_node *node; /* one reference; NULL: no gradient wanted */
     int index;
+    cr_device device;
 } cr_edge;
 
 /* A tensor as the graph remembers it: the storage and how to look at it, not the tensor itself, whose own place in the
@@ -49,31 +50,30 @@ struct cr_node {
     const char *name;
     cr_op *op; /* NULL for nodes that no row made */
     cr_node_function function;
-    void *payload; /* what `function` needs: an op's attributes, a geometry, a user's call; in the node's own block */
-    void (*payload_end)(void *payload); /* (optional) */
+    /* What `function` needs: a geometry, a user's call, in the node's own block; an op's attributes, there or the row's
+     * own defaults. */
+    const void *payload;
+    void (*payload_end)(const void *payload); /* (optional) */
     int input_count, output_count;
-    cr_edge *edges;       /* [input_count] */
-    cr_spec *input_specs; /* [input_count] */
-    cr_device *input_devices;
+    cr_edge *edges;        /* [input_count] */
+    cr_spec *input_specs;  /* [input_count] */
     cr_spec *output_specs; /* [output_count] */
     cr_device output_device;
     int saved_count;
-    cr_saved *saved;  /* [saved_count]: of inputs, then of outputs as far as any is saved; NULL: nothing is */
+    cr_saved *saved;  /* [saved_count]: of inputs, then of outputs as far as any is saved */
     bool runs_always; /* backward runs it even where no input wants a gradient: it reaches leaves by itself */
     bool is_consumed; /* a backward has passed and taken what was saved */
     char *chain;      /* anomaly mode: the calls that led here */
     cr_hooks hooks;
-    cr_tensor *leaf; /* accumulators: one reference */
+    cr_tensor *leaf; /* accumulators: theirs, whose references are the node's */
     size_t block_bytes;
 
     cr_node *next; /* link in the list of those that are ending */
 };
 
-/* What a tensor's `autograd` points at. */
+/* What a tensor's `autograd` points at: what a leaf or a view has beside a node, and few others need. */
 typedef struct cr_autograd_record {
-    cr_node *node; /* that made it, one reference; NULL for a leaf */
-    int index;
-    cr_node *accumulator; /* of a leaf; borrowed: it ends with the last edge to it */
+    cr_node *accumulator; /* of a leaf, from when it first requires gradients until it goes */
     cr_tensor *gradient;
     cr_hooks hooks;      /* of a leaf */
     int retain_handle;   /* the node's hook that keeps t's gradient, or 0 */
@@ -82,7 +82,8 @@ typedef struct cr_autograd_record {
 } cr_autograd_record;
 
 /* --- nodes */
-/* A node without edges, zeroed, with a copy of `payload` and one reference; NULL and an error on failure. */
+/* A node without edges, with a copy of `payload` (payload_bytes 0: payload itself) and one reference; NULL and an error
+ * on failure. */
 cr_node *cr_node_new(const char *name, int input_count, int output_count, int saved_count, const void *payload,
                      size_t payload_bytes);
 cr_node *cr_node_retain(cr_node *node);
@@ -93,9 +94,11 @@ void cr_saved_set(cr_saved *saved, const cr_tensor *t);
 /* The saved tensor again, in its place in the graph where recording is on. NULL without an error where it was not
  * saved; sets *overwritten where it was written in place since. */
 cr_tensor *cr_saved_get(cr_node *node, int index, bool *overwritten);
-static inline cr_spec cr_spec_of(const cr_tensor *t) {
-    return (cr_spec){(cr_dtype)t->dtype, t->ndim >= 4 && cr_is_channels_last(t) && !cr_is_contiguous(t),
-                     cr_tensor_shape(t)};
+static inline void cr_set_spec(cr_spec *spec, const cr_tensor *t) {
+    spec->dtype = (cr_dtype)t->dtype;
+    spec->channels_last = t->ndim >= 4 && cr_is_channels_last(t) && !cr_is_contiguous(t);
+    spec->shape.count = t->ndim;
+    memcpy(spec->shape.at, t->sizes, sizeof t->sizes);
 }
 
 /* --- hooks */
@@ -107,13 +110,11 @@ void cr_hooks_free(cr_hooks *hooks);
 cr_autograd_record *cr_record_of(cr_tensor *t); /* makes one; NULL and an error on failure */
 static inline cr_autograd_record *cr_record_peek(const cr_tensor *t) { return t->autograd; }
 /* t is output `index` of `node` from now on. The second takes over the caller's reference, also where it fails. */
-bool cr_record_set_node(cr_tensor *t, cr_node *node, int index);
-bool cr_record_take_node(cr_tensor *t, cr_node *node, int index);
+bool cr_set_node(cr_tensor *t, cr_node *node, int index);
+bool cr_take_node(cr_tensor *t, cr_node *node, int index);
 /* Where gradients of t go (one reference to the node); node NULL where it requires none. False and an error on
  * failure. */
 bool cr_edge_of(cr_tensor *t, cr_edge *edge);
-/* The accumulator of a leaf that requires gradients, with one reference. */
-cr_node *cr_accumulator_of(cr_tensor *leaf);
 /* Registers autograd with the dispatcher (on first use). */
 bool cr_autograd_ready(void);
 

@@ -8,15 +8,21 @@
 atomic_bool cr_anomaly_enabled;
 
 /* ---------------------------------------------------------------- records */
-static void free_record(cr_tensor *t) {
-    cr_autograd_record *record = t->autograd;
-    t->autograd = NULL;
-    if (record->node && record->retain_handle) cr_hooks_remove(&record->node->hooks, record->retain_handle);
-    cr_node_release(record->node);
+static void free_record(cr_autograd_record *record) {
+    if (record->accumulator) cr_block_free(record->accumulator, record->accumulator->block_bytes);
     cr_release(record->gradient);
     cr_release(record->base);
     cr_hooks_free(&record->hooks);
     cr_block_free(record, sizeof *record);
+}
+
+static void end_place(cr_tensor *t) {
+    cr_autograd_record *record = t->autograd;
+    if (record) {
+        if (t->node && record->retain_handle) cr_hooks_remove(&t->node->hooks, record->retain_handle);
+        free_record(record);
+    }
+    cr_node_release(t->node);
 }
 
 cr_autograd_record *cr_record_of(cr_tensor *t) {
@@ -29,39 +35,46 @@ cr_autograd_record *cr_record_of(cr_tensor *t) {
     return record;
 }
 
-bool cr_record_set_node(cr_tensor *t, cr_node *node, int index) {
-    return cr_record_take_node(t, cr_node_retain(node), index);
-}
+bool cr_set_node(cr_tensor *t, cr_node *node, int index) { return cr_take_node(t, cr_node_retain(node), index); }
 
-bool cr_record_take_node(cr_tensor *t, cr_node *node, int index) {
-    cr_autograd_record *record = cr_record_of(t);
-    if (!record) {
-        cr_node_release(node);
-        return false;
-    }
-    cr_node *old = record->node;
-    const bool retains = old && record->retain_handle && cr_hooks_remove(&old->hooks, record->retain_handle);
-    record->node = node;
-    record->index = index;
-    record->retain_handle = 0;
+bool cr_take_node(cr_tensor *t, cr_node *node, int index) {
+    cr_autograd_record *record = cr_record_peek(t);
+    cr_node *old = t->node;
+    const bool retains = record && record->retain_handle;
+    if (retains) cr_hooks_remove(&old->hooks, record->retain_handle);
+    t->node = node;
+    t->output = (uint8_t)index;
     t->requires_grad = true;
     cr_node_release(old);
-    return !retains || cr_retain_grad(t);
+    if (!retains) return true;
+    record->retain_handle = 0;
+    return cr_retain_grad(t);
 }
 
 bool cr_edge_of(cr_tensor *t, cr_edge *edge) {
-    *edge = (cr_edge){NULL, 0};
-    if (!t) return true;
-    cr_autograd_record *record = cr_record_peek(t);
+    const cr_autograd_record *record = cr_record_peek(t);
+    *edge = (cr_edge){NULL, t->output, t->device};
     if (record && record->base && !cr_refresh_view(t)) return false;
-    if (!t->requires_grad) return true;
-    if (record && record->node) {
-        edge->node = cr_node_retain(record->node);
-        edge->index = record->index;
-        return true;
-    }
-    edge->node = cr_accumulator_of(t);
-    return edge->node != NULL;
+    if (t->requires_grad) edge->node = cr_node_retain(t->node ? t->node : record->accumulator);
+    return true;
+}
+
+static bool accumulate_into_leaf(cr_node *node, cr_vjp *v) {
+    (void)node, (void)v; /* the driver adds into leaves itself */
+    return true;
+}
+
+/* Makes the node that stands for a leaf in the graph. */
+static bool make_accumulator(cr_tensor *leaf) {
+    cr_autograd_record *record = cr_record_of(leaf);
+    if (!record || record->accumulator) return record != NULL;
+    cr_node *node = cr_node_new("accumulate_grad", 0, 1, 0, NULL, 0);
+    if (!node) return false;
+    node->sequence = UINT64_MAX; /* as soon as its gradient is complete */
+    node->function = accumulate_into_leaf;
+    node->leaf = leaf;
+    record->accumulator = node;
+    return true;
 }
 
 /* ---------------------------------------------------------------- the listener */
@@ -124,7 +137,7 @@ static cr_node *node_of_call(const cr_call *call) {
                       : call->op->saves >> 16 ? call->input_count + call->output_count
                                               : call->input_count;
     cr_node *node = cr_node_new(call->op->name, call->input_count, call->output_count, saved, call->attributes,
-                                call->op->attribute_bytes);
+                                call->attributes == call->op->defaults ? 0 : call->op->attribute_bytes);
     if (!node) return NULL;
     node->op = (cr_op *)call->op;
     node->function = apply_rule;
@@ -133,19 +146,18 @@ static cr_node *node_of_call(const cr_call *call) {
     for (int i = 0; made && i < call->input_count; i++) {
         cr_tensor *input = call->inputs[i];
         if (!input) continue;
-        node->input_specs[i] = cr_spec_of(input);
-        node->input_devices[i] = input->device;
+        cr_set_spec(&node->input_specs[i], input);
         if (cr_dtype_is_floating((cr_dtype)input->dtype)) made = cr_edge_of(input, &node->edges[i]);
     }
     for (int i = 0; i < call->output_count; i++)
-        node->output_specs[i] = cr_spec_of(call->outputs[i]);
+        cr_set_spec(&node->output_specs[i], call->outputs[i]);
     if (made && atomic_load_explicit(&cr_anomaly_enabled, memory_order_relaxed))
         made = (node->chain = chain_text()) != NULL;
     if (!made) {
         cr_node_release(node);
         return NULL;
     }
-    if (node->saved) save_operands(node, call);
+    if (saved) save_operands(node, call);
     return node;
 }
 
@@ -183,7 +195,7 @@ static bool record_outputs(cr_call *call, cr_node *node) {
     bool recorded = true;
     for (int i = 0; recorded && i < call->output_count; i++) {
         if (!cr_dtype_is_floating((cr_dtype)call->outputs[i]->dtype) || (call->op->constant_outputs >> i & 1)) continue;
-        recorded = cr_record_take_node(call->outputs[i], ours ? ours : cr_node_retain(node), i);
+        recorded = cr_take_node(call->outputs[i], ours ? ours : cr_node_retain(node), i);
         ours = NULL;
     }
     cr_node_release(ours);
@@ -212,7 +224,7 @@ static const cr_listener autograd_listener = {autograd_wants, autograd_before, a
 bool cr_autograd_ready(void) {
     static atomic_bool ready;
     if (atomic_load_explicit(&ready, memory_order_acquire)) return true;
-    cr_tensor_autograd_free = free_record;
+    cr_tensor_autograd_free = end_place;
     if (!cr_listener_add(&autograd_listener)) return false;
     atomic_store(&ready, true);
     return true;
@@ -236,21 +248,16 @@ cr_tensor *cr_requires_grad_(cr_tensor *t, bool requires_grad) {
         cr_record_error(CR_ERROR_STATE, "requires_grad_: the tensor was made in inference mode; clone it outside");
         return NULL;
     }
+    if (requires_grad && !make_accumulator(t)) return NULL;
     t->requires_grad = requires_grad;
     return t;
 }
 
 bool cr_requires_grad(const cr_tensor *t) { return t && wants_grad(t); }
 
-bool cr_is_leaf(const cr_tensor *t) {
-    const cr_autograd_record *record = t ? cr_record_peek(t) : NULL;
-    return !record || !record->node;
-}
+bool cr_is_leaf(const cr_tensor *t) { return !t || !t->node; }
 
-const char *cr_grad_op(const cr_tensor *t) {
-    const cr_autograd_record *record = t ? cr_record_peek(t) : NULL;
-    return record && record->node ? record->node->name : NULL;
-}
+const char *cr_grad_op(const cr_tensor *t) { return cr_is_leaf(t) ? NULL : t->node->name; }
 
 cr_tensor *cr_grad_of(const cr_tensor *t) {
     const cr_autograd_record *record = t ? cr_record_peek(t) : NULL;
@@ -289,10 +296,9 @@ static int next_handle(void) {
 
 /* Hooks of a made tensor stand with its node; those of a leaf with its record. */
 static cr_hooks *hooks_of(cr_tensor *t, int *index) {
-    cr_autograd_record *record = cr_record_of(t);
-    if (!record) return NULL;
-    *index = record->node ? record->index : 0;
-    return record->node ? &record->node->hooks : &record->hooks;
+    cr_autograd_record *record = t->node ? NULL : cr_record_of(t);
+    *index = t->output;
+    return t->node ? &t->node->hooks : record ? &record->hooks : NULL;
 }
 
 static int add_hook(cr_tensor *t, const char *name, cr_hook hook) {
@@ -334,7 +340,8 @@ bool cr_remove_hook(cr_tensor *t, int handle) {
 bool cr_retain_grad(cr_tensor *t) {
     if (!cr_tensor_check(t, "retain_grad")) return false;
     if (cr_is_leaf(t)) return true;
-    cr_autograd_record *record = cr_record_peek(t);
+    cr_autograd_record *record = cr_record_of(t);
+    if (!record) return false;
     if (record->retain_handle) return true;
     record->retain_handle = add_hook(t, "retain_grad", (cr_hook){.retains = true, .context = t});
     return record->retain_handle != 0;

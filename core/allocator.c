@@ -31,7 +31,7 @@ static const size_t MOST_BYTES = (size_t)1 << 48; /* the address space; the clas
 /* What threads have settled; the rest stands with each thread (cr_thread_account), so that small blocks cost no locked
  * instruction. */
 static struct {
-    atomic_int_fast64_t live_bytes, live_blocks, peak_bytes, cached_bytes, allocations, system_allocations;
+    atomic_int_fast64_t live_bytes, peak_bytes, cached_bytes, allocations, ends, system_allocations;
     atomic_int_fast64_t limit, fail_countdown, fail_seen;
     atomic_bool fail_armed;
 } counters;
@@ -46,14 +46,14 @@ static cr_thread *threads; /* all that have an account */
 #define READ(counter)          atomic_load_explicit(&counters.counter, memory_order_relaxed)
 
 /* ---------------------------------------------------------------- size classes */
-static int class_of(size_t bytes) {
-    if (bytes <= LINEAR_LIMIT) return bytes ? (int)((bytes - 1) / ALIGNMENT) : 0;
+static inline int class_of(size_t bytes) {
+    if (__builtin_expect(bytes <= LINEAR_LIMIT, 1)) return (int)((bytes - (bytes > 0)) / ALIGNMENT);
     const int log2_floor = 63 - __builtin_clzll((unsigned long long)(bytes - 1)); /* 2^log2 <= bytes-1 */
     const int quarter = (int)(((bytes - 1) >> (log2_floor - 2)) & 3);
     return LINEAR_CLASSES + 4 * (log2_floor - 9) + quarter;
 }
 
-static size_t class_bytes(int size_class) {
+static inline size_t class_bytes(int size_class) {
     if (size_class < LINEAR_CLASSES) return (size_t)(size_class + 1) * ALIGNMENT;
     const int above = size_class - LINEAR_CLASSES;
     return (size_t)(5 + above % 4) << (above / 4 + 9 - 2);
@@ -72,35 +72,34 @@ static void raise_peak(int64_t live) {
 }
 
 /* Moves this thread's account to the common one. */
-static void settle(cr_thread_account *account) {
+static __attribute__((noinline)) void settle(cr_thread_account *account) {
     const int64_t bytes = OWN(account->live_bytes), high = OWN(account->high_bytes);
     OWN_SET(account->live_bytes, 0);
     OWN_SET(account->high_bytes, 0);
     const int64_t before = COUNT(live_bytes, bytes);
     raise_peak(before + (high > bytes ? high : bytes));
-    COUNT(live_blocks, OWN(account->live_blocks));
-    OWN_SET(account->live_blocks, 0);
     COUNT(allocations, OWN(account->allocations));
     OWN_SET(account->allocations, 0);
-}
-
-static void settle_where_much(cr_thread_account *account) {
-    const int64_t bytes = OWN(account->live_bytes);
-    if (__builtin_expect(bytes > SETTLE_BYTES || bytes < -SETTLE_BYTES, 0)) settle(account);
+    COUNT(ends, OWN(account->ends));
+    OWN_SET(account->ends, 0);
 }
 
 cr_memory_stats_t cr_memory_stats(void) {
     settle(&cr_thread_self()->account);
     pthread_mutex_lock(&threads_lock);
-    cr_memory_stats_t stats = {READ(live_bytes),   READ(live_blocks), 0,
-                               READ(cached_bytes), READ(allocations), READ(system_allocations)};
+    cr_memory_stats_t stats = {.live_bytes = READ(live_bytes),
+                               .cached_bytes = READ(cached_bytes),
+                               .allocations = READ(allocations),
+                               .system_allocations = READ(system_allocations)};
+    int64_t ends = READ(ends);
     for (cr_thread *thread = threads; thread; thread = thread->next) {
         stats.live_bytes += OWN(thread->account.live_bytes);
-        stats.live_blocks += OWN(thread->account.live_blocks);
         stats.allocations += OWN(thread->account.allocations);
+        ends += OWN(thread->account.ends);
         stats.cached_bytes += OWN(thread->cache_bytes);
     }
     pthread_mutex_unlock(&threads_lock);
+    stats.live_blocks = stats.allocations - ends;
     raise_peak(stats.live_bytes);
     stats.peak_bytes = READ(peak_bytes);
     return stats;
@@ -142,33 +141,42 @@ static bool is_past_limit(size_t bytes, int64_t limit) {
     return true;
 }
 
-bool cr_account_allocate(size_t bytes) {
-    if (__builtin_expect(READ(fail_armed), 0) && fault_injected())
-        return out_of_memory(bytes, "made to fail by a test");
+/* Whether someone wants to see each allocation: a limit, or the fault hook. */
+static bool is_watched(void) { return READ(fail_armed) || READ(limit) > 0; }
+
+static __attribute__((noinline)) bool may_allocate(size_t bytes) {
+    if (READ(fail_armed) && fault_injected()) return out_of_memory(bytes, "made to fail by a test");
     const int64_t limit = READ(limit);
-    if (__builtin_expect(limit > 0, 0) && is_past_limit(bytes, limit)) return false;
-    cr_thread_account *account = &cr_thread_self()->account;
-    OWN_ADD(account->live_bytes, (int64_t)bytes);
-    OWN_ADD(account->live_blocks, 1);
+    return limit <= 0 || !is_past_limit(bytes, limit);
+}
+
+static inline void note_live(cr_thread_account *account, int64_t live) {
+    OWN_SET(account->live_bytes, live);
+    if (__builtin_expect(live > SETTLE_BYTES || live < -SETTLE_BYTES, 0)) settle(account);
+}
+static inline void note_allocation(cr_thread_account *account, size_t bytes) {
     OWN_ADD(account->allocations, 1);
-    settle_where_much(account);
-    return true;
+    note_live(account, OWN(account->live_bytes) + (int64_t)bytes);
 }
-
-void cr_account_cancel(size_t bytes) {
-    cr_thread_account *account = &cr_thread_self()->account;
-    OWN_ADD(account->live_bytes, -(int64_t)bytes);
-    OWN_ADD(account->live_blocks, -1);
-    settle_where_much(account);
-}
-
 /* Live bytes have a peak where they are about to fall, so it is enough to look then (and when someone asks). */
-void cr_account_release(size_t bytes) {
-    cr_thread_account *account = &cr_thread_self()->account;
+static inline void note_release(cr_thread_account *account, size_t bytes) {
     const int64_t live = OWN(account->live_bytes);
     if (live > OWN(account->high_bytes)) OWN_SET(account->high_bytes, live);
-    cr_account_cancel(bytes);
+    OWN_ADD(account->ends, 1);
+    note_live(account, live - (int64_t)bytes);
 }
+
+bool cr_account_allocate(size_t bytes) {
+    if (is_watched() && !may_allocate(bytes)) return false;
+    note_allocation(&cr_thread_self()->account, bytes);
+    return true;
+}
+void cr_account_cancel(size_t bytes) {
+    cr_thread_account *account = &cr_thread_self()->account;
+    OWN_ADD(account->ends, 1);
+    note_live(account, OWN(account->live_bytes) - (int64_t)bytes);
+}
+void cr_account_release(size_t bytes) { note_release(&cr_thread_self()->account, bytes); }
 
 /* ---------------------------------------------------------------- free lists */
 static void *list_pop(cr_free_list *list) {
@@ -183,6 +191,16 @@ static void list_push(cr_free_list *list, void *block) {
     memcpy(block, &list->head, sizeof list->head);
     list->head = block;
     list->count++;
+}
+
+/* A block of this class that the thread holds. */
+static inline void *take_cached(cr_thread *thread, int size_class) {
+    cr_free_list *list = &thread->cache[size_class];
+    void *block = list->head;
+    memcpy(&list->head, block, sizeof list->head);
+    list->count--;
+    OWN_ADD(thread->cache_bytes, -(int64_t)class_bytes(size_class));
+    return block;
 }
 
 static void *system_allocate(size_t bytes) {
@@ -238,7 +256,8 @@ void cr_memory_trim(void) {
     drop_cache(cr_thread_self());
 }
 
-void *cr_block_allocate(size_t bytes) {
+/* A block that the thread does not hold, or must ask for. */
+static __attribute__((noinline)) void *allocate_block(size_t bytes) {
     if (bytes > MOST_BYTES) {
         out_of_memory(bytes, "more than the address space");
         return NULL;
@@ -247,13 +266,9 @@ void *cr_block_allocate(size_t bytes) {
     const int size_class = class_of(bytes);
     const size_t rounded = class_bytes(size_class);
     cr_thread *thread = cr_thread_self();
-    void *block = NULL;
-    if (size_class < CR_CACHE_CLASSES && (block = list_pop(&thread->cache[size_class]))) {
-        OWN_ADD(thread->cache_bytes, -(int64_t)rounded);
-        return block;
-    }
+    if (size_class < CR_CACHE_CLASSES && thread->cache[size_class].head) return take_cached(thread, size_class);
     pthread_mutex_lock(&shared_lock);
-    block = list_pop(&shared_lists[size_class]);
+    void *block = list_pop(&shared_lists[size_class]);
     shared_used[size_class] = ++shared_clock;
     if (block)
         COUNT(cached_bytes, -(int64_t)rounded);
@@ -273,28 +288,43 @@ void *cr_block_allocate(size_t bytes) {
     return block;
 }
 
-void cr_block_free(void *block, size_t bytes) {
-    if (!block) return;
-    cr_account_release(bytes);
-    cr_block_recycle(block, bytes);
+void *cr_block_allocate(size_t bytes) {
+    cr_thread *thread = cr_thread_self();
+    const int size_class = class_of(bytes);
+    if (size_class >= CR_CACHE_CLASSES || !thread->cache[size_class].head || is_watched()) return allocate_block(bytes);
+    note_allocation(&thread->account, bytes);
+    return take_cached(thread, size_class);
 }
 
-void cr_block_recycle(void *block, size_t bytes) {
-    const int size_class = class_of(bytes);
-    const size_t rounded = class_bytes(size_class);
-    cr_thread *thread = cr_thread_self();
-    if (size_class < CR_CACHE_CLASSES && thread->cache[size_class].count < THREAD_CACHE_BLOCKS &&
-        OWN(thread->cache_bytes) + (int64_t)rounded <= THREAD_CACHE_BYTES) {
-        list_push(&thread->cache[size_class], block);
-        OWN_ADD(thread->cache_bytes, (int64_t)rounded);
-        return;
-    }
+static __attribute__((noinline)) void share_block(void *block, int size_class) {
     pthread_mutex_lock(&shared_lock);
     list_push(&shared_lists[size_class], block);
     shared_used[size_class] = ++shared_clock;
-    COUNT(cached_bytes, (int64_t)rounded);
+    COUNT(cached_bytes, (int64_t)class_bytes(size_class));
     shrink_cache(0);
     pthread_mutex_unlock(&shared_lock);
+}
+
+static inline void recycle(cr_thread *thread, void *block, size_t bytes) {
+    const int size_class = class_of(bytes);
+    if (size_class < CR_CACHE_CLASSES && thread->cache[size_class].count < THREAD_CACHE_BLOCKS) {
+        const int64_t held = OWN(thread->cache_bytes) + (int64_t)class_bytes(size_class);
+        if (held <= THREAD_CACHE_BYTES) {
+            list_push(&thread->cache[size_class], block);
+            OWN_SET(thread->cache_bytes, held);
+            return;
+        }
+    }
+    share_block(block, size_class);
+}
+
+void cr_block_recycle(void *block, size_t bytes) { recycle(cr_thread_self(), block, bytes); }
+
+void cr_block_free(void *block, size_t bytes) {
+    if (!block) return;
+    cr_thread *thread = cr_thread_self();
+    note_release(&thread->account, bytes);
+    recycle(thread, block, bytes);
 }
 
 void cr_allocator_thread_exit(cr_thread *thread) {

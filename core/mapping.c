@@ -23,6 +23,8 @@ cr_mapping *cr_mapping_open(const char *path, int64_t least, const char *what) {
             cr_record_error(CR_ERROR_IO, "cannot map %.600s: %m", path);
             cr_free(map);
             map = NULL;
+        } else {
+            madvise(map->address, map->bytes, MADV_HUGEPAGE); /* what comes from the disk comes in huge pages */
         }
     }
     close(descriptor);

@@ -59,10 +59,9 @@ cr_tensor *cr_retain(cr_tensor *t) {
 void cr_release(cr_tensor *t) {
     if (!t || !cr_tensor_check(t, "release")) return;
     if (!cr_reference_drop(&t->references)) return;
-    if (t->autograd && cr_tensor_autograd_free) cr_tensor_autograd_free(t);
+    if (t->node || t->autograd) cr_tensor_autograd_free(t);
     t->magic = CR_TENSOR_DEAD;
     cr_storage *storage = t->storage;
-    t->autograd = NULL;
     bury(t);
     cr_storage_release(storage);
 }

@@ -29,6 +29,7 @@ static cr_tensor *tensor_new(cr_storage *storage, cr_dtype dtype, const cr_shape
     t->dtype = (int8_t)dtype;
     t->ndim = (int8_t)shape->count;
     t->requires_grad = false;
+    t->output = 0;
     cr_thread *thread = cr_thread_self();
     t->is_inference = thread->inference;
     memcpy(t->sizes, shape->at, sizeof t->sizes);
@@ -36,6 +37,7 @@ static cr_tensor *tensor_new(cr_storage *storage, cr_dtype dtype, const cr_shape
         memcpy(t->strides, strides->at, (size_t)shape->count * sizeof strides->at[0]);
     else
         cr_fill_contiguous(shape, t->strides);
+    t->node = NULL;
     t->autograd = NULL;
     return cr_scope_adopt(thread, t);
 }

@@ -42,15 +42,17 @@ struct cr_tensor {
     cr_device device;
     int8_t dtype;
     int8_t ndim;
-    bool requires_grad;           /* autograd follows it */
-    bool is_inference;            /* made in inference mode: autograd refuses it */
+    bool requires_grad : 1;       /* autograd follows it */
+    bool is_inference : 1;        /* made in inference mode: autograd refuses it */
+    uint8_t output;               /* which of its node's outputs it is */
     int64_t sizes[CR_MAX_DIMS];   /* those past ndim hold anything */
     int64_t strides[CR_MAX_DIMS]; /* in elements */
     atomic_size_t scope_slot;     /* where a thread's scopes hold it (a hint, checked before use) */
-    void *autograd;               /* autograd's record, or NULL */
+    struct cr_node *node;         /* autograd's, that made it: one reference, or NULL */
+    void *autograd;               /* what else autograd knows of it, or NULL */
 };
 
-/* Set by autograd: ends a tensor's autograd record. */
+/* Set by autograd: ends a tensor's place in the graph, its node and record. */
 extern void (*cr_tensor_autograd_free)(cr_tensor *t);
 
 /* --- making tensors. All return a tensor owned by the innermost scope, or NULL with an error. */

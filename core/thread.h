@@ -24,8 +24,8 @@ typedef struct cr_free_list {
 
 /* Memory that a thread has asked for and given back since it last settled with the common counters. */
 typedef struct cr_thread_account {
-    atomic_int_fast64_t live_bytes, live_blocks, allocations;
-    atomic_int_fast64_t high_bytes; /* the highest live_bytes */
+    atomic_int_fast64_t live_bytes, allocations, ends; /* ends: blocks given back, or never had after all */
+    atomic_int_fast64_t high_bytes;                    /* the highest live_bytes */
 } cr_thread_account;
 
 typedef struct cr_thread {

@@ -13,7 +13,7 @@ static bool takes_part(cr_pointwise_class class, int operand) {
 static int category(cr_dtype dtype) { return dtype == CR_BOOL ? 0 : dtype < CR_F16 ? 1 : 2; }
 
 /* PyTorch's rule: operands with dims decide; 0-d ones only where they are of a higher category. */
-cr_dtype cr_pointwise_promote(const cr_call *call) {
+static cr_dtype promote_mixture(const cr_call *call) {
     cr_dtype with_dims = CR_DTYPE_DEFAULT, scalar = CR_DTYPE_DEFAULT;
     for (int i = 0; i < call->input_count; i++) {
         if (!takes_part(call->op->pointwise->class, i)) continue;
@@ -24,6 +24,13 @@ cr_dtype cr_pointwise_promote(const cr_call *call) {
     if (with_dims == CR_DTYPE_DEFAULT) return scalar;
     if (scalar == CR_DTYPE_DEFAULT || category(scalar) <= category(with_dims)) return with_dims;
     return cr_dtype_promote(with_dims, scalar);
+}
+
+cr_dtype cr_pointwise_promote(const cr_call *call) {
+    const int8_t first = call->inputs[0]->dtype;
+    for (int i = 1; i < call->input_count; i++)
+        if (call->inputs[i]->dtype != first) return promote_mixture(call);
+    return (cr_dtype)first;
 }
 
 cr_dtype cr_pointwise_computes(const cr_call *call, cr_dtype *result) {

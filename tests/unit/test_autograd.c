@@ -1,9 +1,11 @@
 /* Autograd: the driver, modes, hooks, views and in-place writes, functions of the user's own, checkpoints, deep
- * graphs. */
+ * graphs, leaves that threads share.
+ * Labels: threads */
 #include "tests/unit/testing.h"
 #include "tests/unit/memory_checks.h"
 
 #include <math.h>
+#include <pthread.h>
 
 static cr_tensor *leaf(int64_t n, double first) {
     cr_tensor *t = cr_empty(CR_F64, CR_SHAPE(n), CR_CPU);
@@ -305,6 +307,59 @@ static void own_functions_have_a_context(void **state) {
     assert_true(at(cr_grad_of(x), 1) == 3 && !cr_grad_of(y));
 }
 
+/* The graph holds the leaf, and the leaf its hook, when nobody else does. */
+static cr_tensor *count_in(cr_tensor *gradient, void *context) {
+    *(int *)context += (int)at(gradient, 0);
+    return gradient;
+}
+static void a_graph_keeps_its_leaves(void **state) {
+    (void)state;
+    cr_tensor *y = NULL;
+    int seen = 0;
+    CR_SCOPE {
+        cr_tensor *x = leaf(2, 1);
+        assert_true(cr_register_hook(x, count_in, &seen));
+        y = cr_keep(cr_sum(cr_mul_scalar(x, 7)));
+    }
+    assert_true(cr_backward(y) && seen == 7);
+}
+
+static void a_retained_gradient_follows_its_tensor(void **state) {
+    (void)state;
+    cr_tensor *x = leaf(2, 1), *y = cr_mul_scalar(x, 2);
+    assert_true(cr_retain_grad(y));
+    assert_ptr_equal(cr_add_(y, x), y); /* 3 x, whose gradient is kept in place of 2 x's */
+    assert_true(cr_backward(cr_sum(cr_mul_scalar(y, 5))));
+    assert_true(at(cr_grad_of(y), 0) == 5 && at(cr_grad_of(y), 1) == 5);
+}
+
+/* Threads record ops of one leaf, and look through their graphs, all at once. */
+static void *differentiate_often(void *shared) {
+    cr_tensor *x = shared;
+    bool right = true;
+    for (int i = 0; i < 300 && right; i++)
+        CR_SCOPE {
+            cr_tensor *y = cr_sum(cr_mul(x, cr_mul_scalar(x, i))), *gradient = NULL; /* i x^2: 2 i x */
+            const cr_grad_options options = {.size = sizeof options};
+            right = cr_grad(&y, 1, &x, 1, &gradient, &options) && at(gradient, 1) == 4 * i;
+        }
+    return right && cr_ok() ? x : NULL;
+}
+static void threads_share_a_leaf(void **state) {
+    (void)state;
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    cr_tensor *x = leaf(2, 1);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, differentiate_often, x), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *result;
+        assert_int_equal(pthread_join(threads[i], &result), 0);
+        assert_ptr_equal(result, x);
+    }
+    assert_null(cr_grad_of(x));
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, nothing_is_left)
     const struct CMUnitTest tests[] = {
@@ -327,6 +382,9 @@ int main(void) {
         TEST(checkpoints_give_the_same_gradients),
         TEST(anomalies_name_the_op),
         TEST(a_million_nodes_need_no_stack),
+        TEST(a_graph_keeps_its_leaves),
+        TEST(a_retained_gradient_follows_its_tensor),
+        TEST(threads_share_a_leaf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,12 +60,12 @@ static void an_abandoned_file_leaves_the_old_one(void **state) {
 
 static void many_pieces_of_all_sizes_arrive_in_order(void **state) {
     (void)state;
-    static char text[1 << 20];
+    static char text[20 << 20];
     for (size_t i = 0; i < sizeof text - 1; i++)
         text[i] = (char)('a' + i * i % 23);
     cr_file_writer *writer = cr_file_writer_begin(in_folder("pieces"));
     size_t sent = 0;
-    for (size_t piece = 0; sent < sizeof text - 1; piece = piece * 3 % 200003 + 1) {
+    for (size_t piece = 0; sent < sizeof text - 1; piece = piece * 3 % 5000011 + 1) {
         const size_t bytes = piece < sizeof text - 1 - sent ? piece : sizeof text - 1 - sent;
         assert_true(cr_file_writer_write(writer, text + sent, bytes));
         sent += bytes;
@@ -119,7 +119,7 @@ static void a_full_disk_leaves_the_old_file(void **state) {
     (void)state;
     const char *path = in_folder("a.txt");
     assert_true(save_text(path, "kept"));
-    static char large[1 << 20];
+    static char large[4 << 20]; /* more than waits to be written */
     struct rlimit old_limit;
     getrlimit(RLIMIT_FSIZE, &old_limit);
     void (*old_handler)(int) = signal(SIGXFSZ, SIG_IGN);

@@ -43,8 +43,14 @@ static void find_rows(const direct_job *j, const direct_pixels *pixels, int64_t 
             const float *row = j->image + line / j->out[0] * j->image_step + h * j->row_step;
             end = rest < pixels->count - i ? i + rest : pixels->count;
             int64_t w = column * j->stride[1] + right;
+            const int64_t last = w + (end - i - 1) * j->stride[1], step = j->stride[1] * j->pixel_step;
             const float *at = row + w * j->pixel_step;
-            for (int64_t k = i; k < end; k++, w += j->stride[1], at = next_row(at, j->stride[1] * j->pixel_step))
+            if (h >= 0 && h < j->in[0] && w >= 0 && last < j->in[1]) {
+                for (int64_t k = i; k < end; k++)
+                    rows[k] = at + (k - i) * step;
+                continue;
+            }
+            for (int64_t k = i; k < end; k++, w += j->stride[1], at = next_row(at, step))
                 rows[k] = (uint64_t)h < (uint64_t)j->in[0] && (uint64_t)w < (uint64_t)j->in[1] ? at : j->zeros;
         }
     }
@@ -135,15 +141,32 @@ typedef struct padded_copy {
     int64_t channels, in[2], padding[2], sizes[2]; /* sizes: of the copy */
 } padded_copy;
 
+/* A picture's: to[w][3] from three planes. */
+static void interleave_three(const float *restrict red, const float *restrict green, const float *restrict blue,
+                             int64_t count, float *restrict to) {
+    for (int64_t w = 0; w < count; w++) {
+        to[3 * w] = red[w];
+        to[3 * w + 1] = green[w];
+        to[3 * w + 2] = blue[w];
+    }
+}
+
 static void copy_padded_rows(void *context, int64_t begin, int64_t end) {
     const padded_copy *p = context;
     for (int64_t at = begin; at < end; at++) {
         const int64_t image = at / p->sizes[0], h = at % p->sizes[0] - p->padding[0];
-        float *to = p->to + at * p->sizes[1] * p->channels;
-        memset(to, 0, (size_t)(p->sizes[1] * p->channels) * sizeof(float));
-        if (h < 0 || h >= p->in[0]) continue;
-        to += p->padding[1] * p->channels;
+        const bool is_inside = h >= 0 && h < p->in[0];
+        const int64_t row = p->sizes[1] * p->channels, margin = is_inside ? p->padding[1] * p->channels : row;
+        float *to = p->to + at * row;
+        memset(to, 0, (size_t)margin * sizeof(float));
+        if (!is_inside) continue;
+        memset(to + row - margin, 0, (size_t)margin * sizeof(float));
+        to += margin;
         const float *from = p->from + image * p->strides[0] + h * p->strides[1];
+        if (p->channels == 3 && p->strides[2] == 1) {
+            interleave_three(from, from + p->strides[3], from + 2 * p->strides[3], p->in[1], to);
+            continue;
+        }
         for (int64_t c = 0; c < p->channels; c++)
             for (int64_t w = 0; w < p->in[1]; w++)
                 to[w * p->channels + c] = from[w * p->strides[2] + c * p->strides[3]];
@@ -159,6 +182,13 @@ static int64_t direct_packed_elements(const cr_convolution *p) {
     return divide_up(p->features, COLUMNS) * p->kernel[1] * p->kernel[2] * p->channels * COLUMNS;
 }
 
+/* Reads all, in order, as memory is read fastest, so that it is in the cache for those who jump about. */
+static void fetch(const volatile float *from, int64_t count) {
+    enum { LINE = 16 };
+    for (int64_t i = 0; i < count; i += LINE)
+        (void)from[i];
+}
+
 /* [panel][tap][channel][COLUMNS] from [feature][channel][tap]: transposed some rows at a time, and these put in place. */
 static void pack_direct_panels(void *context, int64_t begin, int64_t end) {
     enum { PACKED_ROWS = 128 };
@@ -169,6 +199,7 @@ static void pack_direct_panels(void *context, int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; panel++) {
         const int64_t first = panel * COLUMNS, columns = p->features - first < COLUMNS ? p->features - first : COLUMNS;
         float *to = l->y + first * depth;
+        fetch(l->x + first * depth, columns * depth);
         if (columns < COLUMNS) memset(rows, 0, sizeof rows);
         for (int64_t done = 0; done < depth; done += PACKED_ROWS) {
             const int64_t count = depth - done < PACKED_ROWS ? depth - done : PACKED_ROWS;
