@@ -202,14 +202,15 @@ static void NAMED(run_tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t co
 }
 
 /* One of `parts` equal parts of the panel of B behind this one, which is wanted when all parts are through: a weight comes
- * from memory, and the processor's own prefetching ends with each page. */
+ * from memory, and the processor's own prefetching ends with each page. Where a step takes as long as with vectors of 64
+ * bytes, that is enough. */
 static inline void NAMED(prefetch)(const NAMED(gemm) * g, int64_t part, int64_t parts, int64_t column_panel,
                                    int64_t start, int64_t depth) {
-    if (!g->packed_b || parts < FEW_PANELS) return;
+    if (VECTOR_BYTES == 64 || !g->packed_b || parts < FEW_PANELS) return;
     const T *next = g->packed_b + start * NAMED(panels)(g->n, COLUMNS) * COLUMNS + (column_panel + 1) * COLUMNS * depth;
     const int64_t line = 64 / sizeof(T), lines = depth * COLUMNS / line;
     for (int64_t at = part * lines / parts, end = (part + 1) * lines / parts; at < end; at++)
-        __builtin_prefetch(next + at * line, 0, 2);
+        cr_prefetch(next + at * line);
 }
 
 /* A task is some panels of A, which stay in the cache, times some of B. block: memory for the panels, or NULL. */
