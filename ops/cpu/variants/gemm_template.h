@@ -311,9 +311,12 @@ static bool NAMED(is_small)(int64_t lines, int64_t depth) {
     return lines * depth * (int64_t)sizeof(T) <= SMALL_SIDE_BYTES;
 }
 
-/* Rows that lie in one piece are read as they lie: the micro-kernel's six streams cost nothing. */
+/* Rows that lie in one piece are read as they lie: the micro-kernel's six streams cost nothing. So do columns in steps of
+ * 64 bytes, which leave time for one line more from the second level, unless they fall on few of its sets. */
 static bool NAMED(packs_a)(const NAMED(gemm) * g) {
-    return NAMED(tiles)(g) && g->a_column != 1 && !NAMED(is_small)(g->m, g->k);
+    const bool spreads = g->a_column * (int64_t)sizeof(T) % 2048 != 0;
+    const bool is_readable = g->a_column == 1 || (VECTOR_BYTES == 64 && g->a_row == 1 && spreads);
+    return NAMED(tiles)(g) && !is_readable && !NAMED(is_small)(g->m, g->k);
 }
 static bool NAMED(packs_b)(const NAMED(gemm) * g) {
     const bool is_readable = g->b_column == 1 && g->n % COLUMNS == 0;
