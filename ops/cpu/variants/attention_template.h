@@ -366,8 +366,8 @@ static int64_t NAMED(backward_bytes)(const attention_job *job) {
            (TILE * (4 * width + 4 * value_width + 2 * TILE) + STRIPE * value_width + round_up(job->rows, TILE) * width);
 }
 
-/* Weights and the gradients of scores of a tile's queries row … row + count - 1 with the keys at `key`; their gradient
- * too. */
+/* Queries first … first+count-1 of a tile with the keys at `key`: their weights, the gradients of their scores, and
+ * what these add to the queries' own gradients. */
 static void NAMED(backward_stripe)(const attention_job *job, NAMED(grad_tiles) * t, int64_t task, int64_t tile,
                                    int64_t first, int64_t count, int64_t key, int64_t keys, const T *k,
                                    int64_t k_step) {
