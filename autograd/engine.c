@@ -295,6 +295,14 @@ static bool fill_missing(const cr_node *node, cr_tensor **gradients) {
     return true;
 }
 
+/* Where gradients of the node's first input add up, if a rule may write into what is there. */
+static cr_tensor **open_sum(const run *r, const cr_node *node) {
+    task *next = node->input_count && node->edges[0].node ? find_task(r, node->edges[0].node) : NULL;
+    if (r->create_graph || !next || !next->is_needed) return NULL;
+    cr_tensor **sum = &gradients_of(next)[node->edges[0].index];
+    return !*sum || (is_ours_alone(*sum) && cr_is_contiguous(*sum)) ? sum : NULL;
+}
+
 static bool run_rule(run *r, task *t, cr_tensor **results) {
     cr_node *node = t->node;
     cr_tensor *operands[CR_MAX_INPUTS + CR_MAX_OUTPUTS] = {NULL};
@@ -315,6 +323,7 @@ static bool run_rule(run *r, task *t, cr_tensor **results) {
                 .grads = gradients_of(t),
                 .needs = needs,
                 .results = results,
+                .sum = open_sum(r, node),
                 .input_specs = node->input_specs,
                 .input_count = node->input_count,
                 .output_count = node->output_count};

@@ -125,6 +125,14 @@ static term write_log1p(parser *p, term *a) {
     return choose(p, is_one, a[0], choose(p, is_large, log, exact));
 }
 static term write_erfc(parser *p, term *a) { return binary(p, "Sub", number(1), unary(p, "Erf", a[0])); }
+static term write_normal_cdf(parser *p, term *a) {
+    const term erf = unary(p, "Erf", binary(p, "Mul", a[0], number(M_SQRT1_2)));
+    return binary(p, "Mul", binary(p, "Add", erf, number(1)), number(0.5));
+}
+static term write_normal_pdf(parser *p, term *a) {
+    const term half_square = binary(p, "Mul", binary(p, "Mul", a[0], a[0]), number(-0.5));
+    return binary(p, "Mul", unary(p, "Exp", half_square), number(0.5 * M_SQRT1_2 * M_2_SQRTPI));
+}
 static term write_hypot(parser *p, term *a) {
     return unary(p, "Sqrt", binary(p, "Add", binary(p, "Mul", a[0], a[0]), binary(p, "Mul", a[1], a[1])));
 }
@@ -211,6 +219,8 @@ static const word words[] = {
     {"SIGMOID", 1, 0, NULL, write_sigmoid},
     {"ERF", 1, 0, "Erf", NULL},
     {"ERFC", 1, 0, NULL, write_erfc},
+    {"NORMAL_CDF", 1, 0, NULL, write_normal_cdf},
+    {"NORMAL_PDF", 1, 0, NULL, write_normal_pdf},
     {"BITWISE_NOT", 1, 18, "BitwiseNot", NULL},
     {"SHIFT_LEFT", 2, 0, NULL, write_shift_left},
     {"SHIFT_RIGHT", 2, 0, NULL, write_shift_right},

@@ -82,6 +82,7 @@ typedef struct cr_vjp {
     cr_tensor **grads;   /* of the outputs; never NULL where the output is floating (zeros are made) */
     const bool *needs;   /* which results are wanted */
     cr_tensor **results; /* to fill; NULL means zero */
+    cr_tensor **sum;     /* of what has come for inputs[0] so far, dense, or of nothing: may be added to; or NULL */
     const cr_spec *input_specs;
     int input_count, output_count;
 } cr_vjp;

@@ -298,10 +298,16 @@ static bool view_slice(cr_call *call) {
     return set_view(call, shape, strides, t->offset + (length ? start * t->strides[dim] : 0));
 }
 
-/* The gradient of a window: zeros with the window written. */
-static cr_tensor *into_zeros(const cr_vjp *v, cr_shape shape, cr_shape strides, int64_t offset) {
-    cr_tensor *zeros = cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, cr_device_of(v->grads[0]));
-    return cr_as_strided_scatter(zeros, v->grads[0], shape, strides, offset);
+/* The gradient of a window goes to its place in the whole's, which is all zeros before the first one comes. */
+static bool set_window(cr_vjp *v, cr_shape shape, cr_shape strides, int64_t offset) {
+    cr_tensor *gradient = v->grads[0], *whole = v->sum ? *v->sum : NULL;
+    const bool is_first = !whole;
+    if (is_first) whole = cr_zeros(v->input_specs[0].dtype, v->input_specs[0].shape, cr_device_of(gradient));
+    if (!v->sum) return cr_vjp_set(v, 0, cr_as_strided_scatter(whole, gradient, shape, strides, offset));
+    if (!whole) return false;
+    if (is_first) *v->sum = cr_retain(whole);
+    cr_tensor *window = cr_view_raw(whole, shape, strides, offset);
+    return (is_first ? cr_copy_(window, gradient) : cr_add_(window, gradient)) != NULL;
 }
 
 static bool vjp_slice(cr_vjp *v) {
@@ -314,7 +320,7 @@ static bool vjp_slice(cr_vjp *v) {
     const int64_t offset = length ? start * strides.at[dim] : 0;
     shape.at[dim] = length;
     strides.at[dim] *= options->step;
-    return cr_vjp_set(v, 0, into_zeros(v, shape, strides, offset));
+    return set_window(v, shape, strides, offset);
 }
 CR_OP(slice, .inputs = "input", CR_ROW_ATTRIBUTES(slice), .flags = CR_OP_VIEW, .view = view_slice, .vjp = vjp_slice,
       .doc = "Every step-th element of one dim between two positions.")
@@ -367,7 +373,7 @@ static bool vjp_select(cr_vjp *v) {
         shape.at[shape.count++] = full.at[i];
         strides.at[strides.count++] = full_strides.at[i];
     }
-    return cr_vjp_set(v, 0, into_zeros(v, shape, strides, index * full_strides.at[dim]));
+    return set_window(v, shape, strides, index * full_strides.at[dim]);
 }
 CR_OP(select, .inputs = "input", CR_ROW_ATTRIBUTES(select), .flags = CR_OP_VIEW, .view = view_select, .vjp = vjp_select,
       .doc = "One position of one dim.")
@@ -413,7 +419,7 @@ static bool vjp_diagonal(cr_vjp *v) {
     int64_t offset;
     cr_contiguous_strides(v->input_specs[0].shape, &full_strides);
     return place_diagonal(v->attributes, v->input_specs[0].shape, full_strides, &shape, &strides, &offset) &&
-           cr_vjp_set(v, 0, into_zeros(v, shape, strides, offset));
+           set_window(v, shape, strides, offset);
 }
 CR_OP(diagonal, .inputs = "input", CR_ROW_ATTRIBUTES(diagonal), .flags = CR_OP_VIEW, .view = view_diagonal,
       .vjp = vjp_diagonal, .doc = "The diagonal of two dims.")
@@ -495,7 +501,7 @@ static bool view_as_strided(cr_call *call) {
 /* Overlapping windows would need a sum over what they share: their gradient is refused. */
 static bool vjp_as_strided(cr_vjp *v) {
     const cr_as_strided_options *o = v->attributes;
-    return cr_vjp_set(v, 0, into_zeros(v, o->shape, o->strides, o->offset));
+    return set_window(v, o->shape, o->strides, o->offset);
 }
 CR_OP(as_strided, .inputs = "input", CR_ROW_ATTRIBUTES(as_strided), .flags = CR_OP_VIEW, .view = view_as_strided,
       .vjp = vjp_as_strided, .doc = "Any window onto the storage.")

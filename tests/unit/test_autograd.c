@@ -28,6 +28,32 @@ static void gradients_add_up_over_uses(void **state) {
     assert_cr_ok();
 }
 
+/* Gradients of windows are written into the sum of what came before, which here is none, an expanded number, a window's,
+ * or a tensor of the caller's, and with a graph of gradients never. */
+static void windows_share_the_gradient_of_the_whole(void **state) {
+    (void)state;
+    const double expected[] = {2 + 7, 2 + 3 + 5 + 7, 2 + 7, 3 + 7};
+    for (int way = 0; way < 4; way++) {
+        const bool sum_is_first = way % 2;
+        cr_tensor *leaves = leaf(4, 1), *x = cr_mul_scalar(leaves, 1), *gradient = NULL;
+        cr_tensor *early = sum_is_first ? NULL : cr_mul_scalar(cr_sum(x), 7);
+        cr_tensor *loss = cr_add(cr_mul_scalar(cr_sum(cr_slice(x, 0, 0, 3, 1)), 2),
+                                 cr_mul_scalar(cr_sum(cr_slice(x, 0, 1, 4, 2)), 3));
+        loss = cr_add(loss, cr_mul_scalar(cr_select(x, 0, 1), 5));
+        loss = cr_add(loss, early ? early : cr_mul_scalar(cr_sum(x), 7));
+        const cr_grad_options options = {.size = sizeof options, .create_graph = way / 2};
+        assert_true(cr_grad(&loss, 1, &leaves, 1, &gradient, &options));
+        for (int i = 0; i < 4; i++)
+            assert_true(at(gradient, i) == expected[i]);
+    }
+    cr_tensor *leaves = leaf(2, 1), *x = cr_mul_scalar(leaves, 1), *roots[] = {x, cr_select(x, 0, 1)};
+    cr_tensor *given[] = {cr_ones_like(x), cr_ones_like(roots[1])}, *gradient = NULL;
+    const cr_grad_options options = {.size = sizeof options, .gradients = given};
+    assert_true(cr_grad(roots, 2, &leaves, 1, &gradient, &options));
+    assert_true(at(gradient, 0) == 1 && at(gradient, 1) == 2 && at(given[0], 1) == 1);
+    assert_cr_ok();
+}
+
 static void a_graph_is_used_once_unless_kept(void **state) {
     (void)state;
     cr_tensor *x = leaf(2, 1), *y = cr_sum(cr_exp(x));
@@ -364,6 +390,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, nothing_is_left)
     const struct CMUnitTest tests[] = {
         TEST(gradients_add_up_over_uses),
+        TEST(windows_share_the_gradient_of_the_whole),
         TEST(a_graph_is_used_once_unless_kept),
         TEST(a_root_without_a_graph_is_an_error),
         TEST(derivatives_of_any_order),

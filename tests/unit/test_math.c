@@ -1,5 +1,6 @@
 /* The f32 functions of ops/math.h against libm in f64, in units in the last place, over every exponent: as the kernels
- * in use compute them, and as this file's own copy does, without fused multiply-add. */
+ * in use compute them, and as this file's own copy does, without fused multiply-add. What is made of the normal
+ * distribution is held to a share of max(1, |x|). */
 #include "ops/math.h"
 #include "tests/unit/testing.h"
 
@@ -85,6 +86,36 @@ static void functions_are_accurate_over_all_exponents(void **state) {
     free(x);
 }
 
+static double gelu_f64(double x) { return x * 0.5 * erfc(-x * 0.70710678118654752440); }
+static double gaussian_f64(double x) { return 0.39894228040143267794 * exp(-0.5 * x * x); }
+static double gelu_slope_f64(double x) { return 0.5 * erfc(-x * 0.70710678118654752440) + x * gaussian_f64(x); }
+static float gelu_f32(float x) { return x * cr_normal_cdf_f32(x); }
+static float gelu_slope_f32(float x) { return cr_normal_cdf_f32(x) + x * cr_normal_pdf_f32(x); }
+
+static void the_normal_distribution_is_accurate(void **state) {
+    (void)state;
+    static const function parts[] = {{"gelu", gelu_f32, cr_gelu, gelu_f64, 1.2e-7},
+                                     {"slope", gelu_slope_f32, cr_gelu_slope, gelu_slope_f64, 1.5e-7},
+                                     {"gaussian", cr_normal_pdf_f32, cr_gaussian, gaussian_f64, 6e-8}};
+    float *x = malloc(COUNT * sizeof *x);
+    assert_non_null(x);
+    fill(x);
+    for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++)
+        CR_SCOPE {
+            const float *got = cr_data_f32(parts[k].op(cr_from_data(CR_F32, CR_SHAPE(COUNT), x)));
+            assert_cr_ok();
+            for (int i = 0; i < COUNT; i++) {
+                const double truth = parts[k].truth((double)x[i]), most = parts[k].bound * fmax(1, fabs((double)x[i]));
+                const float own = parts[k].own(x[i]);
+                if (!(fabs((double)own - truth) <= most && fabs((double)got[i] - truth) <= most))
+                    fail_msg("%s of %a: %g, the kernel's %g, not %g", parts[k].name, (double)x[i], (double)own,
+                             (double)got[i], truth);
+            }
+        }
+    assert_true(cr_normal_cdf_f32(INFINITY) == 1 && cr_normal_cdf_f32(-INFINITY) == 0 && isnan(cr_normal_cdf_f32(NAN)));
+    free(x);
+}
+
 static void edges_are_those_of_libm(void **state) {
     (void)state;
     static const float edges[] = {0.0f,  -0.0f,   INFINITY, -INFINITY, NAN,    1.0f,
@@ -102,6 +133,7 @@ static void edges_are_those_of_libm(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(functions_are_accurate_over_all_exponents),
+        cmocka_unit_test(the_normal_distribution_is_accurate),
         cmocka_unit_test(edges_are_those_of_libm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

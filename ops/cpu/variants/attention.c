@@ -20,9 +20,10 @@
 
 enum {
     ROWS = 6,
-    TILE = 192,     /* queries and keys of a tile: a multiple of ROWS and of two vectors */
-    FEW_ROWS = 3,   /* up to so many queries meet keys as they lie */
-    FEW_BATCHES = 8 /* below it the gradient cuts the keys of a batch as well */
+    TILE = 192,        /* queries and keys of a tile: a multiple of ROWS and of two vectors */
+    STRIPE = 4 * ROWS, /* queries whose scores are made and used at once */
+    FEW_ROWS = 3,      /* up to so many queries meet keys as they lie */
+    FEW_BATCHES = 8    /* below it the gradient cuts the keys of a batch as well */
 };
 
 typedef struct attention_job {
@@ -35,7 +36,6 @@ typedef struct attention_job {
     int64_t tasks, slots, slot_bytes;
     atomic_int_fast64_t next; /* the task that nobody has begun */
     char *scratch;
-    void *delta;    /* gradient: [batches, rows], Σ grad · output */
     void *partials; /* gradient: [batches, parts, rows, width] of grad_q where parts > 1 */
     double scale;
     bool is_causal;
@@ -182,15 +182,12 @@ CR_KERNEL(cached_attention) {
 
 static bool run_gradient(attention_job *job) {
     const bool is_double = job->q->dtype == CR_F64;
-    const cr_dtype dtype = is_double ? CR_F64 : CR_F32;
-    cr_tensor *delta = cr_empty(dtype, CR_SHAPE(job->batches, job->rows), CR_CPU);
-    cr_tensor *partials =
-        job->parts > 1 ? cr_empty(dtype, CR_SHAPE(job->batches, job->parts, job->rows, job->width), CR_CPU) : delta;
-    if (!delta || !partials) return false;
-    job->delta = cr_tensor_address(delta);
-    job->partials = cr_tensor_address(partials);
-    cr_parallel_for(job->batches * job->rows, CR_GRAIN_ELEMENTS / 4 / (job->value_width + 1) + 1,
-                    is_double ? attention_f64_deltas : attention_f32_deltas, job);
+    if (job->parts > 1) {
+        cr_tensor *partials =
+            cr_empty(is_double ? CR_F64 : CR_F32, CR_SHAPE(job->batches, job->parts, job->rows, job->width), CR_CPU);
+        if (!partials) return false;
+        job->partials = cr_tensor_address(partials);
+    }
     const bool done = is_double ? run_tasks(job, attention_f64_backward_bytes(job), attention_f64_run_slots)
                                 : run_tasks(job, attention_f32_backward_bytes(job), attention_f32_run_slots);
     if (done && job->parts > 1)

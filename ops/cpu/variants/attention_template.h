@@ -20,10 +20,12 @@ static void NAMED(score)(int64_t queries, int64_t keys, int64_t seen, int64_t de
 static void NAMED(mix)(int64_t queries, int64_t columns, int64_t keys, int64_t seen, const T *scores, const T *b,
                        int64_t b_row, T *c, int64_t c_row) {
     for (int64_t column = 0; column < columns; column += COLUMNS)
-        for (int64_t row = 0; row < queries; row += ROWS)
+        for (int64_t row = 0; row < queries; row += ROWS) {
+            T *sums = c + row * c_row + column;
             NAMED(block)
-    (ROWS, least(keys, reach(seen, row, keys, COLUMNS)), scores + row * TILE, TILE, 1, b + column, b_row,
-     c + row * c_row + column, c_row, c + row * c_row + column, c_row);
+            (ROWS, least(keys, seen + row + ROWS - 1), scores + row * TILE, TILE, 1, b + column, b_row, sums, c_row,
+             sums, c_row);
+        }
 }
 /* c [keys, columns] += scoresᵀ · b [queries, columns] */
 static void NAMED(mix_back)(int64_t keys, int64_t columns, int64_t queries, int64_t seen, const T *scores, const T *b,
@@ -75,6 +77,18 @@ static const T *NAMED(rows_of)(const cr_tensor *t, int64_t batch, int64_t first,
     *step = round_up(width, COLUMNS);
     NAMED(load)(t, batch, first, count, 1, buffer, *step);
     return buffer;
+}
+
+/* Asks for rows first … first+count-1 of a batch, as far as there are so many: those of a head lie far from each other,
+ * where the processor does not see what comes next. */
+static void NAMED(fetch)(const cr_tensor *t, int64_t batch, int64_t first, int64_t count) {
+    const int64_t size = (int64_t)sizeof(T) >> (t->dtype == CR_F16 || t->dtype == CR_BF16),
+                  row = t->strides[t->ndim - 2] * size, width = t->sizes[t->ndim - 1] * size,
+                  last = least(first + count, t->sizes[t->ndim - 2]);
+    const char *from = (const char *)cr_tensor_address(t) + batch_offset(t, batch) * size + first * row;
+    for (; first < last; first++, from += row)
+        for (int64_t i = 0; i < width; i += 64)
+            cr_prefetch(from + i);
 }
 
 /* to [width][TILE] = fromᵀ */
@@ -194,23 +208,27 @@ static T NAMED(sum)(const T *x, int64_t padded) {
     FOLD(first, ADD);
     return first[0];
 }
+/* Σ a · b, of whole columns. */
+static T NAMED(dot)(const T *a, const T *b, int64_t width) {
+    NAMED(vector) first = {0}, second = {0};
+    for (int64_t i = 0; i < width; i += COLUMNS) {
+        first += NAMED(load_vector)(a + i) * NAMED(load_vector)(b + i);
+        second += NAMED(load_vector)(a + i + LANES) * NAMED(load_vector)(b + i + LANES);
+    }
+    first += second;
+    FOLD(first, ADD);
+    return first[0];
+}
+#undef FOLD
+#undef ADD
+
 /* scores [count][TILE] = q · keysᵀ, for few rows: keys are read once, as they lie. Widths are whole columns. */
 static void NAMED(few_scores)(int64_t count, int64_t keys, int64_t width, const T *q, const T *k, int64_t k_step,
                               T *scores) {
     for (int64_t key = 0; key < keys; key++, k += k_step)
-        for (int64_t r = 0; r < count; r++) {
-            NAMED(vector) first = {0}, second = {0};
-            for (int64_t i = 0; i < width; i += COLUMNS) {
-                first += NAMED(load_vector)(k + i) * NAMED(load_vector)(q + r * width + i);
-                second += NAMED(load_vector)(k + i + LANES) * NAMED(load_vector)(q + r * width + i + LANES);
-            }
-            first += second;
-            FOLD(first, ADD);
-            scores[r * TILE + key] = first[0];
-        }
+        for (int64_t r = 0; r < count; r++)
+            scores[r * TILE + key] = NAMED(dot)(q + r * width, k, width);
 }
-#undef FOLD
-#undef ADD
 
 /* ---------------------------------------------------------------- forward: a block of queries */
 typedef struct NAMED(tiles) {
@@ -226,19 +244,19 @@ static NAMED(tiles) NAMED(forward_tiles)(const attention_job *job, T *memory) {
     t.v = t.transposed + TILE * t.width;
     t.out = t.v + TILE * t.value_width;
     t.scores = t.out + TILE * t.value_width;
-    t.top = t.scores + TILE * TILE;
+    t.top = t.scores + STRIPE * TILE;
     t.total = t.top + TILE;
     return t;
 }
 static int64_t NAMED(forward_bytes)(const attention_job *job) {
     return (int64_t)sizeof(T) * TILE *
-           (3 * round_up(job->width, COLUMNS) + 2 * round_up(job->value_width, COLUMNS) + TILE + 2);
+           (3 * round_up(job->width, COLUMNS) + 2 * round_up(job->value_width, COLUMNS) + STRIPE + 2);
 }
 
 /* The online softmax of up to ROWS rows, in steps that wait for nothing within the rows of each: scores become
  * exponentials beside the largest so far, and what was summed before shrinks. */
-static void NAMED(exponentials)(NAMED(tiles) * t, int64_t first, int64_t count, int64_t padded) {
-    T *scores = t->scores + first * TILE, *top = t->top + first, *total = t->total + first, found[ROWS], shrink[ROWS];
+static void NAMED(exponentials)(NAMED(tiles) * t, int64_t first, int64_t count, int64_t padded, T *scores) {
+    T *top = t->top + first, *total = t->total + first, found[ROWS], shrink[ROWS];
     for (int64_t r = 0; r < count; r++)
         found[r] = NAMED(maximum)(scores + r * TILE, padded);
     for (int64_t r = 0; r < count; r++) {
@@ -261,9 +279,27 @@ static void NAMED(exponentials)(NAMED(tiles) * t, int64_t first, int64_t count, 
     }
 }
 
-static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part, T *memory) {
+/* Of what the next tile of keys reads, and what another task reads first, the share that row `row` stands for. */
+static void NAMED(fetch_keys)(const attention_job *job, int64_t batch, int64_t row) {
+    NAMED(fetch)(job->k, batch, row, STRIPE);
+    NAMED(fetch)(job->v, batch, row, STRIPE);
+}
+static void NAMED(fetch_queries)(const attention_job *job, int64_t batch, int64_t row) {
+    NAMED(fetch)(job->q, batch, row, STRIPE);
+    if (!job->grad) return;
+    NAMED(fetch)(job->grad, batch, row, STRIPE);
+    NAMED(fetch)(job->output, batch, row, STRIPE);
+}
+static void NAMED(fetch_task)(const attention_job *job, int64_t task, int64_t row) {
+    const int64_t batch = task / job->parts;
+    if (task >= job->tasks) return;
+    NAMED(fetch_queries)(job, batch, job->grad ? row : task % job->parts * TILE + row);
+    NAMED(fetch_keys)(job, batch, row);
+}
+
+static void NAMED(forward)(const attention_job *job, int64_t task, T *memory) {
     NAMED(tiles) t = NAMED(forward_tiles)(job, memory);
-    const int64_t first = part * TILE, count = least(TILE, job->rows - first);
+    const int64_t batch = task / job->parts, first = task % job->parts * TILE, count = least(TILE, job->rows - first);
     const int64_t last = job->is_causal ? least(job->keys, job->before + first + count) : job->keys;
     NAMED(load)(job->q, batch, first, count, (T)job->scale, t.q, t.width);
     for (int64_t r = 0; r < count; r++) {
@@ -276,17 +312,25 @@ static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part
         int64_t k_step, v_step;
         const T *k = NAMED(rows_of)(job->k, batch, key, keys, t.k, &k_step);
         const T *v = NAMED(rows_of)(job->v, batch, key, keys, t.v, &v_step);
-        const int64_t seen = keys_seen(job, first, key, keys);
-        if (count > FEW_ROWS) {
+        if (count > FEW_ROWS)
             NAMED(transpose)(k, k_step, keys, job->width, t.transposed);
-            NAMED(score)(count, keys, seen, job->width, t.q, t.width, t.transposed, t.scores);
-        } else {
+        else
             NAMED(few_scores)(count, keys, t.width, t.q, k, k_step, t.scores);
+        for (int64_t r = 0; r < count; r += STRIPE) {
+            const int64_t rows = least(STRIPE, count - r), seen = keys_seen(job, first + r, key, keys);
+            T *out = t.out + r * t.value_width;
+            if (count > FEW_ROWS)
+                NAMED(score)(rows, keys, seen, job->width, t.q + r * t.width, t.width, t.transposed, t.scores);
+            NAMED(mask)(job, batch, first + r, rows, key, keys, seen, t.scores);
+            for (int64_t i = 0; i < rows; i += ROWS)
+                NAMED(exponentials)
+            (&t, r + i, least(ROWS, rows - i), reach(seen, i, keys, COLUMNS), t.scores + i * TILE);
+            NAMED(mix)(rows, job->value_width, keys, seen, t.scores, v, v_step, out, t.value_width);
+            if (key + TILE < last)
+                NAMED(fetch_keys)(job, batch, key + TILE + r);
+            else
+                NAMED(fetch_task)(job, task + job->slots, r);
         }
-        NAMED(mask)(job, batch, first, count, key, keys, seen, t.scores);
-        for (int64_t r = 0; r < count; r += ROWS)
-            NAMED(exponentials)(&t, r, least(ROWS, count - r), reach(seen, r, keys, COLUMNS));
-        NAMED(mix)(count, job->value_width, keys, seen, t.scores, v, v_step, t.out, t.value_width);
     }
     T *log_sum = job->out_log_sum ? (T *)cr_tensor_address(job->out_log_sum) + batch * job->rows + first : t.top;
     for (int64_t r = 0; r < count; r++) {
@@ -298,7 +342,7 @@ static void NAMED(forward)(const attention_job *job, int64_t batch, int64_t part
 
 /* ---------------------------------------------------------------- backward: a range of keys */
 typedef struct NAMED(grad_tiles) {
-    T *q, *g, *k, *v, *k_transposed, *v_transposed, *weights, *ds, *grad_k, *grad_v, *grad_q;
+    T *q, *g, *k, *v, *k_transposed, *v_transposed, *weights, *ds, *grad_k, *grad_v, *grad_q, *y;
     int64_t width, value_width;
 } NAMED(grad_tiles);
 
@@ -312,63 +356,61 @@ static NAMED(grad_tiles) NAMED(backward_tiles)(const attention_job *job, T *memo
         *of_values[i] = memory;
     t.weights = memory;
     t.ds = t.weights + TILE * TILE;
-    t.grad_q = t.ds + TILE * TILE;
+    t.y = t.ds + TILE * TILE;
+    t.grad_q = t.y + STRIPE * t.value_width;
     return t;
 }
 static int64_t NAMED(backward_bytes)(const attention_job *job) {
     const int64_t width = round_up(job->width, COLUMNS), value_width = round_up(job->value_width, COLUMNS);
-    return (int64_t)sizeof(T) * (TILE * (4 * width + 4 * value_width + 2 * TILE) + round_up(job->rows, TILE) * width);
+    return (int64_t)sizeof(T) *
+           (TILE * (4 * width + 4 * value_width + 2 * TILE) + STRIPE * value_width + round_up(job->rows, TILE) * width);
 }
 
-/* delta[row] = Σ grad · output, rows of all batches. */
-static void NAMED(deltas)(void *context, int64_t begin, int64_t end) {
-    const attention_job *job = context;
-    for (int64_t row = begin; row < end; row++) {
-        double total = 0;
-        T g[TILE], y[TILE];
-        cr_tensor grad = *job->grad, output = *job->output;
-        for (int64_t i = 0; i < job->value_width; i += TILE) {
-            const int64_t count = least(TILE, job->value_width - i);
-            grad.sizes[grad.ndim - 1] = output.sizes[output.ndim - 1] = count;
-            grad.offset = job->grad->offset + i;
-            output.offset = job->output->offset + i;
-            NAMED(load)(&grad, row / job->rows, row % job->rows, 1, 1, g, TILE);
-            NAMED(load)(&output, row / job->rows, row % job->rows, 1, 1, y, TILE);
-            for (int64_t k = 0; k < count; k++)
-                total += (double)(g[k] * y[k]);
+/* Queries first … first+count-1 of a tile with the keys at `key`: their weights, the gradients of their scores, and
+ * what these add to the queries' own gradients. */
+static void NAMED(backward_stripe)(const attention_job *job, NAMED(grad_tiles) * t, int64_t task, int64_t tile,
+                                   int64_t first, int64_t count, int64_t key, int64_t keys, const T *k,
+                                   int64_t k_step) {
+    const int64_t batch = task / job->parts, row = tile + first, seen = keys_seen(job, row, key, keys);
+    const T *log_sum = (const T *)cr_tensor_address(job->log_sum) + batch * job->rows + row;
+    T *q = t->q + first * t->width, *g = t->g + first * t->value_width, *weights = t->weights + first * TILE,
+      *gradients = t->ds + first * TILE;
+    NAMED(load)(job->q, batch, row, count, (T)job->scale, q, t->width);
+    NAMED(load)(job->grad, batch, row, count, 1, g, t->value_width);
+    NAMED(load)(job->output, batch, row, count, 1, t->y, t->value_width);
+    NAMED(score)(count, keys, seen, job->width, q, t->width, t->k_transposed, weights);
+    NAMED(mask)(job, batch, row, count, key, keys, seen, weights);
+    NAMED(score)(count, keys, seen, job->value_width, g, t->value_width, t->v_transposed, gradients);
+    for (int64_t r = 0; r < count; r++) {
+        T *p = weights + r * TILE, *ds = gradients + r * TILE;
+        const int64_t padded = reach(seen, r, keys, COLUMNS);
+        const T mean = NAMED(dot)(g + r * t->value_width, t->y + r * t->value_width, t->value_width);
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < padded; i++) {
+            p[i] = EXPONENTIAL(p[i] - log_sum[r]);
+            ds[i] = p[i] * (ds[i] - mean);
         }
-        ((T *)job->delta)[row] = (T)total;
     }
+    NAMED(mix)(count, job->width, keys, seen, gradients, k, k_step, t->grad_q + row * t->width, t->width);
+    if (tile + TILE < job->rows)
+        NAMED(fetch_queries)(job, batch, row + TILE);
+    else
+        NAMED(fetch_task)(job, task + job->slots, first);
 }
 
 /* The tile of queries at `row` with that of keys at `key`. */
-static void NAMED(backward_tile)(const attention_job *job, NAMED(grad_tiles) * t, int64_t batch, int64_t row,
+static void NAMED(backward_tile)(const attention_job *job, NAMED(grad_tiles) * t, int64_t task, int64_t row,
                                  int64_t key, int64_t keys, const T *k, int64_t k_step) {
     const int64_t count = least(TILE, job->rows - row), seen = keys_seen(job, row, key, keys);
-    const T *log_sum = (const T *)cr_tensor_address(job->log_sum) + batch * job->rows + row;
-    const T *delta = (const T *)job->delta + batch * job->rows + row;
-    NAMED(load)(job->q, batch, row, count, (T)job->scale, t->q, t->width);
-    NAMED(load)(job->grad, batch, row, count, 1, t->g, t->value_width);
-    NAMED(score)(count, keys, seen, job->width, t->q, t->width, t->k_transposed, t->weights);
-    NAMED(mask)(job, batch, row, count, key, keys, seen, t->weights);
-    NAMED(score)(count, keys, seen, job->value_width, t->g, t->value_width, t->v_transposed, t->ds);
-    for (int64_t r = 0; r < count; r++) {
-        T *p = t->weights + r * TILE, *ds = t->ds + r * TILE;
-        const int64_t padded = reach(seen, r, keys, COLUMNS);
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < padded; i++) {
-            p[i] = EXPONENTIAL(p[i] - log_sum[r]);
-            ds[i] = p[i] * (ds[i] - delta[r]);
-        }
-    }
+    for (int64_t r = 0; r < count; r += STRIPE)
+        NAMED(backward_stripe)(job, t, task, row, r, least(STRIPE, count - r), key, keys, k, k_step);
     NAMED(mix_back)
     (keys, job->value_width, count, seen, t->weights, t->g, t->value_width, t->grad_v, t->value_width);
     NAMED(mix_back)(keys, job->width, count, seen, t->ds, t->q, t->width, t->grad_k, t->width);
-    NAMED(mix)(count, job->width, keys, seen, t->ds, k, k_step, t->grad_q + row * t->width, t->width);
 }
 
-static void NAMED(backward)(const attention_job *job, int64_t batch, int64_t part, T *memory) {
+static void NAMED(backward)(const attention_job *job, int64_t task, T *memory) {
     NAMED(grad_tiles) t = NAMED(backward_tiles)(job, memory);
-    const int64_t key_tiles = (job->keys + TILE - 1) / TILE;
+    const int64_t batch = task / job->parts, part = task % job->parts, key_tiles = (job->keys + TILE - 1) / TILE;
     const int64_t first = part * key_tiles / job->parts * TILE,
                   last = least((part + 1) * key_tiles / job->parts * TILE, job->keys);
     memset(t.grad_q, 0, (size_t)(round_up(job->rows, TILE) * t.width) * sizeof(T));
@@ -382,7 +424,7 @@ static void NAMED(backward)(const attention_job *job, int64_t batch, int64_t par
         memset(t.grad_k, 0, (size_t)(TILE * t.width) * sizeof(T));
         memset(t.grad_v, 0, (size_t)(TILE * t.value_width) * sizeof(T));
         for (int64_t row = job->is_causal ? key / TILE * TILE : 0; row < job->rows; row += TILE)
-            NAMED(backward_tile)(job, &t, batch, row, key, keys, k, k_step);
+            NAMED(backward_tile)(job, &t, task, row, key, keys, k, k_step);
         NAMED(store)(job->grad_k, batch, key, keys, 1, t.grad_k, t.width);
         NAMED(store)(job->grad_v, batch, key, keys, 1, t.grad_v, t.value_width);
     }
@@ -416,9 +458,9 @@ static void NAMED(run_slots)(void *context, int64_t begin, int64_t end) {
         memset(memory, 0, (size_t)job->slot_bytes);
         for (int64_t task; (task = atomic_fetch_add_explicit(next, 1, memory_order_relaxed)) < job->tasks;)
             if (job->grad)
-                NAMED(backward)(job, task / job->parts, task % job->parts, memory);
+                NAMED(backward)(job, task, memory);
             else
-                NAMED(forward)(job, task / job->parts, task % job->parts, memory);
+                NAMED(forward)(job, task, memory);
     }
 }
 #undef COLUMNS

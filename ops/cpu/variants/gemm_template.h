@@ -199,14 +199,15 @@ static void NAMED(run_tile)(const NAMED(gemm) * g, int64_t row_panel, int64_t co
 }
 
 /* One of `parts` equal parts of the panel of B behind this one, which is wanted when all parts are through: a weight comes
- * from memory, and the processor's own prefetching ends with each page. */
+ * from memory, and the processor's own prefetching ends with each page. Where a step takes as long as with vectors of 64
+ * bytes, that is enough. */
 static inline void NAMED(prefetch)(const NAMED(gemm) * g, int64_t part, int64_t parts, int64_t column_panel,
                                    int64_t start, int64_t depth) {
-    if (!g->packed_b || parts < FEW_PANELS) return;
+    if (VECTOR_BYTES == 64 || !g->packed_b || parts < FEW_PANELS) return;
     const T *next = g->packed_b + start * NAMED(panels)(g->n, COLUMNS) * COLUMNS + (column_panel + 1) * COLUMNS * depth;
     const int64_t line = 64 / sizeof(T), lines = depth * COLUMNS / line;
     for (int64_t at = part * lines / parts, end = (part + 1) * lines / parts; at < end; at++)
-        __builtin_prefetch(next + at * line, 0, 2);
+        cr_prefetch(next + at * line);
 }
 
 /* A task is some panels of A, which stay in the cache, times some of B. block: memory for the panels, or NULL. */
@@ -353,9 +354,12 @@ static bool NAMED(is_small)(int64_t lines, int64_t depth) {
     return lines * depth * (int64_t)sizeof(T) <= SMALL_SIDE_BYTES;
 }
 
-/* Rows that lie in one piece are read as they lie: the micro-kernel's six streams cost nothing. */
+/* Rows that lie in one piece are read as they lie: the micro-kernel's six streams cost nothing. So do columns in steps of
+ * 64 bytes, which leave time for one line more from the second level, unless they fall on few of its sets. */
 static bool NAMED(packs_a)(const NAMED(gemm) * g) {
-    return NAMED(tiles)(g) && g->a_column != 1 && !NAMED(is_small)(g->m, g->k);
+    const bool spreads = g->a_column * (int64_t)sizeof(T) % 2048 != 0;
+    const bool is_readable = g->a_column == 1 || (VECTOR_BYTES == 64 && g->a_row == 1 && spreads);
+    return NAMED(tiles)(g) && !is_readable && !NAMED(is_small)(g->m, g->k);
 }
 static bool NAMED(packs_b)(const NAMED(gemm) * g) {
     const bool is_readable = g->b_column == 1 && g->n % COLUMNS == 0;

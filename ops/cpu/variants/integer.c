@@ -121,18 +121,11 @@ static row_product *best_product(void) {
     return multiply_rows;
 }
 
-/* It is far away. */
-static inline void fetch_residual(const layer *l, int64_t row, int64_t count, int64_t strip) {
-    for (int64_t r = 0; r < count && l->residual; r++)
-        __builtin_prefetch(l->residual + (row + r) * l->features + strip * COLUMNS);
-}
-
 static void wide_strip(const layer *l, const void *from, int64_t row, int64_t rows, int64_t strip) {
     const int16_t *a = from, *b = (const int16_t *)l->weight + strip * l->depth * COLUMNS;
     vec_i sums[ROWS][2];
     for (int64_t r = 0; r < rows; r += ROWS) {
         const int64_t count = rows - r < ROWS ? rows - r : ROWS;
-        fetch_residual(l, row + r, count, strip);
         if (count == 1)
             multiply_row(a + r * l->depth, b, l->depth, sums);
         else

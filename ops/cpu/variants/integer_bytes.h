@@ -74,7 +74,6 @@ static void byte_strip(const layer *l, const void *from, int64_t row, int64_t ro
     vec_i sums[BYTE_ROWS][2];
     for (int64_t groups = (rows + BYTE_ROWS - 1) / BYTE_ROWS; groups > 0; groups--) {
         const int64_t count = (rows + groups - 1) / groups;
-        fetch_residual(l, row, count, strip);
         multiply[count - 1](l, a, b, sums);
         finish_block(l, sums, row, count, strip * COLUMNS);
         a += count * l->position;
