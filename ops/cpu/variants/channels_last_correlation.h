@@ -3,7 +3,7 @@
 #include "ops/cpu/variants/channels_last_panel.h"
 #include "ops/cpu/variants/copy.h"
 
-enum { MOST_POINTS = 6, MOST_PHASES = 16, MOST_TAPS = 9 * MOST_PHASES };
+enum { MOST_POINTS = 6, MOST_RESULTS = 4, MOST_PHASES = 16, MOST_TAPS = 9 * MOST_PHASES };
 
 #define NEAR_POINT 0.70710678f
 #define FAR_POINT  1.41421356f

@@ -54,8 +54,7 @@ static void find_rows(const direct_job *j, const direct_pixels *pixels, int64_t 
  * of what the next block of pixels reads, adds, and writes. */
 static void look_ahead(const direct_job *j, const direct_pixels *pixels, int64_t p, panel_product *product) {
     const int64_t next = pixels->first + pixels->count, weight = j->depth * j->columns;
-    product->ahead = product->panel + j->depth * COLUMNS;
-    product->ahead_bytes = 0;
+    product->ahead = (wanted_memory){.from = product->panel + j->depth * COLUMNS};
     if (weight > NEAR_WEIGHTS || weight > j->pixels * j->columns) return;
     const struct {
         const float *from;
@@ -68,8 +67,8 @@ static void look_ahead(const direct_job *j, const direct_pixels *pixels, int64_t
     for (int i = 0; i < 3; i++) {
         const int64_t size = pixels->count * regions[i].row;
         if (at < size) {
-            product->ahead = regions[i].from + at;
-            product->ahead_bytes = (share < size - at ? share : size - at) * (int64_t)sizeof(float);
+            product->ahead.from = regions[i].from + at;
+            product->ahead.bytes = (share < size - at ? share : size - at) * (int64_t)sizeof(float);
             return;
         }
         at -= size;

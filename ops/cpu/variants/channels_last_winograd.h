@@ -14,9 +14,9 @@
 #include "ops/cpu/variants/channels_last_correlation.h"
 
 enum {
-    BLOCK_FLOATS = 1 << 19 /* of a block's transformed inputs and products */,
+    BLOCK_FLOATS = 1 << 18 /* of a block's transformed inputs and products */,
     LEAST_TILES = 18,
-    READ_TILES = 64 /* pay for reading the weight from memory */,
+    READ_TILES = 56 /* pay for reading the weight from memory */,
     MOST_TILES = 192
 };
 
@@ -30,7 +30,7 @@ typedef struct winograd_job {
     int m, n;                     /* results and points along a side of a tile */
     int64_t depth;                /* channels of all phases */
     int64_t rows, columns, tiles; /* of tiles: in an image, in a row of them, in all */
-    int64_t panels;
+    int64_t panels, slots;
     int64_t block_tiles, input_point, product_point; /* elements between points, for that many tiles */
     int64_t input_tile, input_panel;                 /* and between tiles, and panels of channels, of inputs */
     float *inputs, *products;                        /* of one slot after the other */
@@ -39,11 +39,14 @@ typedef struct winograd_job {
     atomic_int_fast64_t next;        /* block */
 } winograd_job;
 
-/* A block in the memory of one slot. */
+/* A block in the memory of one slot, and what is fetched while it is multiplied. */
+enum { WANTED = 3 };
 typedef struct winograd_block {
     const winograd_job *job;
     int64_t first, count; /* tiles */
     float *inputs, *products;
+    wanted_memory wanted[WANTED];
+    int64_t wanted_bytes;
 } winograd_block;
 
 typedef struct tile_place {
@@ -54,15 +57,15 @@ static tile_place place_of(const winograd_job *j, int64_t tile) {
     return (tile_place){tile / (j->rows * j->columns), tile / j->columns % j->rows * j->m, tile % j->columns * j->m};
 }
 
-/* ---------------------------------------------------------------- one dim of the transforms, step apart */
+/* ---------------------------------------------------------------- one dim of the transforms, steps apart */
 static inline __attribute__((always_inline)) void transform_input(const int m, const int r, const vector *d,
-                                                                  const int step, vector *to) {
+                                                                  const int step, vector *to, const int to_step) {
     const vector d0 = d[0], *rest = r == 3 ? d + step : d, d1 = rest[0], d2 = rest[step], d3 = rest[2 * step];
     if (m == 2) {
         to[0] = d0 - d2;
-        to[step] = d1 + d2;
-        to[2 * step] = d2 - d1;
-        to[3 * step] = d1 - d3;
+        to[to_step] = d1 + d2;
+        to[2 * to_step] = d2 - d1;
+        to[3 * to_step] = d1 - d3;
         return;
     }
     const vector d4 = rest[3 * step], d5 = rest[4 * step];
@@ -70,13 +73,13 @@ static inline __attribute__((always_inline)) void transform_input(const int m, c
     const vector far_even = d4 - 0.5f * d2, far_odd = FAR_POINT * (d3 - 0.5f * d1);
     if (r == 3) {
         to[0] = d0 - 2.5f * d2 + d4;
-        to += step;
+        to += to_step;
     }
     to[0] = near_even + near_odd;
-    to[step] = near_even - near_odd;
-    to[2 * step] = far_even + far_odd;
-    to[3 * step] = far_even - far_odd;
-    to[4 * step] = d1 - 2.5f * d3 + d5;
+    to[to_step] = near_even - near_odd;
+    to[2 * to_step] = far_even + far_odd;
+    to[3 * to_step] = far_even - far_odd;
+    to[4 * to_step] = d1 - 2.5f * d3 + d5;
 }
 
 static inline __attribute__((always_inline)) void transform_output(const int m, const int r, const vector *p,
@@ -97,15 +100,58 @@ static inline __attribute__((always_inline)) void transform_output(const int m, 
 }
 
 /* ---------------------------------------------------------------- step 1: inputs */
-/* What a tile reads of one phase of x; NULL: in the padding. */
-static void find_tile_pixels(const winograd_job *j, const tile_place *at, int64_t phase, const float **pixels) {
+/* What a tile reads of one phase of x: pixels first + i · row + k · column for i, k < n, of which those in begin … end - 1
+ * of each dim lie inside. */
+typedef struct tile_window {
+    const float *first;
+    int64_t row, column, begin[2], end[2];
+    bool is_inside; /* all of it */
+} tile_window;
+
+static tile_window window_of(const winograd_job *j, const tile_place *at, int64_t phase) {
     const cr_convolution *p = j->problem;
-    const int64_t split = j->at.split, row = j->at.start[0] + split * at->row + phase / split,
-                  column = j->at.start[1] + split * at->column + phase % split;
-    for (int i = 0; i < j->n * j->n; i++) {
-        const int64_t h = row + split * (i / j->n), w = column + split * (i % j->n);
-        const bool inside = h >= 0 && h < p->in[1] && w >= 0 && w < p->in[2];
-        pixels[i] = inside ? j->x + ((at->image * p->in[1] + h) * p->in[2] + w) * p->channels : NULL;
+    const int64_t split = j->at.split, start[] = {j->at.start[0] + split * at->row + phase / split,
+                                                  j->at.start[1] + split * at->column + phase % split};
+    tile_window w = {.first = j->x + ((at->image * p->in[1] + start[0]) * p->in[2] + start[1]) * p->channels,
+                     .row = split * p->in[2] * p->channels,
+                     .column = split * p->channels,
+                     .is_inside = true};
+    for (int d = 0; d < 2; d++) {
+        const int64_t before = start[d] < 0 ? divide_up(-start[d], split) : 0,
+                      until = divide_up(p->in[d + 1] - start[d], split);
+        w.begin[d] = before < j->n ? before : j->n;
+        w.end[d] = until < w.begin[d] ? w.begin[d] : until < j->n ? until : j->n;
+        w.is_inside &= w.begin[d] == 0 && w.end[d] == j->n;
+    }
+    return w;
+}
+
+/* One vector of channels; where pixels are missing the edge has zeros. */
+static void copy_window(const tile_window *w, int n, int64_t c, vector *edge) {
+    for (int64_t i = w->begin[0]; i < w->end[0]; i++)
+        for (int64_t k = w->begin[1]; k < w->end[1]; k++)
+            edge[i * n + k] = load(w->first + i * w->row + k * w->column + c);
+}
+
+/* Bᵀ x B of one vector of channels. */
+static inline __attribute__((always_inline)) void
+transform_window(const int m, const int r, const float *from, int64_t row, int64_t column, float *to, int64_t point) {
+    const int n = m + r - 1;
+    vector d[MOST_POINTS], half[MOST_POINTS * MOST_POINTS];
+#pragma GCC unroll 6
+    for (int k = 0; k < n; k++, from = next_row(from, column)) {
+        const float *pixel = from;
+#pragma GCC unroll 6
+        for (int i = 0; i < n; i++, pixel = next_row(pixel, row))
+            d[i] = load(pixel);
+        transform_input(m, r, d, 1, half + k, n);
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < n; i++) {
+        transform_input(m, r, half + i * n, 1, d, 1);
+#pragma GCC unroll 6
+        for (int k = 0; k < n; k++, to = (float *)next_row(to, point))
+            store(to, d[k]);
     }
 }
 
@@ -113,27 +159,18 @@ static inline __attribute__((always_inline)) void transform_inputs_of(const int 
                                                                       const winograd_block *b) {
     const winograd_job *j = b->job;
     const int n = m + r - 1;
-    const int64_t channels = j->problem->channels;
-    const float *pixels[MOST_POINTS * MOST_POINTS];
-    vector d[MOST_POINTS * MOST_POINTS];
-    for (int64_t tile = 0; tile < b->count; tile++) {
-        const tile_place at = place_of(j, b->first + tile);
-        for (int64_t v = 0; v < j->depth; v += LANES) {
-            const int64_t c = v % channels;
+    const int64_t channels = j->problem->channels, phases = j->at.split * j->at.split;
+    for (int64_t at = 0; at < b->count * phases; at++) {
+        const int64_t tile = at / phases, phase = at % phases;
+        const tile_place place = place_of(j, b->first + tile);
+        const tile_window w = window_of(j, &place, phase);
+        vector edge[MOST_POINTS * MOST_POINTS] = {{0}};
+        for (int64_t c = 0; c < channels; c += LANES) {
+            const int64_t v = phase * channels + c;
             float *to = b->inputs + tile * j->input_tile + v / COLUMNS * j->input_panel + v % COLUMNS;
-            if (c == 0) find_tile_pixels(j, &at, v / channels, pixels);
-            for (int i = 0; i < n * n; i++)
-                d[i] = load_or_zero(pixels[i] ? pixels[i] + c : NULL);
-#pragma GCC unroll 6
-            for (int i = 0; i < n; i++)
-                transform_input(m, r, d + i, n, d + i);
-#pragma GCC unroll 6
-            for (int i = 0; i < n; i++) {
-                vector row[MOST_POINTS];
-                transform_input(m, r, d + i * n, 1, row);
-                for (int k = 0; k < n; k++)
-                    store(to + (i * n + k) * j->input_point, row[k]);
-            }
+            if (!w.is_inside) copy_window(&w, n, c, edge);
+            transform_window(m, r, w.is_inside ? w.first + c : (const float *)edge, w.is_inside ? w.row : n * LANES,
+                             w.is_inside ? w.column : LANES, to, j->input_point);
         }
     }
 }
@@ -146,6 +183,39 @@ static __attribute__((noinline)) void transform_inputs_4_3(const winograd_block 
 static void find_input_rows(const winograd_block *b, int64_t point, const float **rows) {
     for (int64_t i = 0; i < b->count; i++)
         rows[i] = b->inputs + point * b->job->input_point + i * b->job->depth;
+}
+
+/* Of [batch, height, width, channels], what tiles first … first + count - 1 have, as if one had its part after the other. */
+static wanted_memory part_of_image(const winograd_job *j, const float *image, const int64_t sizes[CR_SPATIAL_DIMS],
+                                   int64_t channels, int64_t first, int64_t count) {
+    const int64_t tile = j->problem->batch * sizes[1] * sizes[2] * channels / j->tiles;
+    if (!image || count <= 0) return (wanted_memory){0};
+    return (wanted_memory){.from = image + first * tile, .bytes = count * tile * (int64_t)sizeof(float)};
+}
+
+/* While a block is multiplied, what the next one reads, and what this one adds and writes, is fetched. */
+static void find_wanted(winograd_block *b) {
+    const winograd_job *j = b->job;
+    const cr_convolution *p = j->problem;
+    const int64_t next = b->first + j->slots * b->count, rest = j->tiles - next,
+                  shared = (j->at.r - 1) * p->in[2] * p->channels; /* rows, which are there already */
+    b->wanted[0] = part_of_image(j, j->x + shared, p->in, p->channels, next, rest < b->count ? rest : b->count);
+    b->wanted[1] = part_of_image(j, j->added, p->out, p->features, b->first, b->count);
+    b->wanted[2] = part_of_image(j, j->y, p->out, p->features, b->first, b->count);
+    for (int i = 0; i < WANTED; i++)
+        b->wanted_bytes += b->wanted[i].bytes;
+}
+
+/* The share of one panel at one point. */
+static wanted_memory wanted_beside(const winograd_block *b, int64_t point, int64_t panel) {
+    const winograd_job *j = b->job;
+    if (!b->wanted_bytes) return (wanted_memory){0};
+    const int64_t share = divide_up(b->wanted_bytes, j->n * j->n * j->panels);
+    int64_t at = (point * j->panels + panel) * share;
+    int i = 0;
+    while (i < WANTED - 1 && at >= b->wanted[i].bytes)
+        at -= b->wanted[i++].bytes;
+    return (wanted_memory){.from = b->wanted[i].from + at / (int64_t)sizeof(float), .bytes = share};
 }
 
 static void multiply_at_point(const winograd_block *b, int64_t point, int64_t panel, const float *packed,
@@ -161,7 +231,8 @@ static void multiply_at_point(const winograd_block *b, int64_t point, int64_t pa
         product.first_channel = c;
         product.channels = depth - c < part ? depth - c : part;
         product.panel = packed + c * COLUMNS;
-        product.ahead = product.panel + product.channels * COLUMNS;
+        product.ahead = (wanted_memory){.from = product.panel + product.channels * COLUMNS};
+        product.beside = wanted_beside(b, point, panel);
         product.adds = c > 0;
         multiply_panel(&product, features - panel * COLUMNS);
     }
@@ -179,37 +250,72 @@ static void multiply_points(const winograd_block *b, int64_t begin, int64_t end)
 }
 
 /* ---------------------------------------------------------------- step 3: results */
+/* Aᵀ M A of one vector of features. */
+static inline __attribute__((always_inline)) void transform_sums(const int m, const int r, const float *from,
+                                                                 int64_t point, vector *made) {
+    const int n = m + r - 1;
+    vector d[MOST_POINTS], half[MOST_RESULTS * MOST_POINTS];
+#pragma GCC unroll 6
+    for (int i = 0; i < n; i++) {
+#pragma GCC unroll 6
+        for (int k = 0; k < n; k++, from = next_row(from, point)) {
+            d[k] = load(from);
+            __builtin_prefetch(from + 2 * LANES, 0, 3);
+        }
+        transform_output(m, r, d, 1, half + i, n);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < m; k++)
+        transform_output(m, r, half + k * n, 1, made + k, m);
+}
+
+/* Where the results of a tile go: `place` in y, and what is added there. */
+typedef struct tile_results {
+    int64_t place, row, column; /* from one to the next */
+    int64_t rows, columns;      /* of those that are wanted */
+} tile_results;
+
+static inline __attribute__((always_inline)) void store_results(const int m, const winograd_job *j,
+                                                                const tile_results *t, int64_t feature,
+                                                                const vector *made, int64_t rows, int64_t columns) {
+    const float low = j->low, high = j->high, *added = j->added;
+    float *const y = j->y, *line = y + t->place + feature;
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < rows; i++, line = (float *)next_row(line, t->row)) {
+        float *to = line;
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < columns; k++, to = (float *)next_row(to, t->column)) {
+            const vector sum = added ? made[i * m + k] + load(added + (to - y)) : made[i * m + k];
+            store(to, clamped(sum, low, high));
+        }
+    }
+}
+
 static inline __attribute__((always_inline)) void transform_outputs_of(const int m, const int r,
                                                                        const winograd_block *b) {
     const winograd_job *j = b->job;
     const correlation *c = &j->at;
     const int64_t *out = j->problem->out, features = j->problem->features;
-    const int n = m + r - 1;
-    vector d[MOST_POINTS * MOST_POINTS], half[4 * MOST_POINTS], made[4];
     for (int64_t tile = 0; tile < b->count; tile++) {
         const tile_place at = place_of(j, b->first + tile);
-        const int64_t rows = c->size[0] - at.row < m ? c->size[0] - at.row : m,
-                      columns = c->size[1] - at.column < m ? c->size[1] - at.column : m,
-                      row = at.image * out[1] + c->first[0] + at.row * c->step,
+        const int64_t row = at.image * out[1] + c->first[0] + at.row * c->step,
                       column = c->first[1] + at.column * c->step;
-        const float *from = b->products + tile * features;
-        const int64_t first = (row * out[2] + column) * features;
+        const tile_results t = {.place = (row * out[2] + column) * features,
+                                .row = c->step * out[2] * features,
+                                .column = c->step * features,
+                                .rows = c->size[0] - at.row < m ? c->size[0] - at.row : m,
+                                .columns = c->size[1] - at.column < m ? c->size[1] - at.column : m};
         for (int64_t k = 0; k < features; k += LANES) {
+            vector made[MOST_RESULTS * MOST_RESULTS];
             const vector bias = load_or_zero(j->bias ? j->bias + k : NULL);
-            for (int i = 0; i < n * n; i++)
-                d[i] = load(from + i * j->product_point + k);
-#pragma GCC unroll 6
-            for (int i = 0; i < n; i++)
-                transform_output(m, r, d + i, n, half + i, n);
-            for (int64_t o = 0; o < rows; o++) {
-                transform_output(m, r, half + o * n, 1, made, 1);
-                for (int64_t i = 0; i < columns; i++) {
-                    const int64_t place = first + (o * out[2] + i) * c->step * features + k;
-                    made[i] += bias;
-                    if (j->added) made[i] += load(j->added + place);
-                    store(j->y + place, clamped(made[i], j->low, j->high));
-                }
-            }
+            transform_sums(m, r, b->products + tile * features + k, j->product_point, made);
+#pragma GCC unroll 16
+            for (int i = 0; i < m * m; i++)
+                made[i] += bias;
+            if (t.rows == m && t.columns == m)
+                store_results(m, j, &t, k, made, m, m);
+            else
+                store_results(m, j, &t, k, made, t.rows, t.columns);
         }
     }
 }
@@ -243,7 +349,8 @@ static void make_results(const winograd_block *b) {
 }
 
 /* ---------------------------------------------------------------- blocks */
-static void run_winograd_block(const winograd_block *b) {
+static void run_winograd_block(winograd_block *b) {
+    find_wanted(b);
     make_inputs(b);
     multiply_points(b, 0, b->job->n * b->job->n * b->job->panels);
     make_results(b);
@@ -254,11 +361,11 @@ static void run_winograd_slots(void *context, int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; slot++)
         for (int64_t first; (first = atomic_fetch_add(&j->next, 1) * j->block_tiles) < j->tiles;) {
             const int64_t rest = j->tiles - first;
-            const winograd_block b = {.job = j,
-                                      .first = first,
-                                      .count = rest < j->block_tiles ? rest : j->block_tiles,
-                                      .inputs = j->inputs + slot * j->n * j->n * j->input_point,
-                                      .products = j->products + slot * j->n * j->n * j->product_point};
+            winograd_block b = {.job = j,
+                                .first = first,
+                                .count = rest < j->block_tiles ? rest : j->block_tiles,
+                                .inputs = j->inputs + slot * j->n * j->n * j->input_point,
+                                .products = j->products + slot * j->n * j->n * j->product_point};
             run_winograd_block(&b);
         }
 }
@@ -319,7 +426,8 @@ static winograd_job plan_winograd(const channels_last_layer *l, const correlatio
                       .depth = at->split * at->split * p->channels,
                       .rows = divide_up(at->size[0], m),
                       .columns = divide_up(at->size[1], m),
-                      .panels = divide_up(p->features, COLUMNS)};
+                      .panels = divide_up(p->features, COLUMNS),
+                      .slots = 1};
     j.tiles = p->batch * j.rows * j.columns;
     int64_t fitting = BLOCK_FLOATS / (j.n * j.n * (j.depth + p->features));
     fitting = fitting < READ_TILES ? READ_TILES : fitting > MOST_TILES ? MOST_TILES : fitting;
@@ -340,7 +448,7 @@ static bool run_winograd(const channels_last_layer *l, const correlation *at, in
     scratch memory = {0};
     winograd_job j = plan_winograd(l, at, m, threads);
     const bool few = weights || j.tiles < threads * LEAST_TILES;
-    const int64_t slots = few ? 1 : threads;
+    const int64_t slots = j.slots = few ? 1 : threads;
     if (few) j.block_tiles = j.tiles;
     size_points(&j);
     j.inputs = scratch_take(&memory, (size_t)(slots * j.n * j.n * j.input_point) * sizeof(float));
