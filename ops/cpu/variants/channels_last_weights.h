@@ -148,10 +148,11 @@ static inline __attribute__((always_inline)) void gather_taps(const int r, const
 
 /* All features of one channel in one phase: taps[tap of the whole kernel][feature]. */
 static inline __attribute__((always_inline)) void finish_taps(const int r, const gradient_job *job, int64_t channel,
-                                                              int64_t phase, float *taps) {
+                                                              int64_t place, float *taps) {
     const int n = r + 3;
+    const int64_t phase = phase_at(&job->forward.at, place);
     const int64_t features = job->problem.features, split = job->forward.at.split, width = job->problem.kernel[2];
-    const float *sums = job->sums + (phase * job->problem.channels + channel) * features;
+    const float *sums = job->sums + (place * job->problem.channels + channel) * features;
     vector u[MOST_POINTS * MOST_POINTS], half[3 * MOST_POINTS], made[9];
     for (int64_t k = 0; k < features; k += LANES) {
         for (int i = 0; i < n * n; i++)
@@ -175,11 +176,11 @@ static void finish_weights(void *context, int64_t begin, int64_t end) {
     const correlation *at = &job->forward.at;
     const int64_t taps = job->problem.kernel[1] * job->problem.kernel[2];
     for (int64_t c = begin; c < end; c++)
-        for (int64_t phase = 0; phase < at->split * at->split; phase++)
+        for (int64_t place = 0; place < at->split * at->split; place++)
             if (at->r == 2)
-                finish_taps(2, job, c, phase, job->taps + c * taps * job->problem.features);
+                finish_taps(2, job, c, place, job->taps + c * taps * job->problem.features);
             else
-                finish_taps(3, job, c, phase, job->taps + c * taps * job->problem.features);
+                finish_taps(3, job, c, place, job->taps + c * taps * job->problem.features);
 }
 
 /* ---------------------------------------------------------------- the whole */

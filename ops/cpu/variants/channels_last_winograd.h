@@ -161,12 +161,12 @@ static inline __attribute__((always_inline)) void transform_inputs_of(const int 
     const int n = m + r - 1;
     const int64_t channels = j->problem->channels, phases = j->at.split * j->at.split;
     for (int64_t at = 0; at < b->count * phases; at++) {
-        const int64_t tile = at / phases, phase = at % phases;
-        const tile_place place = place_of(j, b->first + tile);
-        const tile_window w = window_of(j, &place, phase);
+        const int64_t tile = at / phases, place = at % phases;
+        const tile_place corner = place_of(j, b->first + tile);
+        const tile_window w = window_of(j, &corner, phase_at(&j->at, place));
         vector edge[MOST_POINTS * MOST_POINTS] = {{0}};
         for (int64_t c = 0; c < channels; c += LANES) {
-            const int64_t v = phase * channels + c;
+            const int64_t v = place * channels + c;
             float *to = b->inputs + tile * j->input_tile + v / COLUMNS * j->input_panel + v % COLUMNS;
             if (!w.is_inside) copy_window(&w, n, c, edge);
             transform_window(m, r, w.is_inside ? w.first + c : (const float *)edge, w.is_inside ? w.row : n * LANES,
@@ -188,7 +188,7 @@ static void find_input_rows(const winograd_block *b, int64_t point, const float 
 /* Of [batch, height, width, channels], what tiles first … first + count - 1 have, as if one had its part after the other. */
 static wanted_memory part_of_image(const winograd_job *j, const float *image, const int64_t sizes[CR_SPATIAL_DIMS],
                                    int64_t channels, int64_t first, int64_t count) {
-    const int64_t tile = j->problem->batch * sizes[1] * sizes[2] * channels / j->tiles;
+    const int64_t tile = sizes[1] * sizes[2] * channels / (j->rows * j->columns);
     if (!image || count <= 0) return (wanted_memory){0};
     return (wanted_memory){.from = image + first * tile, .bytes = count * tile * (int64_t)sizeof(float)};
 }
@@ -218,22 +218,34 @@ static wanted_memory wanted_beside(const winograd_block *b, int64_t point, int64
     return (wanted_memory){.from = b->wanted[i].from + at / (int64_t)sizeof(float), .bytes = share};
 }
 
+/* A phase of fewer taps than r has none at infinity: channels first … end - 1 do not vanish at a point. */
+static void find_channels(const winograd_job *j, int64_t point, int64_t *first, int64_t *end) {
+    const cr_convolution *p = j->problem;
+    const bool is_short = j->at.split == 2 && p->kernel[2] % 2, row = is_short && point / j->n == j->n - 1,
+               column = is_short && point % j->n == j->n - 1;
+    *first = column ? p->channels : 0;
+    *end = row ? 2 * p->channels : column ? 3 * p->channels : j->depth;
+}
+
 static void multiply_at_point(const winograd_block *b, int64_t point, int64_t panel, const float *packed,
                               const float *const *rows) {
     const winograd_job *j = b->job;
-    const int64_t depth = j->depth, features = j->problem->features, part = depth_block(depth);
+    const int64_t features = j->problem->features;
+    int64_t first, end;
+    find_channels(j, point, &first, &end);
+    const int64_t part = depth_block(end - first);
     panel_product product = {.rows = rows,
                              .count = b->count,
                              .taps = 1,
                              .target = b->products + point * j->product_point + panel * COLUMNS,
                              .target_row = features};
-    for (int64_t c = 0; c < depth; c += part) {
+    for (int64_t c = first; c < end; c += part) {
         product.first_channel = c;
-        product.channels = depth - c < part ? depth - c : part;
+        product.channels = end - c < part ? end - c : part;
         product.panel = packed + c * COLUMNS;
         product.ahead = (wanted_memory){.from = product.panel + product.channels * COLUMNS};
         product.beside = wanted_beside(b, point, panel);
-        product.adds = c > 0;
+        product.adds = c > first;
         multiply_panel(&product, features - panel * COLUMNS);
     }
 }
