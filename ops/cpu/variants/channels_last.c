@@ -16,14 +16,20 @@ static double product_cost(double rows, double depth, double columns) {
     return flops > reading ? flops : reading;
 }
 
+/* Points of all tiles along a dim: the last ones are short of one where results are. */
+static double points_along(const cr_convolution *p, int d, int m, int n) {
+    const int64_t tiles = divide_up(p->out[d], m), beyond = tiles * m - p->out[d];
+    return (double)(tiles * n - (beyond < tiles ? beyond : tiles));
+}
+
 static double winograd_cost(const cr_convolution *p, int m) {
     enum { TRANSFORM = 12 }; /* in flops, for each element at each point */
     const correlation at = forward_correlation(p);
-    const double tiles = (double)(p->batch * divide_up(p->out[1], m) * divide_up(p->out[2], m)), n = m + at.r - 1,
-                 side = n * (double)at.split - (at.split == 2 && p->kernel[2] % 2), /* of all phases */
-        channels = (double)p->channels, features = (double)p->features;
-    return side * side * (product_cost(tiles, channels, features) + TRANSFORM * tiles * channels) +
-           n * n * TRANSFORM * tiles * features;
+    const int n = m + (int)at.r - 1;
+    const double points = (double)p->batch * points_along(p, 1, m, n) * points_along(p, 2, m, n),
+                 phases = (double)at.split - (at.split == 2 && p->kernel[2] % 2 ? 1.0 / n : 0), /* in each dim */
+        depth = phases * phases * (double)p->channels, features = (double)p->features;
+    return n * n * product_cost(points / (n * n), depth, features) + TRANSFORM * points * (depth + features);
 }
 
 /* Two or three taps in each phase of a stride of at most 2, and whole vectors. */

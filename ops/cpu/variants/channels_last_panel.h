@@ -258,6 +258,8 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
             row[i] = p->rows[t * p->tap_step + first + i] + p->first_channel;
         for (int64_t c = 0; c < p->channels; c++, panel += COLUMNS, ahead += ahead_step) {
             __builtin_prefetch(ahead, 0, 2);
+            if (rows < ROWS - 1)
+                __builtin_prefetch(ahead + ahead_step / 2, 0, 2); /* few rows pass more than a line by */
             const vector w0 = load(panel), w1 = vectors == 2 ? load(panel + LANES) : w0;
 #pragma GCC unroll 8
             for (int i = 0; i < rows; i++) {
@@ -282,18 +284,29 @@ static __attribute__((noinline)) void multiply_rest(const panel_product *p, int6
     if (first < p->count) multiply_rows(1, 4, p->taps, p, first);
 }
 
-/* In groups of ROWS and ROWS - 1: a last group of a few rows would take as long as one of four. */
+/* In groups that differ by one row at most: a last group of a few rows would take as long as one of four. */
 static inline __attribute__((always_inline)) void multiply_wide_by(const int64_t taps, const panel_product *p) {
-    const int64_t smaller = (ROWS - p->count % ROWS) % ROWS, whole = p->count - smaller * (ROWS - 1);
+    const int least = taps == 1 ? ROWS - 4 : ROWS - 1;
+    const int64_t groups = taps == 1 && p->count == ROWS ? 2 : divide_up(p->count, ROWS), rows = p->count / groups,
+                  larger = p->count % groups;
     int64_t first = 0;
-    if (whole < 0) {
+    if (rows < least) {
         multiply_rest(p, 0);
         return;
     }
-    for (; first < whole; first += ROWS)
-        multiply_rows(ROWS, 4, taps, p, first);
-    for (; first < p->count; first += ROWS - 1)
-        multiply_rows(ROWS - 1, 4, taps, p, first);
+    for (int64_t group = 0, size; group < groups; group++, first += size) {
+        size = rows + (group < larger);
+        if (size == ROWS)
+            multiply_rows(ROWS, 4, taps, p, first);
+        else if (size == ROWS - 1)
+            multiply_rows(ROWS - 1, 4, taps, p, first);
+        else if (taps == 1 && size == ROWS - 2)
+            multiply_rows(ROWS - 2, 4, taps, p, first);
+        else if (taps == 1 && size == ROWS - 3)
+            multiply_rows(ROWS - 3, 4, taps, p, first);
+        else if (taps == 1)
+            multiply_rows(ROWS - 4, 4, taps, p, first);
+    }
 }
 static void multiply_wide(const panel_product *p) {
     if (p->taps == 1)

@@ -43,11 +43,11 @@ static inline __attribute__((always_inline)) void transform_gradients(const int 
     vector d[16], half[24], row[6];
     for (int64_t tile = begin; tile < end; tile++) {
         const tile_place at = place_of(j, tile);
-        const float *from = job->dy + ((at.image * out[1] + at.row) * out[2] + at.column) * features;
+        const float *from = job->dy + ((at.image * out[1] + at.first[0]) * out[2] + at.first[1]) * features;
         for (int64_t k = 0; k < features; k += LANES) {
             float *to = job->gradients + k / COLUMNS * j->input_panel + tile * COLUMNS + k % COLUMNS;
             for (int i = 0; i < 16; i++) {
-                const bool inside = at.row + i / 4 < out[1] && at.column + i % 4 < out[2];
+                const bool inside = i / 4 < at.end[0] && i % 4 < at.end[1];
                 d[i] = load_or_zero(inside ? from + (i / 4 * out[2] + i % 4) * features + k : NULL);
             }
 #pragma GCC unroll 4
@@ -211,6 +211,8 @@ bool cr_winograd_weights(const cr_convolution *problem, const float *x, const fl
     winograd_job *j = &job.forward;
     const correlation at = forward_correlation(p);
     *j = plan_winograd(&(channels_last_layer){.problem = p}, &at, 4, 1);
+    j->whole[0] = j->rows; /* a gradient is in one tile alone */
+    j->whole[1] = j->columns;
     const int64_t tiles = j->rows * j->columns, points = j->n * j->n;
     /* The sums are read and written once a chunk. */
     const int64_t sums = points * j->depth * p->features, floats = sums > CHUNK_FLOATS ? sums : CHUNK_FLOATS;
