@@ -502,7 +502,8 @@ static winograd_job plan_winograd(const channels_last_layer *l, const correlatio
     int64_t fitting = BLOCK_FLOATS / (j.n * j.n * (j.depth + p->features));
     fitting = fitting < READ_TILES ? READ_TILES : fitting > MOST_TILES / 2 ? MOST_TILES / 2 : fitting;
     const int64_t blocks = j.tiles < fitting ? 1 : (j.tiles + fitting / 2) / fitting;
-    j.block_tiles = round_up(divide_up(j.tiles, round_up(blocks, shares)), ROWS);
+    j.block_tiles = divide_up(j.tiles, round_up(blocks, shares));
+    if (shares == 1) j.block_tiles = round_up(j.block_tiles, ROWS);
     return j;
 }
 
