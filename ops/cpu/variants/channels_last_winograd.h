@@ -45,11 +45,11 @@ typedef struct winograd_job {
     atomic_int_fast64_t next;        /* block */
 } winograd_job;
 
-/* Tiles base … base + tiles_count, so that those are neighbours that have products at a point: kind 0 is short of a column,
- * 1 of nothing, 2 of a row, 3 of both. */
+/* Tiles from `base` on, so that those that have products at a point are neighbours: kind 0 is short of a column, 1 of
+ * nothing, 2 of a row, 3 of both. */
 typedef struct tile_order {
-    int64_t base, begin[5]; /* of each kind */
-    uint8_t tiles[MOST_TILES];
+    int64_t base, begin[5];    /* of each kind, and the end */
+    uint8_t tiles[MOST_TILES]; /* counted from `base` */
 } tile_order;
 
 /* A block in the memory of one slot, and what is fetched while it is multiplied. */
