@@ -16,22 +16,38 @@ static double product_cost(double rows, double depth, double columns) {
     return flops > reading ? flops : reading;
 }
 
+/* Points of all tiles along a dim: the last ones are short of one where results are. */
+static double points_along(const cr_convolution *p, int d, int m, int n) {
+    const int64_t tiles = divide_up(p->out[d], m), beyond = tiles * m - p->out[d];
+    return (double)(tiles * n - (beyond < tiles ? beyond : tiles));
+}
+
 static double winograd_cost(const cr_convolution *p, int m) {
     enum { TRANSFORM = 12 }; /* in flops, for each element at each point */
-    const double tiles = (double)(p->batch * divide_up(p->out[1], m) * divide_up(p->out[2], m)),
-                 points = (m + 2) * (m + 2), channels = (double)p->channels, features = (double)p->features;
-    return points * (product_cost(tiles, channels, features) + TRANSFORM * tiles * (channels + features));
+    const correlation at = forward_correlation(p);
+    const int n = m + (int)at.r - 1;
+    const double points = (double)p->batch * points_along(p, 1, m, n) * points_along(p, 2, m, n),
+                 phases = (double)at.split - (at.split == 2 && p->kernel[2] % 2 ? 1.0 / n : 0), /* in each dim */
+        depth = phases * phases * (double)p->channels, features = (double)p->features;
+    return n * n * product_cost(points / (n * n), depth, features) + TRANSFORM * points * (depth + features);
+}
+
+/* Two or three taps in each phase of a stride of at most 2, and whole vectors. */
+static bool takes_winograd(const cr_convolution *p) {
+    const int64_t kernel = p->kernel[2], stride = p->stride[2], r = divide_up(kernel, stride);
+    return (r == 2 || r == 3) && stride <= 2 && p->kernel[1] == kernel && p->stride[1] == stride &&
+           p->dilation[1] == 1 && p->dilation[2] == 1 && p->channels % LANES == 0 && p->features % LANES == 0 &&
+           p->channels >= 4 * LANES && p->features >= 4 * LANES;
 }
 
 /* From the sizes alone, so that the weight can be packed before. */
 static convolution_way way_of(const cr_convolution *p) {
     if (p->groups > 1) return DEPTHWISE;
-    for (int d = 1; d < CR_SPATIAL_DIMS; d++)
-        if (p->kernel[d] != 3 || p->stride[d] != 1 || p->dilation[d] != 1) return DIRECT;
-    if (p->channels % LANES || p->features % LANES || p->channels < 4 * LANES || p->features < 4 * LANES) return DIRECT;
+    if (!takes_winograd(p)) return DIRECT;
     const double pixels = (double)(p->batch * p->out[1] * p->out[2]),
-                 direct = product_cost(pixels, 9 * (double)p->channels, (double)p->features), two = winograd_cost(p, 2),
-                 four = winograd_cost(p, 4);
+                 depth = (double)(p->kernel[1] * p->kernel[2] * p->channels),
+                 direct = product_cost(pixels, depth, (double)p->features), four = winograd_cost(p, 4),
+                 two = p->kernel[2] == 3 && p->stride[2] == 1 ? winograd_cost(p, 2) : INFINITY;
     if (direct <= two && direct <= four) return DIRECT;
     return two <= four ? WINOGRAD_2 : WINOGRAD_4;
 }

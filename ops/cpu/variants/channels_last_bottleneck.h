@@ -85,7 +85,7 @@ static void multiply_pixels(const bottleneck_product *b, int64_t first, int64_t 
         p.is_last = k + p.channels == b->depth;
         for (int64_t column = 0; column < b->columns; column += COLUMNS) {
             p.panel = b->packed + column * b->depth + k * COLUMNS;
-            p.ahead = p.panel + b->depth * COLUMNS;
+            p.ahead = (wanted_memory){.from = p.panel + b->depth * COLUMNS};
             p.start = b->bias + column;
             p.target = b->y + first * b->y_step + column;
             p.added = b->added ? b->added + first * b->y_step + column : NULL;

@@ -3,7 +3,7 @@
 #include "ops/cpu/variants/channels_last_panel.h"
 #include "ops/cpu/variants/copy.h"
 
-enum { MOST_POINTS = 6, MOST_PHASES = 16, MOST_TAPS = 9 * MOST_PHASES };
+enum { MOST_POINTS = 6, MOST_RESULTS = 4, MOST_PHASES = 16, MOST_TAPS = 9 * MOST_PHASES };
 
 #define NEAR_POINT 0.70710678f
 #define FAR_POINT  1.41421356f
@@ -14,6 +14,12 @@ typedef struct correlation {
     int r; /* taps */
     int64_t split, step, start[2], size[2], first[2];
 } correlation;
+
+/* Phases have places in the depth. Of two by two those at places 0 and 1 are the first of the rows, and those at 1 and 2 the
+ * first of the columns. */
+static int64_t phase_at(const correlation *at, int64_t place) {
+    return at->split == 2 && place < 2 ? 1 - place : place;
+}
 
 /* A convolution as one correlation. */
 static correlation forward_correlation(const cr_convolution *p) {
@@ -84,11 +90,11 @@ static inline __attribute__((always_inline)) void transform_weight(const int m, 
 /* One panel's features of a channel in one phase, of whose kernel all taps are given. */
 static inline __attribute__((always_inline)) void pack_winograd_taps(const int m, const int r,
                                                                      const winograd_weights *job, const wide *kernel,
-                                                                     int64_t channel, int64_t phase, float *to,
+                                                                     int64_t channel, int64_t place, float *to,
                                                                      int64_t point_step) {
     const cr_convolution *p = job->problem;
     const int n = m + r - 1;
-    const int64_t width = r * job->tap_step;
+    const int64_t width = r * job->tap_step, phase = phase_at(&job->at, place);
     const wide *first =
         kernel + (job->tap_first[0] + phase / job->at.split) * width + job->tap_first[1] + phase % job->at.split;
     wide g[9], half[3 * MOST_POINTS], made[MOST_POINTS];
@@ -101,7 +107,7 @@ static inline __attribute__((always_inline)) void pack_winograd_taps(const int m
     for (int row = 0; row < n; row++) {
         transform_weight(m, r, half + row * r, 1, made, 1);
         for (int k = 0; k < n; k++)
-            memcpy(to + (row * n + k) * point_step + (phase * p->channels + channel) * COLUMNS, &made[k],
+            memcpy(to + (row * n + k) * point_step + (place * p->channels + channel) * COLUMNS, &made[k],
                    sizeof made[k]);
     }
 }
@@ -134,16 +140,16 @@ static void pack_winograd_run(const winograd_weights *job, int64_t panel, int64_
                   at_once = MOST_TAPS / (width * width);
     wide kernels[MOST_TAPS];
     for (int64_t i = 0; i < count * phases; i++) {
-        const int64_t c = i / phases, phase = i % phases;
+        const int64_t c = i / phases, place = i % phases;
         const wide *kernel = kernels + c % at_once * width * width;
-        if (c % at_once == 0 && phase == 0)
+        if (c % at_once == 0 && place == 0)
             gather_kernels(job, panel, channel + c, count - c < at_once ? count - c : at_once, kernels);
         if (job->m == 2)
-            pack_winograd_taps(2, 3, job, kernel, channel + c, phase, to, point_step);
+            pack_winograd_taps(2, 3, job, kernel, channel + c, place, to, point_step);
         else if (job->at.r == 2)
-            pack_winograd_taps(4, 2, job, kernel, channel + c, phase, to, point_step);
+            pack_winograd_taps(4, 2, job, kernel, channel + c, place, to, point_step);
         else
-            pack_winograd_taps(4, 3, job, kernel, channel + c, phase, to, point_step);
+            pack_winograd_taps(4, 3, job, kernel, channel + c, place, to, point_step);
     }
 }
 

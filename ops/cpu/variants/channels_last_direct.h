@@ -56,13 +56,9 @@ static void find_rows(const direct_job *j, const direct_pixels *pixels, int64_t 
     }
 }
 
-/* What is fetched while panel p is multiplied: the next panel, or, where the weight is near after the first block, a share
- * of what the next block of pixels reads, adds, and writes. */
-static void look_ahead(const direct_job *j, const direct_pixels *pixels, int64_t p, panel_product *product) {
-    const int64_t next = pixels->first + pixels->count, weight = j->depth * j->columns;
-    product->ahead = product->panel + j->depth * COLUMNS;
-    product->ahead_bytes = 0;
-    if (weight > NEAR_WEIGHTS || weight > j->pixels * j->columns) return;
+/* The share of panel p of what the next block of pixels reads, adds, and writes. */
+static wanted_memory wanted_next(const direct_job *j, const direct_pixels *pixels, int64_t p) {
+    const int64_t next = pixels->first + pixels->count;
     const struct {
         const float *from;
         int64_t row;
@@ -73,13 +69,24 @@ static void look_ahead(const direct_job *j, const direct_pixels *pixels, int64_t
     int64_t at = p * share;
     for (int i = 0; i < 3; i++) {
         const int64_t size = pixels->count * regions[i].row;
-        if (at < size) {
-            product->ahead = regions[i].from + at;
-            product->ahead_bytes = (share < size - at ? share : size - at) * (int64_t)sizeof(float);
-            return;
-        }
+        if (at < size)
+            return (wanted_memory){.from = regions[i].from + at,
+                                   .bytes = (share < size - at ? share : size - at) * (int64_t)sizeof(float)};
         at -= size;
     }
+    return (wanted_memory){0};
+}
+
+/* That is fetched in place of the next panel where the weight is near after the first block, or else beside it. */
+static void look_ahead(const direct_job *j, const direct_pixels *pixels, int64_t p, panel_product *product) {
+    const int64_t weight = j->depth * j->columns;
+    const wanted_memory next = wanted_next(j, pixels, p);
+    product->ahead = (wanted_memory){.from = product->panel + j->depth * COLUMNS};
+    product->beside = (wanted_memory){0};
+    if (weight > NEAR_WEIGHTS || weight > j->pixels * j->columns)
+        product->beside = next;
+    else if (next.bytes)
+        product->ahead = next;
 }
 
 /* One block of the depth: taps [tap, tap + taps), channels [channel, channel + channels). */

@@ -114,15 +114,22 @@ static inline vector whole_of(half_vector x) { return x; }
 static inline int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 static inline int64_t round_up(int64_t count, int64_t multiple) { return divide_up(count, multiple) * multiple; }
 
+/* Memory that is wanted soon: each row of a product fetches a share of it. */
+typedef struct wanted_memory {
+    const float *from;
+    int64_t bytes;
+    int64_t row_bytes, step; /* fetched for each row, and from one channel to the next */
+} wanted_memory;
+
 /* target[i][j] = start[j] + sum over t, c of rows[t·tap_step + i][c] · panel[t][c][j] for i < count, j < columns; if `adds`
  * it is what the target holds plus that sum. */
 typedef struct panel_product {
     const float *const *rows;
     int64_t count, columns, taps, tap_step, first_channel, channels;
     const float *panel, *start;
-    const float *ahead; /* what is wanted when this panel is through: it is fetched meanwhile, … */
-    int64_t ahead_bytes, ahead_tile,
-        ahead_step; /* … so much of it (0: as much as a panel), with each ROWS, and channel */
+    wanted_memory ahead;  /* when this panel is through; 0 bytes: as much as a panel */
+    wanted_memory beside; /* later; fetched by the second half of many rows */
+    int64_t beside_row;   /* where that begins */
     float *target;
     int64_t target_row;
     bool adds, is_last; /* the last block of the depth: its results take up … */
@@ -230,26 +237,29 @@ static inline __attribute__((always_inline)) void end_rows(const int rows, const
     store_rows(rows, vectors, p, p->target + first * p->target_row, sums);
 }
 
-/* Rows first, first + 1, …: `rows` of them in `halves` halves of vectors, constants after inlining. Their share of what
- * lies ahead is fetched. */
-static inline __attribute__((always_inline)) void multiply_rows(const int rows, const int halves,
+/* Rows first, first + 1, …: `rows` of them in `halves` halves of vectors, constants after inlining, as is a single tap:
+ * with 64 channels a loop over taps costs 4 %. Their share of what is wanted is fetched. */
+static inline __attribute__((always_inline)) void multiply_rows(const int rows, const int halves, const int64_t taps,
                                                                 const panel_product *p, int64_t first) {
     const int vectors = (halves + 1) / 2;
     vector sums[ROWS][2];
     half_vector last[ROWS];
-    const int64_t ahead_step = p->ahead_step;
+    const wanted_memory *wanted = first < p->beside_row ? &p->ahead : &p->beside;
+    const int64_t ahead_step = wanted->step;
     const float *panel = p->panel;
-    const char *ahead = (const char *)p->ahead + first * p->ahead_tile / ROWS;
+    const char *ahead = (const char *)wanted->from + first * wanted->row_bytes;
     begin_rows(rows, vectors, p, first, sums);
     for (int i = 0; i < rows && halves == 3; i++)
         last[i] = half_of(sums[i][1]);
-    for (int64_t t = 0; t < p->taps; t++) {
+    for (int64_t t = 0; t < taps; t++) {
         const float *row[ROWS];
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++)
             row[i] = p->rows[t * p->tap_step + first + i] + p->first_channel;
         for (int64_t c = 0; c < p->channels; c++, panel += COLUMNS, ahead += ahead_step) {
             __builtin_prefetch(ahead, 0, 2);
+            if (rows < ROWS - 1)
+                __builtin_prefetch(ahead + ahead_step / 2, 0, 2); /* few rows pass more than a line by */
             const vector w0 = load(panel), w1 = vectors == 2 ? load(panel + LANES) : w0;
 #pragma GCC unroll 8
             for (int i = 0; i < rows; i++) {
@@ -266,46 +276,72 @@ static inline __attribute__((always_inline)) void multiply_rows(const int rows, 
 }
 
 /* Rows too few to be shared out well. */
-static void multiply_rest(const panel_product *p, int64_t first) {
+static __attribute__((noinline)) void multiply_rest(const panel_product *p, int64_t first) {
     for (; first + 4 <= p->count; first += 4)
-        multiply_rows(4, 4, p, first);
+        multiply_rows(4, 4, p->taps, p, first);
     for (; first + 2 <= p->count; first += 2)
-        multiply_rows(2, 4, p, first);
-    if (first < p->count) multiply_rows(1, 4, p, first);
+        multiply_rows(2, 4, p->taps, p, first);
+    if (first < p->count) multiply_rows(1, 4, p->taps, p, first);
 }
 
-/* In groups of ROWS and ROWS - 1: a last group of a few rows would take as long as one of four. */
-static void multiply_wide(const panel_product *p) {
-    const int64_t smaller = (ROWS - p->count % ROWS) % ROWS, whole = p->count - smaller * (ROWS - 1);
+/* In groups that differ by one row at most: a last group of a few rows would take as long as one of four. */
+static inline __attribute__((always_inline)) void multiply_wide_by(const int64_t taps, const panel_product *p) {
+    const int least = taps == 1 ? ROWS - 4 : ROWS - 1;
+    const int64_t groups = taps == 1 && p->count == ROWS ? 2 : divide_up(p->count, ROWS), rows = p->count / groups,
+                  larger = p->count % groups;
     int64_t first = 0;
-    if (whole < 0) {
+    if (rows < least) {
         multiply_rest(p, 0);
         return;
     }
-    for (; first < whole; first += ROWS)
-        multiply_rows(ROWS, 4, p, first);
-    for (; first < p->count; first += ROWS - 1)
-        multiply_rows(ROWS - 1, 4, p, first);
+    for (int64_t group = 0, size; group < groups; group++, first += size) {
+        size = rows + (group < larger);
+        if (size == ROWS)
+            multiply_rows(ROWS, 4, taps, p, first);
+        else if (size == ROWS - 1)
+            multiply_rows(ROWS - 1, 4, taps, p, first);
+        else if (taps == 1 && size == ROWS - 2)
+            multiply_rows(ROWS - 2, 4, taps, p, first);
+        else if (taps == 1 && size == ROWS - 3)
+            multiply_rows(ROWS - 3, 4, taps, p, first);
+        else if (taps == 1)
+            multiply_rows(ROWS - 4, 4, taps, p, first);
+    }
+}
+static void multiply_wide(const panel_product *p) {
+    if (p->taps == 1)
+        multiply_wide_by(1, p);
+    else
+        multiply_wide_by(p->taps, p);
 }
 
 /* One vector of columns, or one and a half. */
 static inline __attribute__((always_inline)) void multiply_fewer(const int halves, const panel_product *p) {
     int64_t first = 0;
     for (; first + ROWS <= p->count; first += ROWS)
-        multiply_rows(ROWS, halves, p, first);
+        multiply_rows(ROWS, halves, p->taps, p, first);
     for (; first + 2 <= p->count; first += 2)
-        multiply_rows(2, halves, p, first);
-    if (first < p->count) multiply_rows(1, halves, p, first);
+        multiply_rows(2, halves, p->taps, p, first);
+    if (first < p->count) multiply_rows(1, halves, p->taps, p, first);
 }
 static void multiply_narrow(const panel_product *p) { multiply_fewer(2, p); }
 static void multiply_medium(const panel_product *p) { multiply_fewer(3, p); }
 
+/* Rows first … first + count - 1 fetch it in so many steps each. */
+static inline void share_out(wanted_memory *wanted, int64_t first, int64_t count, int64_t steps) {
+    wanted->row_bytes = divide_up(wanted->bytes, count);
+    wanted->step = divide_up(wanted->row_bytes * ROWS, steps);
+    wanted->from -= first * wanted->row_bytes / (int64_t)sizeof(float);
+}
+
 /* `columns` of the target begin here; the panel has COLUMNS of them. */
 static void multiply_panel(panel_product *p, int64_t columns) {
     p->columns = columns < COLUMNS ? columns : COLUMNS;
-    const int64_t steps = p->taps * p->channels, bytes = p->ahead_bytes ? p->ahead_bytes : steps * 2 * VECTOR_BYTES;
-    p->ahead_tile = divide_up(bytes * ROWS, p->count);
-    p->ahead_step = divide_up(p->ahead_tile, steps);
+    const int64_t steps = p->taps * p->channels;
+    if (!p->ahead.bytes) p->ahead.bytes = steps * 2 * VECTOR_BYTES;
+    p->beside_row = p->beside.bytes && p->count >= 4 * ROWS ? p->count / 2 / ROWS * ROWS : p->count;
+    share_out(&p->ahead, 0, p->beside_row, steps);
+    if (p->beside_row < p->count) share_out(&p->beside, p->beside_row, p->count - p->beside_row, steps);
     if (p->columns <= LANES)
         multiply_narrow(p);
     else if (HAS_HALVES && p->columns <= LANES + LANES / 2)

@@ -30,11 +30,11 @@ static void convolve_planes(const planes_job *job, int64_t first, int64_t images
         j.y = y;
         j.tiles = images * j.rows * j.columns;
         for (int64_t tile = 0; tile < j.tiles; tile += j.block_tiles) {
-            const winograd_block b = {.job = &j,
-                                      .first = tile,
-                                      .count = j.tiles - tile < j.block_tiles ? j.tiles - tile : j.block_tiles,
-                                      .inputs = y + job->y_floats,
-                                      .products = y + job->y_floats + job->input_floats};
+            winograd_block b = {.job = &j,
+                                .first = tile,
+                                .count = j.tiles - tile < j.block_tiles ? j.tiles - tile : j.block_tiles,
+                                .inputs = y + job->y_floats,
+                                .products = y + job->y_floats + job->input_floats};
             run_winograd_block(&b);
         }
     }

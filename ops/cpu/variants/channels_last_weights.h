@@ -43,11 +43,11 @@ static inline __attribute__((always_inline)) void transform_gradients(const int 
     vector d[16], half[24], row[6];
     for (int64_t tile = begin; tile < end; tile++) {
         const tile_place at = place_of(j, tile);
-        const float *from = job->dy + ((at.image * out[1] + at.row) * out[2] + at.column) * features;
+        const float *from = job->dy + ((at.image * out[1] + at.first[0]) * out[2] + at.first[1]) * features;
         for (int64_t k = 0; k < features; k += LANES) {
             float *to = job->gradients + k / COLUMNS * j->input_panel + tile * COLUMNS + k % COLUMNS;
             for (int i = 0; i < 16; i++) {
-                const bool inside = at.row + i / 4 < out[1] && at.column + i % 4 < out[2];
+                const bool inside = i / 4 < at.end[0] && i % 4 < at.end[1];
                 d[i] = load_or_zero(inside ? from + (i / 4 * out[2] + i % 4) * features + k : NULL);
             }
 #pragma GCC unroll 4
@@ -148,10 +148,11 @@ static inline __attribute__((always_inline)) void gather_taps(const int r, const
 
 /* All features of one channel in one phase: taps[tap of the whole kernel][feature]. */
 static inline __attribute__((always_inline)) void finish_taps(const int r, const gradient_job *job, int64_t channel,
-                                                              int64_t phase, float *taps) {
+                                                              int64_t place, float *taps) {
     const int n = r + 3;
+    const int64_t phase = phase_at(&job->forward.at, place);
     const int64_t features = job->problem.features, split = job->forward.at.split, width = job->problem.kernel[2];
-    const float *sums = job->sums + (phase * job->problem.channels + channel) * features;
+    const float *sums = job->sums + (place * job->problem.channels + channel) * features;
     vector u[MOST_POINTS * MOST_POINTS], half[3 * MOST_POINTS], made[9];
     for (int64_t k = 0; k < features; k += LANES) {
         for (int i = 0; i < n * n; i++)
@@ -175,11 +176,11 @@ static void finish_weights(void *context, int64_t begin, int64_t end) {
     const correlation *at = &job->forward.at;
     const int64_t taps = job->problem.kernel[1] * job->problem.kernel[2];
     for (int64_t c = begin; c < end; c++)
-        for (int64_t phase = 0; phase < at->split * at->split; phase++)
+        for (int64_t place = 0; place < at->split * at->split; place++)
             if (at->r == 2)
-                finish_taps(2, job, c, phase, job->taps + c * taps * job->problem.features);
+                finish_taps(2, job, c, place, job->taps + c * taps * job->problem.features);
             else
-                finish_taps(3, job, c, phase, job->taps + c * taps * job->problem.features);
+                finish_taps(3, job, c, place, job->taps + c * taps * job->problem.features);
 }
 
 /* ---------------------------------------------------------------- the whole */
@@ -210,6 +211,8 @@ bool cr_winograd_weights(const cr_convolution *problem, const float *x, const fl
     winograd_job *j = &job.forward;
     const correlation at = forward_correlation(p);
     *j = plan_winograd(&(channels_last_layer){.problem = p}, &at, 4, 1);
+    j->whole[0] = j->rows; /* a gradient is in one tile alone */
+    j->whole[1] = j->columns;
     const int64_t tiles = j->rows * j->columns, points = j->n * j->n;
     /* The sums are read and written once a chunk. */
     const int64_t sums = points * j->depth * p->features, floats = sums > CHUNK_FLOATS ? sums : CHUNK_FLOATS;
