@@ -306,7 +306,7 @@ static bool set_window(cr_vjp *v, cr_shape shape, cr_shape strides, int64_t offs
     if (!v->sum) return cr_vjp_set(v, 0, cr_as_strided_scatter(whole, gradient, shape, strides, offset));
     if (!whole) return false;
     if (is_first) *v->sum = cr_retain(whole);
-    cr_tensor *window = cr_view_raw(whole, shape, strides, offset);
+    cr_tensor *window = cr_view_raw(whole, shape, strides, whole->offset + offset);
     return (is_first ? cr_copy_(window, gradient) : cr_add_(window, gradient)) != NULL;
 }
 

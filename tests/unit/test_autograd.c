@@ -54,6 +54,16 @@ static void windows_share_the_gradient_of_the_whole(void **state) {
     assert_cr_ok();
 }
 
+/* The first gradient that comes is a part of another tensor, which nobody else has any more. */
+static void a_window_finds_its_place_in_a_part(void **state) {
+    (void)state;
+    cr_tensor *leaves = leaf(4, 1), *x = cr_mul_scalar(leaves, 1), *window = cr_mul_scalar(cr_select(x, 0, 1), 5);
+    cr_tensor *parts[] = {cr_zeros(CR_F64, CR_SHAPE(3), CR_CPU), x};
+    assert_true(cr_backward(cr_add(window, cr_sum(cr_square(cr_cat(parts, 2, 0))))));
+    for (int i = 0; i < 4; i++)
+        assert_true(at(cr_grad_of(leaves), i) == 2 * (i + 1) + (i == 1 ? 5 : 0));
+}
+
 static void a_graph_is_used_once_unless_kept(void **state) {
     (void)state;
     cr_tensor *x = leaf(2, 1), *y = cr_sum(cr_exp(x));
@@ -391,6 +401,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(gradients_add_up_over_uses),
         TEST(windows_share_the_gradient_of_the_whole),
+        TEST(a_window_finds_its_place_in_a_part),
         TEST(a_graph_is_used_once_unless_kept),
         TEST(a_root_without_a_graph_is_an_error),
         TEST(derivatives_of_any_order),

@@ -189,7 +189,7 @@ static void narrow_prefetch(const product *p, int64_t first, int64_t start, int6
                   bytes = (p->k - start < DEPTH_BLOCK ? p->k - start : DEPTH_BLOCK) * 4 / parts;
     for (int64_t i = first + share; i < last; i += count)
         for (int64_t at = 0; at < bytes; at += 64)
-            __builtin_prefetch(p->b.data + (i * p->b.column + start) * 4 / parts + at, 0, 2);
+            cr_prefetch(p->b.data + (i * p->b.column + start) * 4 / parts + at);
 }
 
 static void narrow_task(const narrow_job *job, int64_t task, float *memory) {
