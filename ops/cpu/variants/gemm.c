@@ -36,12 +36,14 @@ enum {
 #define LANE_INDEX int32_t
 #define LANES      (VECTOR_BYTES / 4)
 #define NAMED(x)   gemm_f32_##x
+#define PACKED(x)  gemm_f32_##x
 #include "ops/cpu/variants/gemm_template.h"
 #undef T
 #undef LANE_INDEX
 #undef LANES
 #undef COLUMNS
 #undef NAMED
+#undef PACKED
 #if defined(__AVX512F__) && !defined(__clang__) /* whose assembler wants the whole file compiled for it */
 #define MULTIPLIES_BF16 __builtin_cpu_supports("avx512bf16")
 #define PAIRS
@@ -49,6 +51,7 @@ enum {
 #define LANE_INDEX int32_t
 #define LANES      (VECTOR_BYTES / 4)
 #define NAMED(x)   gemm_pairs_##x
+#define PACKED(x)  gemm_f32_##x
 #include "ops/cpu/variants/gemm_template.h"
 #undef PAIRS
 #undef T
@@ -56,17 +59,20 @@ enum {
 #undef LANES
 #undef COLUMNS
 #undef NAMED
+#undef PACKED
 #endif
 #define T          double
 #define LANE_INDEX int64_t
 #define LANES      (VECTOR_BYTES / 8)
 #define NAMED(x)   gemm_f64_##x
+#define PACKED(x)  gemm_f64_##x
 #include "ops/cpu/variants/gemm_template.h"
 #undef T
 #undef LANE_INDEX
 #undef LANES
 #undef COLUMNS
 #undef NAMED
+#undef PACKED
 
 /* ---------------------------------------------------------------- one product of any type */
 typedef struct matrix {
