@@ -235,3 +235,43 @@ bool cr_plan_direct_panels(const panel_plan *plan, direct_phase *phases, int64_t
     }
     return true;
 }
+
+/* ---------------------------------------------------------------- one dim by itself */
+int64_t cr_plan_axis(const cr_convolution *p, int d, bool by_input, cr_axis *phases) {
+    const int64_t stride = by_input ? p->stride[d] : 1;
+    int64_t found = 0;
+    for (int64_t f = 0; f < stride; f++) {
+        const phase_range range = by_input ? cr_range_of_phase(p, d, f) : (phase_range){-p->padding[d], 0, p->out[d]};
+        if (range.count == 0) continue;
+        cr_axis *a = &phases[found++];
+        *a = (cr_axis){.count = range.count,
+                       .first = range.start,
+                       .step = stride,
+                       .source_count = by_input ? p->out[d] : p->in[d],
+                       .source_step = by_input ? 1 : p->stride[d]};
+        for (int64_t t = 0; t < p->kernel[d]; t++) {
+            const int64_t reach = t * p->dilation[d],
+                          shift = by_input ? range.first - reach / stride : range.first + reach;
+            if (reach % stride != f) continue;
+            if (a->taps == 0) {
+                a->tap = t;
+                a->shift = shift;
+            } else if (a->taps == 1) {
+                a->tap_step = t - a->tap;
+                a->shift_step = shift - a->shift;
+            }
+            a->taps++;
+        }
+    }
+    return found;
+}
+
+cr_span cr_taps_inside(const cr_axis *a, int64_t m) {
+    const int64_t at = m * a->source_step + a->shift;
+    cr_span inside = {0, (int32_t)a->taps};
+    while (inside.begin < inside.end && (uint64_t)(at + inside.begin * a->shift_step) >= (uint64_t)a->source_count)
+        inside.begin++;
+    while (inside.begin < inside.end && (uint64_t)(at + (inside.end - 1) * a->shift_step) >= (uint64_t)a->source_count)
+        inside.end--;
+    return inside;
+}

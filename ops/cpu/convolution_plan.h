@@ -43,6 +43,22 @@ int64_t cr_taps_of_phase(const cr_convolution *p, const phase_split split[CR_SPA
 /* Offsets of positions o in one padded image, then those of whole images beside each other. */
 void cr_weight_offsets(const cr_convolution *p, const int64_t size[CR_SPATIAL_DIMS], int64_t images, int64_t *offsets);
 
+/* ---------------------------------------------------------------- one dim by itself (image_lanes.h) */
+/* A phase: result m, which is number first + m·step, reads tap j, which is tap + j·tap_step of the kernel, at
+ * m·source_step + shift + j·shift_step of the source's source_count. */
+typedef struct cr_axis {
+    int64_t count, first, step, source_count, source_step;
+    int64_t taps, tap, tap_step, shift, shift_step;
+} cr_axis;
+typedef struct cr_span {
+    int32_t begin, end;
+} cr_span;
+
+/* Dim d of y = x * w, one phase, or (`by_input`) of x from y: at most as many as the stride. Returns how many. */
+int64_t cr_plan_axis(const cr_convolution *p, int d, bool by_input, cr_axis *phases);
+/* The taps of a result that lie inside the source. */
+cr_span cr_taps_inside(const cr_axis *axis, int64_t m);
+
 /* ---------------------------------------------------------------- direct convolutions (convolution_direct.h) */
 typedef struct direct_tap {
     int64_t weight, source; /* its number in the kernel; its offset in the copy */

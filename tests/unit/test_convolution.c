@@ -69,7 +69,16 @@ static void assert_near(const cr_tensor *t, const double *expected, double toler
             fail_msg("%s: element %lld is %.9g, expected %.9g", what, (long long)i, (double)values[i], expected[i]);
 }
 
+/* Memory that is used again holds no zeros. */
+static void leave_nan_behind(void) {
+    CR_SCOPE {
+        for (int64_t count = 64; count < 1 << 20; count += count / 4)
+            assert_non_null(cr_full(CR_F32, CR_SHAPE(count), NAN, CR_CPU));
+    }
+}
+
 static void check_geometry(geometry g) {
+    leave_nan_behind();
     CR_SCOPE {
         const cr_shape xs = CR_SHAPE(g.batch, g.channels, g.height, g.width),
                        ws = CR_SHAPE(g.features, g.channels / g.groups, g.kernel, g.kernel);
@@ -124,6 +133,13 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {26, 32, 32, 1, 17, 16, 2, 1, 0, 1}, {7, 64, 96, 1, 15, 16, 3, 1, 1, 1},  {8, 32, 32, 1, 30, 29, 6, 2, 2, 1},
         {60, 64, 128, 1, 8, 8, 4, 2, 1, 1},  {20, 64, 64, 1, 29, 28, 3, 2, 1, 1}, {9, 32, 64, 1, 40, 41, 5, 2, 2, 1},
         {9, 32, 64, 1, 40, 41, 5, 3, 1, 1},
+        /* with images as lanes: a last group of fewer images, odd planes, strides, kernels of less than a stride, groups,
+         * planes of fewer positions than a vector, one column */
+        {33, 6, 16, 1, 14, 14, 5, 1, 0, 1},  {64, 8, 8, 1, 7, 7, 3, 1, 1, 1},     {40, 5, 20, 1, 9, 11, 3, 2, 1, 1},
+        {47, 4, 7, 1, 13, 12, 3, 3, 2, 1},   {32, 3, 5, 1, 12, 9, 2, 3, 0, 1},    {48, 12, 12, 12, 8, 9, 3, 1, 1, 1},
+        {31, 12, 18, 3, 10, 8, 3, 1, 2, 2},  {64, 4, 4, 1, 3, 3, 3, 1, 1, 1},     {16, 9, 13, 1, 15, 6, 3, 1, 1, 1},
+        {32, 8, 8, 1, 6, 5, 5, 1, 0, 1},     {64, 1, 1, 1, 5, 5, 3, 1, 1, 1},     {64, 30, 30, 2, 8, 8, 4, 2, 1, 1},
+        {130, 3, 4, 1, 11, 11, 5, 4, 2, 1},
     };
     /* clang-format on */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -150,8 +166,8 @@ static results run_everything(int threads, cr_tensor *x, cr_tensor *w, cr_tensor
 }
 
 /* The same where kernels are computed in tiles of 4×4: images apart, or together where they are fewer than threads, or so
- * small that weights are made as they are used. */
-static void tiles_do_not_depend_on_the_threads(void **state) {
+ * small that weights are made as they are used; and with images as lanes, of several groups and of one. */
+static void tiles_and_lanes_do_not_depend_on_the_threads(void **state) {
     (void)state;
     const int before = cr_num_threads();
     const struct {
@@ -161,6 +177,8 @@ static void tiles_do_not_depend_on_the_threads(void **state) {
         {CR_SHAPE(3, 64, 37, 40), CR_SHAPE(64, 64, 3, 3), CR_SHAPE(3, 64, 37, 40), 1},
         {CR_SHAPE(21, 32, 32, 30), CR_SHAPE(64, 32, 4, 4), CR_SHAPE(21, 64, 16, 15), 2},
         {CR_SHAPE(60, 64, 8, 8), CR_SHAPE(128, 64, 4, 4), CR_SHAPE(60, 128, 4, 4), 2},
+        {CR_SHAPE(70, 6, 12, 13), CR_SHAPE(20, 6, 3, 3), CR_SHAPE(70, 20, 12, 13), 1},
+        {CR_SHAPE(16, 18, 14, 14), CR_SHAPE(20, 18, 4, 4), CR_SHAPE(16, 20, 7, 7), 2},
     };
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         CR_SCOPE {
@@ -241,10 +259,16 @@ static void max_pool_finds_nan_and_infinity(void **state) {
         assert_true(cr_max_pool_with_indices(x, 1, 3, NULL, &best, &at));
         assert_true(isnan(cr_data_f32(best)[0]) && cr_data_i64(at)[0] == 1);
         assert_true(cr_data_f32(best)[1] == -INFINITY && cr_data_i64(at)[1] == 3);
-        const float pairs[] = {NAN, 1, 2, NAN, -INFINITY, -INFINITY, 3, 3, 4, 5, NAN, NAN};
-        const int64_t places[] = {0, 3, 4, 6, 9, 11};
+        const float pairs[] = {NAN, 1, 2, NAN, -INFINITY, -INFINITY, 3, 3, 4, 5, NAN, NAN,
+                               6,   7, 7, 6,   INFINITY,  NAN,       1, 2, 2, 1, 0,   -0.0f};
+        const int64_t places[] = {0, 3, 4, 6, 9, 11, 13, 14, 17, 19, 20, 22};
         assert_true(cr_max_pool_with_indices(cr_from_data(CR_F32, CR_SHAPE(1, 12), pairs), 1, 2, NULL, &best, &at));
         for (int i = 0; i < 6; i++) {
+            assert_int_equal(cr_data_i64(at)[i], places[i]);
+            assert_memory_equal(cr_data_f32(best) + i, pairs + places[i], sizeof(float));
+        }
+        assert_true(cr_max_pool_with_indices(cr_from_data(CR_F32, CR_SHAPE(1, 24), pairs), 1, 2, NULL, &best, &at));
+        for (int i = 0; i < 12; i++) {
             assert_int_equal(cr_data_i64(at)[i], places[i]);
             assert_memory_equal(cr_data_f32(best) + i, pairs + places[i], sizeof(float));
         }
@@ -269,12 +293,18 @@ static bool train_once(void) {
         cr_tensor *y = cr_conv2d(x, w, b, .stride = 2, .padding = 1),
                   *z = cr_conv_transpose2d(y, w, NULL, .stride = 2, .padding = 1);
         cr_tensor *pooled = cr_avg_pool2d(cr_max_pool2d(z, 2), 2);
+        const cr_convolution_grad_options small = {
+            .size = sizeof small, .paddings = CR_DIMS(1), .groups = 1, .sizes = CR_SHAPE(4, 3, 3, 3)};
+        cr_tensor *images = cr_full(CR_F32, CR_SHAPE(64, 3, 6, 6), 0.5, CR_CPU); /* as lanes */
+        cr_tensor *kernels = cr_full(CR_F32, CR_SHAPE(4, 3, 3, 3), 0.5, CR_CPU),
+                  *filtered = cr_conv2d(images, kernels, NULL, .padding = 1),
+                  *slopes = cr_convolution_grad_weight_with(filtered, images, &small);
         cr_convolution_grad_options o = {.size = sizeof o,
                                          .strides = CR_DIMS(2),
                                          .paddings = CR_DIMS(1),
                                          .groups = 1,
                                          .sizes = CR_SHAPE(5, 4, 4, 4)};
-        done = pooled && cr_convolution_grad_weight_with(y, x, &o) &&
+        done = pooled && slopes && cr_convolution_grad_weight_with(y, x, &o) &&
                cr_ok(); /* a bias that could not be made counts as absent */
     }
     return done;
@@ -304,7 +334,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_plain_loops_over_many_geometries),
         cmocka_unit_test(results_do_not_depend_on_the_threads),
-        cmocka_unit_test(tiles_do_not_depend_on_the_threads),
+        cmocka_unit_test(tiles_and_lanes_do_not_depend_on_the_threads),
         cmocka_unit_test(channels_last_is_kept),
         cmocka_unit_test(max_pool_finds_nan_and_infinity),
         cmocka_unit_test(every_failed_allocation_is_an_error),

@@ -33,6 +33,8 @@ static const geometry geometries[] = {
     {"covering", CONVOLUTION, CR_F32, {5, 8, 4, 4}, {10, 8, 4, 4}, 4, 4, 1, 0, 1, true},
     {"one dim", CONVOLUTION, CR_F32, {3, 5, 40}, {7, 5, 5}, 3, 3, 2, 2, 1, true},
     {"three dims", CONVOLUTION, CR_F32, {2, 3, 5, 6, 7}, {4, 3, 3, 3, 3}, 5, 5, 1, 1, 1, true},
+    {"images as lanes", CONVOLUTION, CR_F32, {37, 5, 9, 7}, {14, 5, 3, 3}, 4, 4, 1, 1, 1, true},
+    {"images as lanes, transposed", TRANSPOSED, CR_F32, {33, 7, 5, 6}, {7, 3, 3, 3}, 4, 4, 2, 1, 1, true},
     {"f64", CONVOLUTION, CR_F64, {2, 33, 17, 17}, {34, 33, 3, 3}, 4, 4, 1, 1, 1, true},
     {"transposed", TRANSPOSED, CR_F32, {2, 6, 7, 5}, {6, 5, 3, 3}, 4, 4, 2, 1, 1, true},
     {"transposed, Winograd", TRANSPOSED, CR_F32, {3, 40, 16, 16}, {40, 34, 4, 4}, 4, 4, 2, 1, 1, true},

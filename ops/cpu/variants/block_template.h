@@ -1,9 +1,7 @@
-/* A block of a product, and a transposition, in registers: define T, LANE_INDEX (an integer of T's size), LANES and
- * NAMED(x) before including it, and `enum { ROWS = 6 }`. */
+/* A block of a product in registers: define T, LANE_INDEX (an integer of T's size), LANES and NAMED(x) before including it,
+ * and `enum { ROWS = 6 }`. */
+#include "ops/cpu/variants/transpose_template.h"
 
-typedef T NAMED(vector) __attribute__((vector_size(LANES * sizeof(T))));
-typedef T NAMED(loose) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
-typedef LANE_INDEX NAMED(lanes) __attribute__((vector_size(LANES * sizeof(T))));
 enum { NAMED(COLUMNS) = 2 * LANES };
 #define COLUMNS NAMED(COLUMNS)
 
@@ -56,43 +54,4 @@ static inline __attribute__((always_inline)) void NAMED(block)(const int rows, i
         *(NAMED(loose) *)(c + r * c_row) = sums[r][0];
         *(NAMED(loose) *)(c + r * c_row + LANES) = sums[r][1];
     }
-}
-
-/* ---------------------------------------------------------------- transposing */
-/* Lane j is element from[j] of a and b side by side; `from` is a constant after inlining. */
-static inline __attribute__((always_inline)) NAMED(vector)
-    NAMED(shuffled)(NAMED(vector) a, NAMED(vector) b, NAMED(lanes) from) {
-#ifdef __clang__
-    NAMED(vector) result;
-    for (int j = 0; j < LANES; j++)
-        result[j] = from[j] < LANES ? a[from[j]] : b[from[j] - LANES];
-    return result;
-#else
-    return __builtin_shuffle(a, b, from);
-#endif
-}
-
-/* One exchange of blocks of h × h around the diagonal; all of them, from LANES / 2 down to 1, transpose v (Eklundh,
- * 1972). */
-static inline __attribute__((always_inline)) void NAMED(exchange)(NAMED(vector) v[LANES], const int h) {
-    NAMED(lanes) low, high;
-#pragma GCC unroll 16
-    for (int j = 0; j < LANES; j++) {
-        low[j] = j & h ? LANES + j - h : j;
-        high[j] = j & h ? LANES + j : j + h;
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) {
-        if (i & h) continue;
-        const NAMED(vector) upper = v[i], lower = v[i + h];
-        v[i] = NAMED(shuffled)(upper, lower, low);
-        v[i + h] = NAMED(shuffled)(upper, lower, high);
-    }
-}
-
-static inline __attribute__((always_inline)) void NAMED(transpose_vectors)(NAMED(vector) v[LANES]) {
-    if (LANES > 8) NAMED(exchange)(v, 8);
-    if (LANES > 4) NAMED(exchange)(v, 4);
-    if (LANES > 2) NAMED(exchange)(v, 2);
-    NAMED(exchange)(v, 1);
 }

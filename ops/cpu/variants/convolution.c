@@ -56,7 +56,8 @@ static bool run_f64(direction way, const cr_convolution *p, const double *a, con
                           : weights_f64(p, a, b, target);
 }
 
-/* Winograd's algorithm where it pays, in tiles of 4×4 or of 2×2; else plane by plane where that pays, else products. */
+/* Winograd's algorithm where it pays, in tiles of 4×4 or of 2×2; else by images as lanes, or plane by plane, where that
+ * pays; else products. */
 static bool run_f32(direction way, const cr_convolution *p, const float *a, const float *b, const float *bias,
                     const layer *extra, float *target) {
     bool applies = false, done = true;
@@ -70,6 +71,9 @@ static bool run_f32(direction way, const cr_convolution *p, const float *a, cons
         done = way == FORWARD ? forward_winograd_f32(p, a, b, bias, target, extra, &applies)
                : way == DATA  ? data_winograd_f32(p, a, b, bias, target, extra, &applies)
                               : weights_winograd_f32(p, a, b, target, &applies);
+    if (done && !applies && !extra->packed)
+        done = way == WEIGHTS ? cr_image_lanes_weights(p, a, b, target, &applies)
+                              : cr_image_lanes(p, way == DATA, a, b, bias, extra->epilogue, target, &applies);
     if (done && !applies && !extra->packed)
         done = way == WEIGHTS ? weights_dots_f32(p, a, b, target, &applies)
                               : direct_f32(p, way == DATA, a, b, bias, target, extra, &applies);

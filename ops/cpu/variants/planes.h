@@ -1,9 +1,9 @@
-/* Winograd's F(4×4, 3×3) on planes, for the convolutions of eager calls and training steps. */
+/* Convolutions on planes for eager calls and training steps: Winograd's F(4×4, 3×3), and small planes. */
 #ifndef CRESSET_OPS_CPU_PLANES_H
 #define CRESSET_OPS_CPU_PLANES_H
 
 #include "ops/convolution.h"
-#include "ops/cpu/variant.h"
+#include "ops/cpu/variants/epilogue.h"
 
 #define cr_winograd_planes CR_NAME(cr_winograd_planes)
 
@@ -15,5 +15,14 @@ bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const floa
 #define cr_winograd_weights CR_NAME(cr_winograd_weights)
 /* dw, the gradient by the weight of y = x * w; the rest as above. */
 bool cr_winograd_weights(const cr_convolution *problem, const float *x, const float *dy, float *dw, bool *applies);
+
+#define cr_image_lanes CR_NAME(cr_image_lanes)
+/* As cr_winograd_planes, with the images of a batch as lanes, and with the epilogue (NULL: none). */
+bool cr_image_lanes(const cr_convolution *problem, bool by_input, const float *x, const float *w, const float *bias,
+                    const cr_epilogue *epilogue, float *y, bool *applies);
+
+#define cr_image_lanes_weights CR_NAME(cr_image_lanes_weights)
+/* As cr_winograd_weights. */
+bool cr_image_lanes_weights(const cr_convolution *problem, const float *x, const float *dy, float *dw, bool *applies);
 
 #endif

@@ -5,11 +5,12 @@
 #include "ops/pooling.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 typedef enum pool_kind { MAXIMUM, MEAN, SPREAD } pool_kind;
 
-enum { MOST_TAPS = 64 }; /* of windows whose maxima are found four at a time */
+enum { MOST_TAPS = 64 }; /* of windows whose maxima are found several at a time */
 
 /* Reads (gather) or adds to the positions of each plane. */
 typedef struct position_job {
@@ -18,7 +19,16 @@ typedef struct position_job {
     void *target;
     int64_t in_plane, out_plane;
     bool gather;
+    atomic_bool is_outside; /* a position, of its plane */
 } position_job;
+
+/* Without branches: the sign of a position or of what is left behind it. */
+static bool are_inside(const int64_t *positions, int64_t count, int64_t plane) {
+    uint64_t signs = 0;
+    for (int64_t i = 0; i < count; i++)
+        signs |= (uint64_t)positions[i] | ((uint64_t)plane - 1 - (uint64_t)positions[i]);
+    return signs >> 63 == 0;
+}
 
 #define T           float
 #define PLACE       int32_t
@@ -94,14 +104,13 @@ CR_KERNEL(adaptive_avg_pool_grad) {
 }
 
 /* ---------------------------------------------------------------- positions */
-static bool check_positions(const cr_tensor *positions, int64_t plane) {
+static bool fail_outside(const cr_tensor *positions, int64_t plane) {
     const int64_t *at = cr_tensor_address(positions);
-    for (int64_t i = 0; i < positions->numel; i++)
-        if ((uint64_t)at[i] >= (uint64_t)plane)
-            return cr_fail(CR_ERROR_INDEX,
-                           "position %lld (element %lld of the indices) is outside the input's plane of %lld",
-                           (long long)at[i], (long long)i, (long long)plane);
-    return true;
+    int64_t i = 0;
+    while ((uint64_t)at[i] < (uint64_t)plane)
+        i++;
+    return cr_fail(CR_ERROR_INDEX, "position %lld (element %lld of the indices) is outside the input's plane of %lld",
+                   (long long)at[i], (long long)i, (long long)plane);
 }
 
 static bool run_positions(cr_call *call, bool gather) {
@@ -111,15 +120,19 @@ static bool run_positions(cr_call *call, bool gather) {
     cr_tensor *target = dense_target(call->outputs[0], compute_dtype(call->inputs[0]));
     if (!source || !positions || !target) return false;
     const cr_shape input = cr_tensor_shape(gather ? source : target), pooled = cr_tensor_shape(positions);
-    position_job job = {
-        cr_tensor_address(positions), cr_tensor_address(source), cr_tensor_address(target), 1, 1, gather};
+    position_job job = {.positions = cr_tensor_address(positions),
+                        .source = cr_tensor_address(source),
+                        .target = cr_tensor_address(target),
+                        .in_plane = 1,
+                        .out_plane = 1,
+                        .gather = gather};
     for (int i = input.count - (int)o->spatial; i < input.count; i++) {
         job.in_plane *= input.at[i];
         job.out_plane *= pooled.at[i];
     }
-    if (!check_positions(positions, job.in_plane)) return false;
     cr_parallel_for(positions->numel / job.out_plane, 1 + CR_GRAIN_ELEMENTS / (job.in_plane + job.out_plane),
                     source->dtype == CR_F64 ? move_planes_f64 : move_planes_f32, &job);
+    if (atomic_load_explicit(&job.is_outside, memory_order_relaxed)) return fail_outside(positions, job.in_plane);
     return deliver(call->outputs[0], target);
 }
 

@@ -137,33 +137,15 @@ static void NAMED(widen_row)(int64_t *row, int64_t count) {
     }
 }
 
-/* ---------------------------------------------------------------- maxima of small windows, four at a time */
-typedef T NAMED(four) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
-typedef PLACE NAMED(four_places) __attribute__((vector_size(4 * sizeof(PLACE)), aligned(sizeof(PLACE)), may_alias));
-typedef int64_t NAMED(four_positions) __attribute__((vector_size(4 * sizeof(int64_t)), aligned(8), may_alias));
-
-/* Every `step`-th number, and none beyond the last one. */
-static inline NAMED(four) NAMED(load_four)(const T *from, int64_t step) {
-    const NAMED(four) *at = (const NAMED(four) *)(const void *)from;
-    if (step == 1) return *at;
-    if (step == 2) return __builtin_shufflevector(*at, *(const NAMED(four) *)(const void *)(from + 3), 0, 2, 5, 7);
-    return (NAMED(four)){from[0], from[step], from[2 * step], from[3 * step]};
-}
-
-/* Four windows that begin at `in`, step by step; see take_greater. The places are relative to each window's begin. */
-static inline __attribute__((always_inline)) NAMED(four)
-    NAMED(greatest_four)(const NAMED(pool_job) * job, const T *in, const int64_t step, NAMED(four_places) * places) {
-    NAMED(four) best = NAMED(load_four)(in, step);
-    NAMED(four_places) place = {0};
-    for (int64_t t = 1; t < job->tap_count; t++) {
-        const NAMED(four) value = NAMED(load_four)(in + job->taps[t], step);
-        const NAMED(four_places) take = ~(value <= best) & ~((best != best) & (value == value));
-        best = (NAMED(four))((take & (NAMED(four_places))value) | (~take & (NAMED(four_places))best));
-        place = (take & job->taps[t]) | (~take & place);
-    }
-    *places = place;
-    return best;
-}
+/* ---------------------------------------------------------------- maxima of small windows, several at a time */
+#define WIDTH         4
+#define WINDOWS(name) NAMED(name##_4)
+#include "ops/cpu/variants/pooling_windows.h"
+#ifdef __AVX__
+#define WIDTH         8
+#define WINDOWS(name) NAMED(name##_8)
+#include "ops/cpu/variants/pooling_windows.h"
+#endif
 
 /* One window at the border. */
 static void NAMED(greatest_one)(const cr_pooling *p, const T *in, T *out, int64_t *position, int64_t o0, int64_t o1,
@@ -183,26 +165,24 @@ static void NAMED(greatest_one)(const cr_pooling *p, const T *in, T *out, int64_
     *position = place;
 }
 
-/* A row of results whose windows lie inside in all other dims; the last four overlap the ones before. */
-static void NAMED(greatest_row)(const NAMED(pool_job) * job, const T *in, T *out, int64_t *positions, int64_t o0,
-                                int64_t o1) {
+/* The rows of results of plane o0 whose windows lie inside in all other dims; out and positions: of row 0. */
+static void NAMED(greatest_rows)(const NAMED(pool_job) * job, const T *in, T *out, int64_t *positions, int64_t o0) {
     const cr_pooling *p = job->p;
-    const int64_t step = p->stride[2], from = job->whole_from[2], to = job->whole_to[2],
-                  begin =
-                      ((o0 * p->stride[0] - p->padding[0]) * p->in[1] + o1 * p->stride[1] - p->padding[1]) * p->in[2] -
-                      p->padding[2];
-    for (int64_t o = from; o < to; o += 4) {
-        const int64_t at = o < to - 4 ? o : to - 4, first = begin + at * step;
-        NAMED(four_places) places;
-        *(NAMED(four) *)(void *)(out + at) = step == 2 ? NAMED(greatest_four)(job, in + first, 2, &places)
-                                                       : NAMED(greatest_four)(job, in + first, step, &places);
-        places += (NAMED(four_places)){0, 1, 2, 3} * (PLACE)step + (PLACE)first;
-        *(NAMED(four_positions) *)(void *)(positions + at) = __builtin_convertvector(places, NAMED(four_positions));
-    }
-    for (int64_t o = 0; o < from; o++)
-        NAMED(greatest_one)(p, in, out + o, positions + o, o0, o1, o);
-    for (int64_t o = to; o < p->out[2]; o++)
-        NAMED(greatest_one)(p, in, out + o, positions + o, o0, o1, o);
+    const int64_t first = job->whole_from[1], rows = job->whole_to[1] - first, row = p->out[2],
+                  begin = ((o0 * p->stride[0] - p->padding[0]) * p->in[1] + first * p->stride[1] - p->padding[1]) *
+                              p->in[2] -
+                          p->padding[2];
+#ifdef __AVX__
+    if (sizeof(T) == sizeof(float) && job->whole_to[2] - job->whole_from[2] >= 8)
+        NAMED(greatest_windows_8)(job, in, begin, rows, out + first * row, positions + first * row);
+    else
+#endif
+        NAMED(greatest_windows_4)(job, in, begin, rows, out + first * row, positions + first * row);
+    for (int64_t o1 = first; o1 < first + rows; o1++)
+        for (int64_t o = 0; o < row; o++) {
+            if (o == job->whole_from[2]) o = job->whole_to[2];
+            if (o < row) NAMED(greatest_one)(p, in, out + o1 * row + o, positions + o1 * row + o, o0, o1, o);
+        }
 }
 
 /* The taps of a window, where windows are small and most lie inside the input; else none. */
@@ -239,8 +219,10 @@ static void NAMED(pool_plane)(const NAMED(pool_job) * job, int64_t plane) {
             }
             T *out = job->target + row;
             if (NAMED(is_whole_row)(job, o0, o1)) {
-                NAMED(greatest_row)
-                (job, job->source + plane * job->in_plane, out, job->positions + row, o0, o1);
+                if (o1 > job->whole_from[1]) continue; /* done with the first one */
+                const int64_t before = o1 * p->out[2];
+                NAMED(greatest_rows)
+                (job, job->source + plane * job->in_plane, out - before, job->positions + row - before, o0);
                 continue;
             }
             PLACE *position = job->kind == MAXIMUM ? (PLACE *)(void *)(job->positions + row) : NULL;
@@ -283,18 +265,23 @@ static bool NAMED(pool)(const cr_pooling *p, pool_kind kind, const T *source, T 
 
 /* ---------------------------------------------------------------- positions */
 static void NAMED(move_planes)(void *context, int64_t begin, int64_t end) {
-    const position_job *job = context;
+    position_job *job = context;
+    const int64_t in = job->in_plane, out = job->out_plane;
     for (int64_t plane = begin; plane < end; plane++) {
-        const int64_t *positions = job->positions + plane * job->out_plane;
-        const T *source = (const T *)job->source + plane * (job->gather ? job->in_plane : job->out_plane);
-        T *target = (T *)job->target + plane * (job->gather ? job->out_plane : job->in_plane);
+        const int64_t *positions = job->positions + plane * out;
+        const T *source = (const T *)job->source + plane * (job->gather ? in : out);
+        T *target = (T *)job->target + plane * (job->gather ? out : in);
+        if (!are_inside(positions, out, in)) {
+            atomic_store_explicit(&job->is_outside, true, memory_order_relaxed);
+            return;
+        }
         if (job->gather) {
-            for (int64_t i = 0; i < job->out_plane; i++)
+            for (int64_t i = 0; i < out; i++)
                 target[i] = source[positions[i]];
             continue;
         }
-        memset(target, 0, (size_t)job->in_plane * sizeof(T));
-        for (int64_t i = 0; i < job->out_plane; i++)
+        memset(target, 0, (size_t)in * sizeof(T));
+        for (int64_t i = 0; i < out; i++)
             target[positions[i]] += source[i];
     }
 }
