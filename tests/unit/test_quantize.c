@@ -1,6 +1,7 @@
 /* Post-training quantisation: which nodes become integers, that calibration finds the range with the least error, files,
  * ONNX, and what bad data give. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -246,7 +247,14 @@ static void bad_data_and_options_are_errors(void **unused) {
 }
 
 /* ---------------------------------------------------------------- memory */
-static void quantize_compare_and_run(cr_graph *graph, cr_tensor *x) {
+typedef struct quantized_run {
+    cr_graph *graph;
+    cr_tensor *x;
+} quantized_run;
+
+static void quantize_compare_and_run(void *context) {
+    cr_graph *graph = ((quantized_run *)context)->graph;
+    cr_tensor *x = ((quantized_run *)context)->x;
     CR_SCOPE {
         cr_quantize_array data = {&x, 1};
         cr_graph *quantized = cr_jit_quantize(graph, cr_quantize_from_array, &data);
@@ -258,35 +266,14 @@ static void quantize_compare_and_run(cr_graph *graph, cr_tensor *x) {
     cr_jit_wait(); /* what is compiled belongs to nobody */
 }
 
-/* Each allocation fails once in turn, or some 400 of them. */
 static void memory_may_run_out_anywhere(void **unused) {
     (void)unused;
     block_state s;
     CR_SCOPE {
         cr_tensor *x = pictures(2);
-        cr_graph *graph = new_block(&s, x);
-        quantize_compare_and_run(graph, x);
-        assert_cr_ok();
-        const int64_t before = (int64_t)cr_memory_stats().live_bytes;
-        cr_memory_fail_nth(INT64_MAX);
-        quantize_compare_and_run(graph, x);
-        const int64_t allocations = cr_memory_fail_seen();
-        cr_memory_fail_nth(0);
-        assert_cr_ok();
-        assert_true(allocations > 300);
-        int failed = 0;
-        for (int64_t i = 1; i <= allocations; i += 1 + allocations / 400) {
-            cr_memory_fail_nth(i);
-            quantize_compare_and_run(graph, x);
-            cr_memory_fail_nth(0);
-            failed += !cr_ok();
-            if (!cr_ok() && cr_last_error()->code != CR_ERROR_MEMORY)
-                fail_msg("allocation %d: %s", (int)i, cr_last_error()->message);
-            cr_clear_error();
-            if (cr_memory_stats().live_bytes != before) fail_msg("allocation %d failed and something is lost", (int)i);
-        }
-        assert_true(failed > 100);
-        cr_jit_free(graph);
+        quantized_run of = {new_block(&s, x), x};
+        check_failing_allocations(quantize_compare_and_run, &of, 400);
+        cr_jit_free(of.graph);
         free_block(&s);
     }
 }

@@ -1,6 +1,7 @@
 /* Weights of bf16 and i8: what a program computes from them, against the same model with the rounded numbers in f32; that no
  * plan holds them widened; caches, files, ONNX, what is refused, and memory that runs out. */
 #include "tests/unit/testing.h"
+#include "tests/unit/memory_checks.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -266,46 +267,30 @@ static void what_cannot_be_is_an_error(void **unused) {
     }
 }
 
-static void narrow_and_run(cr_graph *graph, cr_tensor *const texts[2]) {
+typedef struct narrow_run {
+    cr_graph *graph;
+    cr_tensor *texts[2];
+} narrow_run;
+
+static void narrow_and_run(void *context) {
+    const narrow_run *of = context;
     for (int d = 0; d < 2; d++)
         CR_SCOPE {
-            cr_graph *narrow = cr_jit_quantize_weights(graph, .dtype = d ? CR_I8 : CR_BF16);
+            cr_graph *narrow = cr_jit_quantize_weights(of->graph, .dtype = d ? CR_I8 : CR_BF16);
             for (int i = 0; narrow && i < 2; i++)
-                cr_jit_forward(narrow, texts[i]);
+                cr_jit_forward(narrow, of->texts[i]);
             cr_jit_free(narrow);
         }
     cr_jit_wait(); /* what is compiled belongs to nobody */
 }
 
-/* Each allocation fails once in turn, or some 300 of them. */
 static void memory_may_run_out_anywhere(void **unused) {
     (void)unused;
     CR_SCOPE {
         cr_nn_module *net = new_writer();
-        cr_tensor *texts[] = {words(1), words(5)};
-        cr_graph *graph = trace_writer(net, LENGTH);
-        narrow_and_run(graph, texts);
-        assert_cr_ok();
-        const int64_t before = (int64_t)cr_memory_stats().live_bytes;
-        cr_memory_fail_nth(INT64_MAX);
-        narrow_and_run(graph, texts);
-        const int64_t allocations = cr_memory_fail_seen();
-        cr_memory_fail_nth(0);
-        assert_cr_ok();
-        assert_true(allocations > 300);
-        int failed = 0;
-        for (int64_t i = 1; i <= allocations; i += 1 + allocations / 300) {
-            cr_memory_fail_nth(i);
-            narrow_and_run(graph, texts);
-            cr_memory_fail_nth(0);
-            failed += !cr_ok();
-            if (!cr_ok() && cr_last_error()->code != CR_ERROR_MEMORY)
-                fail_msg("allocation %d: %s", (int)i, cr_last_error()->message);
-            cr_clear_error();
-            if (cr_memory_stats().live_bytes != before) fail_msg("allocation %d failed and something is lost", (int)i);
-        }
-        assert_true(failed > 100);
-        cr_jit_free(graph);
+        narrow_run of = {trace_writer(net, LENGTH), {words(1), words(5)}};
+        check_failing_allocations(narrow_and_run, &of, 300);
+        cr_jit_free(of.graph);
         cr_nn_free(net);
     }
 }
