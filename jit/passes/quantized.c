@@ -147,10 +147,11 @@ static tail follow(const cr_graph *graph, const cr_graph_node *layer) {
 
 /* ---------------------------------------------------------------- a layer */
 static bool is_layer(const cr_graph_node *node) {
+    if (!is(node, "linear") && !is(node, "convolution")) return false;
     if (node->bound_count || node->output_count != 1 || node->outputs[0]->dtype != CR_F32) return false;
     if (node->outputs[0]->device.type != CR_DEVICE_CPU || !node->inputs[1]->producer) return false;
     if (is(node, "linear")) return node->inputs[1]->shape.count == 2 && node->inputs[0]->shape.count > 0;
-    return is(node, "convolution") && node->inputs[0]->shape.count == 4 && node->inputs[1]->shape.count == 4 &&
+    return node->inputs[0]->shape.count == 4 && node->inputs[1]->shape.count == 4 &&
            !*(const bool *)cr_graph_attribute(node, "transposed");
 }
 
