@@ -130,12 +130,13 @@ static void load_run_i64(const char *source, cr_dtype dtype, int64_t stride, int
             to[i * stride] = (target_type)convert(((const T *)source)[i]);                                             \
         break;                                                                                                         \
     }
-/* Of neighbours: a loop that compilers leave scalar where a stride may be any. */
-#define STORE_DENSE_RUN(T, target_type, convert)                                                                       \
-    if (stride == 1) {                                                                                                 \
-        target_type *const to = (target_type *)(void *)target;                                                         \
-        for (int64_t i = 0; i < count; i++)                                                                            \
-            to[i] = (target_type)convert(((const T *)source)[i]);                                                      \
+/* With a loop for neighbours alone, where compilers leave the loop of any stride scalar. */
+#define STORE_RUN_OR_NEIGHBOURS(T, target_type, convert)                                                               \
+    {                                                                                                                  \
+        target_type *const near = (target_type *)(void *)target;                                                       \
+        for (int64_t i = 0; i < count && stride == 1; i++)                                                             \
+            near[i] = (target_type)convert(((const T *)source)[i]);                                                    \
+        if (stride != 1) STORE_RUN(T, target_type, convert)                                                            \
         break;                                                                                                         \
     }
 #define STORE_CASES(T, TO_INTEGER, TO_F32)                                                                             \
@@ -146,7 +147,7 @@ static void load_run_i64(const char *source, cr_dtype dtype, int64_t stride, int
     case CR_I16: STORE_RUN(T, int16_t, TO_INTEGER)                                                                     \
     case CR_I32: STORE_RUN(T, int32_t, TO_INTEGER)                                                                     \
     case CR_I64: STORE_RUN(T, int64_t, TO_INTEGER)                                                                     \
-    case CR_F16: STORE_DENSE_RUN(T, uint16_t, cr_f32_to_f16) STORE_RUN(T, uint16_t, cr_f32_to_f16)                      \
+    case CR_F16: STORE_RUN_OR_NEIGHBOURS(T, uint16_t, cr_f32_to_f16)                                                   \
     case CR_BF16: STORE_RUN(T, uint16_t, cr_f32_to_bf16)                                                               \
     case CR_F32: STORE_RUN(T, float, FROM_SAME)                                                                        \
     case CR_F64: STORE_RUN(T, double, FROM_SAME)                                                                       \
