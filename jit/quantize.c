@@ -216,8 +216,7 @@ static activation *root_of(activation *a) {
 }
 
 /* ---------------------------------------------------------------- nodes */
-/* A constant "name.part", or "name.part2" where that is taken. */
-static cr_value *add_constant(cr_graph *graph, const char *name, const char *part, cr_tensor *t) {
+cr_value *cr_quantize_add_constant(cr_graph *graph, const char *name, const char *part, cr_tensor *t) {
     cr_text text = {0};
     if (!t) return NULL;
     cr_text_add(&text, "%s.%s", name, part);
@@ -258,8 +257,8 @@ static bool insert_activation(work *w, activation *a, int number) {
     char name[32];
     snprintf(name, sizeof name, "activation%d", number);
     if (!root->quantized[0]) {
-        root->quantized[0] = add_constant(graph, name, "scale", cr_scalar((double)root->scale, CR_F32));
-        root->quantized[1] = add_constant(graph, name, "zero_point", cr_scalar(root->zero, CR_U8));
+        root->quantized[0] = cr_quantize_add_constant(graph, name, "scale", cr_scalar((double)root->scale, CR_F32));
+        root->quantized[1] = cr_quantize_add_constant(graph, name, "zero_point", cr_scalar(root->zero, CR_U8));
     }
     if (!root->quantized[0] || !root->quantized[1]) return false;
     cr_value *q = add_node(graph, before, "quantize", 1, a->value, root->quantized[0], root->quantized[1], CR_U8);
@@ -308,8 +307,8 @@ static bool insert_weight(work *w, cr_graph_node *layer, float input_scale) {
     if (!weight || !name || (bias_value && !bias)) return cr_ok() && cr_fail(CR_ERROR_STATE, "quantize: no weights");
     cr_tensor *scales = weight_scales(w, weight, bias, input_scale);
     cr_tensor *q = scales ? cr_quantize(weight, scales, NULL, .axis = 0, .dtype = CR_I8) : NULL;
-    cr_value *scale = add_constant(graph, name, "weight_scale", scales),
-             *integers = scale ? add_constant(graph, name, "weight", q) : NULL;
+    cr_value *scale = cr_quantize_add_constant(graph, name, "weight_scale", scales),
+             *integers = scale ? cr_quantize_add_constant(graph, name, "weight", q) : NULL;
     cr_value *y = integers ? add_node(graph, layer, "dequantize", 0, integers, scale, NULL, CR_F32) : NULL;
     if (!y) return false;
     layer->inputs[1] = y;
@@ -317,8 +316,8 @@ static bool insert_weight(work *w, cr_graph_node *layer, float input_scale) {
     cr_tensor *steps = cr_mul_scalar(scales, (double)input_scale);
     cr_tensor *rounded =
         steps ? cr_cast(cr_round(cr_div(cr_cast(bias, CR_F64), cr_cast(steps, CR_F64))), CR_I32) : NULL;
-    cr_value *step = add_constant(graph, name, "bias_scale", steps);
-    integers = step ? add_constant(graph, name, "bias", rounded) : NULL;
+    cr_value *step = cr_quantize_add_constant(graph, name, "bias_scale", steps);
+    integers = step ? cr_quantize_add_constant(graph, name, "bias", rounded) : NULL;
     y = integers ? add_node(graph, layer, "dequantize", 0, integers, step, NULL, CR_F32) : NULL;
     return y && (layer->inputs[2] = y);
 }

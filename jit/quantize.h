@@ -27,6 +27,8 @@ cr_graph *cr_quantize_prepare(const cr_graph *graph);
 cr_graph *cr_graph_frozen_copy(const cr_graph *graph);
 /* `list` has this name, or a path that it is under, between commas; NULL has none. */
 bool cr_is_listed(const char *list, const char *name);
+/* A constant "name.part", or "name.part2" where that is taken; NULL for NULL, and with an error on failure. */
+cr_value *cr_quantize_add_constant(cr_graph *graph, const char *name, const char *part, cr_tensor *t);
 /* A convolution or linear layer in f32 (quantised or not). */
 bool cr_is_layer_node(const cr_graph_node *node);
 /* The state behind a value, or NULL. */

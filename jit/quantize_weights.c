@@ -71,20 +71,15 @@ static cr_value *widening(cr_graph *graph, const char *op, const char *attribute
 static bool narrow(cr_graph *graph, cr_state *state, int axis, cr_dtype dtype) {
     cr_value *before = state->value, *inputs[2] = {cr_graph_value(graph, dtype, &before->shape, before->device), NULL};
     cr_tensor *weight = state->tensor, *scales = dtype == CR_I8 ? scales_of(state, axis) : NULL;
-    char attributes[32], name[256];
+    char attributes[32];
     if (dtype == CR_I8 && !scales) return false;
     cr_tensor *numbers = scales ? quantized(weight, scales, axis) : cr_contiguous(cr_cast(weight, dtype));
     if (!numbers || !inputs[0]) return false;
     state->value = inputs[0];
     state->tensor = cr_retain(numbers);
     cr_release(weight);
-    snprintf(name, sizeof name, "%.200s_scale", state->name); /* states may move from here on */
     snprintf(attributes, sizeof attributes, scales ? "axis=%d" : "dtype=f32", axis);
-    if (scales) {
-        const cr_shape shape = cr_shape_of(scales);
-        inputs[1] = cr_graph_value(graph, CR_F32, &shape, before->device);
-        if (!inputs[1] || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, inputs[1], scales)) return false;
-    }
+    if (scales && !(inputs[1] = cr_quantize_add_constant(graph, state->name, "scale", scales))) return false;
     before->replacement = widening(graph, scales ? "dequantize" : "cast", attributes, inputs, scales ? 2 : 1);
     return before->replacement != NULL;
 }

@@ -42,6 +42,15 @@ static bool read_narrow(const cr_graph *graph, const cr_value *value, narrow *n)
     return n->numbers && (is_cast || read_scale(graph, node, n));
 }
 
+/* y stands for the node's result; false for NULL. */
+static bool replace(cr_graph *graph, cr_graph_node *node, cr_value *y, bool *changed) {
+    if (!y) return false;
+    node->outputs[0]->replacement = y;
+    cr_graph_remove(&graph->body, node);
+    *changed = true;
+    return true;
+}
+
 /* ---------------------------------------------------------------- layers */
 /* [out, in], as the kernel wants it: what a matmul multiplies by is turned once. */
 static cr_value *weight_of(cr_graph *graph, const narrow *n, bool across) {
@@ -68,11 +77,7 @@ static bool narrow_layer(cr_graph *graph, cr_graph_node *layer, bool *changed) {
     cr_value *y =
         inputs[1] ? cr_graph_insert(graph, layer, "narrow_linear", NULL, inputs, 3, CR_F32, result->shape) : NULL;
     if (y && n.scale) y = scaled(graph, layer, &n, y, bias);
-    if (!y) return false;
-    result->replacement = y;
-    cr_graph_remove(&graph->body, layer);
-    *changed = true;
-    return true;
+    return replace(graph, layer, y, changed);
 }
 
 /* ---------------------------------------------------------------- tables */
@@ -107,11 +112,7 @@ static bool narrow_table(cr_graph *graph, cr_graph_node *pick, bool *changed) {
         cr_value *factors[] = {y, picked_scales(graph, pick, &n)};
         y = factors[1] ? cr_graph_insert(graph, pick, "mul", NULL, factors, 2, CR_F32, result->shape) : NULL;
     }
-    if (!y) return false;
-    result->replacement = y;
-    cr_graph_remove(&graph->body, pick);
-    *changed = true;
-    return true;
+    return replace(graph, pick, y, changed);
 }
 
 bool cr_pass_narrow(cr_graph *graph, bool *changed) {

@@ -38,9 +38,6 @@ static inline half_vector half_of(vector x) { return x; }
 static inline vector whole_of(half_vector x) { return x; }
 #endif
 
-static inline int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
-static inline int64_t round_up(int64_t count, int64_t multiple) { return divide_up(count, multiple) * multiple; }
-
 /* Memory that is wanted soon: each row of a product fetches a share of it. */
 typedef struct wanted_memory {
     const float *from;

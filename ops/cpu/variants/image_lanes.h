@@ -18,9 +18,6 @@
 #undef LANE_INDEX
 #undef NAMED
 
-static inline int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
-static inline int64_t round_up(int64_t count, int64_t multiple) { return divide_up(count, multiple) * multiple; }
-
 /* Planes of a group of images, and their copy, which has zeros around. */
 typedef struct lane_copy {
     const float *source;

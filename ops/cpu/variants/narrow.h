@@ -109,9 +109,10 @@ static const float *narrow_row(const product *p, int64_t row) {
 }
 
 static bool run_narrow_few(const product *p) {
+    float largest[NARROW_FEW_ROWS] = {0};
     bool by_digits = p->weight == CR_I8 && multiplies_digits(p->k);
     for (int64_t row = 0; by_digits && row < p->m; row++)
-        by_digits = has_even_sizes(narrow_row(p, row), p->k);
+        by_digits = has_even_sizes(narrow_row(p, row), p->k, &largest[row]);
     const size_t each = by_digits ? digit_row_bytes(p->k) : ((size_t)p->k * sizeof(float) + 63) / 64 * 64,
                  bytes = (size_t)p->m * each + 1;
     narrow_rows job = {p, by_digits ? digit_dots : p->weight == CR_BF16 ? bf16_dots : i8_dots, {NULL}};
@@ -120,7 +121,7 @@ static bool run_narrow_few(const product *p) {
     for (int64_t row = 0; row < p->m; row++) {
         void *to = memory + (size_t)row * each;
         if (by_digits)
-            make_digits(narrow_row(p, row), p->k, to);
+            make_digits(narrow_row(p, row), p->k, largest[row], to);
         else
             narrow_order(narrow_row(p, row), p->k, narrow_parts(p->weight), to);
         job.rows[row] = to;

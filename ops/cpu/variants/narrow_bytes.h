@@ -28,29 +28,25 @@ static size_t digit_row_bytes(int64_t count) {
 
 static bool multiplies_digits(int64_t count) { return count <= MOST_DIGITS && __builtin_cpu_supports("avx512vnni"); }
 
-/* Finite, and the largest number's exponent is so near the mean of all that the others keep enough of the bits. */
-static bool has_even_sizes(const float *x, int64_t count) {
+/* Finite, and the exponent of *largest is so near the mean of all that the others keep enough of the bits. */
+static bool has_even_sizes(const float *x, int64_t count, float *largest) {
     uint32_t most = 0;
     int32_t exponents = 0, counted = 0;
     for (int64_t k = 0; k < count; k++) {
-        uint32_t bits;
-        memcpy(&bits, x + k, sizeof bits);
-        bits &= 0x7fffffff;
+        const uint32_t bits = cr_bits_of_float(x[k]) & 0x7fffffff;
         most = bits > most ? bits : most;
         exponents += (int32_t)(bits >> 23);
         counted += bits != 0;
     }
+    *largest = cr_float_of_bits(most);
     return most < 0x7f800000 && (int64_t)(most >> 23) * counted - exponents <= (int64_t)MOST_APART * counted;
 }
 
-static void make_digits(const float *x, int64_t count, digit_row *row) {
+static void make_digits(const float *x, int64_t count, float largest, digit_row *row) {
     const __m512i most_number = _mm512_set1_epi32((1 << DIGIT_BITS) - 1), offset = _mm512_set1_epi32(1 << DIGIT_BITS);
     const int64_t whole = whole_digits(count);
     int exponent = 0;
-    float most = 0;
-    for (int64_t k = 0; k < count; k++)
-        most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
-    frexpf(most, &exponent);
+    frexpf(largest, &exponent);
     row->step = ldexp(1, exponent - DIGIT_BITS);
     row->whole = whole;
     row->numbers = (int32_t *)(row + 1);
@@ -123,9 +119,13 @@ static void digit_dots(const void *x, const char *const w[COLUMNS_AT_ONCE], int6
 }
 #else
 static bool multiplies_digits(int64_t count) { return (void)count, false; }
-static bool has_even_sizes(const float *x, int64_t count) { return (void)x, (void)count, false; }
+static bool has_even_sizes(const float *x, int64_t count, float *largest) {
+    return (void)x, (void)count, (void)largest, false;
+}
 static size_t digit_row_bytes(int64_t count) { return (size_t)count; }
-static void make_digits(const float *x, int64_t count, void *row) { (void)x, (void)count, (void)row; }
+static void make_digits(const float *x, int64_t count, float largest, void *row) {
+    (void)x, (void)count, (void)largest, (void)row;
+}
 static void digit_dots(const void *x, const char *const w[COLUMNS_AT_ONCE], int64_t count, float *sums) {
     (void)x, (void)w, (void)count, (void)sums;
 }

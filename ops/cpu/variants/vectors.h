@@ -80,4 +80,7 @@ static inline vector at_most(vector x, float high) {
 }
 static inline vector clamped(vector x, float low, float high) { return at_most(at_least(x, low), high); }
 
+static inline int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
+static inline int64_t round_up(int64_t count, int64_t multiple) { return divide_up(count, multiple) * multiple; }
+
 #endif
