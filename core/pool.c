@@ -1,19 +1,21 @@
 /* A pool of threads that share out the parts of jobs.
  *
  * Whoever asks for a job works on it too, and takes every part that nobody else has begun: a helper that the system does
- * not run holds nothing up. Helpers look for work for SPIN_NANOSECONDS after their last, then sleep. (A team of GNU
- * OpenMP waits at its barrier for every member, spinning: on processors that other programs use too, each operation then
- * takes as long as the system's time slice. docs/performance.md, "Threads beside other work".) */
+ * not run holds nothing up. Who waits spins for SPIN_NANOSECONDS, then offers the processor to others for
+ * YIELD_NANOSECONDS, then sleeps: to wake takes 50 µs and more on a virtual machine. (A team of GNU OpenMP waits at its
+ * barrier for every member, spinning: on processors that other programs use too, each operation then takes as long as the
+ * system's time slice. docs/performance.md, "Threads beside other work".) */
 #define _GNU_SOURCE
 #include "core/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
 
-enum { MOST_WORKERS = 255, SPIN_NANOSECONDS = 50000, PAUSES = 32, LOOK_PAUSES = 8 };
+enum { MOST_WORKERS = 255, SPIN_NANOSECONDS = 50000, YIELD_NANOSECONDS = 1000000, PAUSES = 32, LOOK_PAUSES = 8 };
 
 typedef struct job {
     void (*part)(void *context, int index);
@@ -77,13 +79,14 @@ static job *join_job(int *who) {
 
 /* Until a job was posted since `seen`, or for a while. */
 static void watch(unsigned seen) {
-    const int64_t end = now() + SPIN_NANOSECONDS;
-    do {
+    const int64_t begin = now();
+    for (int64_t waited = 0; waited < YIELD_NANOSECONDS; waited = now() - begin) {
         for (int i = 0; i < PAUSES; i++) {
             if (atomic_load_explicit(&pool.posted, memory_order_relaxed) != seen) return;
             pause_briefly();
         }
-    } while (now() < end);
+        if (waited > SPIN_NANOSECONDS) sched_yield();
+    }
 }
 
 static void *run_worker(void *unused) {
@@ -152,7 +155,8 @@ void cr_pool_wait(int64_t *until) {
         pause_briefly();
     const int64_t time = now();
     if (*until == 0) *until = time + SPIN_NANOSECONDS;
-    if (time > *until) nanosleep(&(struct timespec){.tv_nsec = SPIN_NANOSECONDS}, NULL);
+    if (time > *until) sched_yield();
+    if (time > *until + YIELD_NANOSECONDS) nanosleep(&(struct timespec){.tv_nsec = SPIN_NANOSECONDS}, NULL);
 }
 
 /* All parts are begun: takes the job back and waits for those who still work on it. */
