@@ -23,7 +23,7 @@ typedef struct NAMED(gemm) {
     const T *packed_b;                 /* given, or packed here; NULL: B is read where it lies */
     const cr_epilogue *epilogue;       /* what is done to C, or NULL */
     int64_t image;                     /* which of its images C is */
-    int64_t group_rows, group_columns; /* panels of a task */
+    int64_t row_groups, column_groups; /* the tasks: panels shared out evenly */
     T *blocks;                         /* [slots][a_elements] of packed A; NULL: A is read where it lies */
     atomic_uchar *busy;                /* [slots] */
     int64_t slots;                     /* as many as can be at work at once */
@@ -123,10 +123,10 @@ static inline void NAMED(prefetch)(const NAMED(gemm) * g, int64_t part, int64_t 
 /* A task is some panels of A, which stay in the cache, times some of B. block: memory for the panels, or NULL. */
 static void NAMED(run_task)(const NAMED(gemm) * g, int64_t task, T *block) {
     const int64_t row_panels = NAMED(panels)(g->m, ROWS), column_panels = NAMED(panels)(g->n, COLUMNS);
-    const int64_t row_groups = NAMED(panels)(row_panels, g->group_rows);
-    const int64_t row = task % row_groups * g->group_rows, column = task / row_groups * g->group_columns;
-    const int64_t row_end = row + g->group_rows < row_panels ? row + g->group_rows : row_panels;
-    const int64_t column_end = column + g->group_columns < column_panels ? column + g->group_columns : column_panels;
+    const int64_t row_group = task % g->row_groups, column_group = task / g->row_groups;
+    const int64_t row = row_group * row_panels / g->row_groups, row_end = (row_group + 1) * row_panels / g->row_groups;
+    const int64_t column = column_group * column_panels / g->column_groups,
+                  column_end = (column_group + 1) * column_panels / g->column_groups;
     for (int64_t start = 0; start < g->k || (start == 0 && g->k == 0); start += DEPTH_BLOCK) {
         const int64_t depth = g->k - start < DEPTH_BLOCK ? g->k - start : DEPTH_BLOCK;
         if (block) NAMED(pack_block_of_a)(g, row, row_end, start, depth, block);
@@ -297,19 +297,23 @@ static int64_t NAMED(memory)(const NAMED(gemm) * g) {
     return (NAMED(packs_a)(g) ? NAMED(a_elements)(g) * g->slots : 0) + (NAMED(packs_b)(g) ? NAMED(b_elements)(g) : 0);
 }
 
-/* Panels of a task: so few that there are some tasks for each thread; many columns where A must be packed for them.
- * Returns the number of tasks. */
-static int64_t NAMED(cut)(NAMED(gemm) * g) {
-    const int64_t rows = NAMED(panels)(g->m, ROWS), columns = NAMED(panels)(g->n, COLUMNS),
-                  wanted = cr_num_threads() > 1 ? 3 * cr_num_threads() : 1;
-    int64_t row_groups = NAMED(panels)(rows, GROUP_ROWS);
-    g->group_columns = g->blocks ? WIDE_GROUP / COLUMNS : GROUP_COLUMNS;
-    while (g->blocks && row_groups * NAMED(panels)(columns, g->group_columns) < wanted && rows / row_groups > 8)
-        row_groups++;
-    while (g->group_columns > 2 && row_groups * NAMED(panels)(columns, g->group_columns) < wanted)
-        g->group_columns /= 2;
-    g->group_rows = NAMED(panels)(rows, row_groups);
-    return NAMED(panels)(rows, g->group_rows) * NAMED(panels)(columns, g->group_columns);
+/* Whether threads that take tasks in their order have as much to do: row groups are the inner ones. */
+static bool NAMED(is_even)(const NAMED(gemm) * g, int64_t columns, int64_t threads) {
+    return g->column_groups % threads == 0 ||
+           (columns % g->column_groups == 0 && g->row_groups * g->column_groups % threads == 0);
+}
+
+/* Some tasks for each thread, of even shares; wide ones where A must be packed for them. */
+static void NAMED(cut)(NAMED(gemm) * g) {
+    const int64_t rows = NAMED(panels)(g->m, ROWS), columns = NAMED(panels)(g->n, COLUMNS), threads = cr_num_threads(),
+                  wanted = threads > 1 ? 3 * threads : 1, narrowest = NAMED(panels)(columns, 2);
+    g->row_groups = NAMED(panels)(rows, GROUP_ROWS);
+    g->column_groups = NAMED(panels)(columns, g->blocks ? WIDE_GROUP / COLUMNS : GROUP_COLUMNS);
+    while (g->blocks && g->row_groups * g->column_groups < wanted && rows / g->row_groups > 8)
+        g->row_groups++;
+    while (g->column_groups < narrowest &&
+           (g->row_groups * g->column_groups < wanted || !NAMED(is_even)(g, columns, threads)))
+        g->column_groups++;
 }
 
 static void NAMED(tasks)(void *context, int64_t begin, int64_t end) {
@@ -340,6 +344,7 @@ static void NAMED(run)(NAMED(gemm) * g, T *memory) {
         g->busy = busy;
         g->blocks = memory;
     }
-    const int64_t groups = NAMED(cut)(g), work = g->group_rows * ROWS * g->group_columns * COLUMNS * (g->k + 1) / 16;
-    cr_parallel_for(groups, CR_GRAIN_ELEMENTS / work, NAMED(tasks), g);
+    NAMED(cut)(g);
+    const int64_t tasks = g->row_groups * g->column_groups;
+    cr_parallel_for(tasks, CR_GRAIN_ELEMENTS / (g->m * g->n * (g->k + 1) / tasks / 16 + 1), NAMED(tasks), g);
 }
