@@ -145,6 +145,12 @@ static bool convolve_together(const planes_job *job, scratch *memory) {
 /* ---------------------------------------------------------------- the whole */
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* Images at a time: `wanted` or a few less, so that every thread has as many. */
+static int64_t even_chunk(int64_t batch, int64_t wanted) {
+    const int64_t threads = cr_num_threads(), rounds = divide_up(batch, wanted * threads);
+    return divide_up(batch, rounds * threads);
+}
+
 static bool convolve_apart(planes_job *job, scratch *memory) {
     const cr_convolution *p = job->layer.problem;
     const int64_t threads = cr_num_threads();
@@ -211,9 +217,9 @@ bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const floa
     int64_t tiles = 0; /* of an image */
     for (int i = 0; i < job.count; i++)
         tiles = most(tiles, divide_up(job.weights[i].at.size[0], 4) * divide_up(job.weights[i].at.size[1], 4));
-    job.chunk = divide_up(4 * LEAST_TILES, tiles);
-    if (job.chunk > q.batch) job.chunk = q.batch;
-    const bool is_fresh = q.batch * tiles <= MOST_TILES, together = is_fresh || q.batch < cr_num_threads() * job.chunk;
+    const int64_t wanted = divide_up(4 * LEAST_TILES, tiles);
+    const bool is_fresh = q.batch * tiles <= MOST_TILES, together = is_fresh || q.batch < cr_num_threads() * wanted;
+    job.chunk = even_chunk(q.batch, wanted);
     const bool done = (is_fresh || pack_all(&job, &memory)) &&
                       (together ? convolve_together(&job, &memory) : convolve_apart(&job, &memory));
     scratch_drop(&memory);
