@@ -3,20 +3,20 @@
  *   dw[f][c][t] = sum over images n and positions o of dy[n][f][o] x[n][c][o·stride + t·dilation - padding]
  *
  * as products over k = (n, o): the left side is dy, the right side is gathered from a padded copy of x with channels
- * fastest. Few results mean few tasks: then the images are dealt to a number of parts that depends on the problem
- * alone, and the parts are added in order, so that the sum does not depend on the threads.
+ * fastest. Few results mean few tasks: then the images, and where those are few their positions, are dealt to a number of
+ * parts that depends on the problem alone, and the parts are added in order, so that the sum does not depend on the threads.
  *
  * A template: include it with T and NAMED(name) defined, after convolution_data.h. */
 
-/* Parts that images are dealt to. */
+/* Parts that a chunk of images is dealt to: a number of images, or a number of pieces of each. */
 static int64_t NAMED(parts_of)(const cr_convolution *p, int64_t chunk) {
     enum { WANTED_TASKS = 16, MOST_ELEMENTS = 1 << 20 };
     const int64_t columns = p->channels * cr_product3(p->kernel), results = p->groups * p->features * columns;
     const int64_t blocks =
         p->groups * ((columns + 4 * COLUMNS - 1) / (4 * COLUMNS)) * ((p->features + 12 * ROWS - 1) / (12 * ROWS));
     int64_t parts = (WANTED_TASKS + blocks - 1) / blocks;
-    if (parts > chunk) parts = chunk;
     if (parts * results > MOST_ELEMENTS) parts = MOST_ELEMENTS / results;
+    if (parts > chunk) parts -= parts % chunk;
     return parts < 1 ? 1 : parts;
 }
 
@@ -46,11 +46,12 @@ typedef struct NAMED(weights_job) {
     NAMED(left_side) * sides;
 } NAMED(weights_job);
 
-/* One chunk of images: each part takes an equal share of them. */
+/* One chunk of images: each part takes an equal share. */
 static bool NAMED(run_weights_chunk)(NAMED(weights_job) * job, int64_t first, int64_t images) {
     const cr_convolution *p = job->p;
     const int64_t spatial = cr_product3(p->out), taps = cr_product3(p->kernel), columns = p->channels * taps;
     const int64_t *size = job->copy.size, image = cr_product3(size) * p->channels;
+    const int64_t pieces = job->parts > job->chunk ? job->parts / job->chunk : 1, shares = job->parts / pieces;
     T *packed = job->packed;
     int64_t count = 0;
     job->copy.images = images;
@@ -58,23 +59,21 @@ static bool NAMED(run_weights_chunk)(NAMED(weights_job) * job, int64_t first, in
     NAMED(make_channels_fastest)(&job->copy);
     for (int64_t g = 0; g < p->groups; g++)
         for (int64_t part = 0; part < job->parts; part++) {
-            const int64_t begin = images * part / job->parts, share = images * (part + 1) / job->parts - begin;
-            if (share == 0 && first > 0) continue;
-            job->sides[count] = (NAMED(left_side)){job->dy + ((first + begin) * p->groups + g) * p->features * spatial,
-                                                   p->features,
-                                                   spatial,
-                                                   share,
-                                                   p->groups * p->features * spatial,
-                                                   spatial,
-                                                   NULL,
-                                                   packed};
+            const int64_t begin = images * (part / pieces) / shares,
+                          share = images * (part / pieces + 1) / shares - begin;
+            const int64_t piece = spatial * (part % pieces) / pieces,
+                          positions = spatial * (part % pieces + 1) / pieces - piece;
+            if (share * positions == 0 && first > 0) continue;
+            const T *dy = job->dy + ((first + begin) * p->groups + g) * p->features * spatial + piece;
+            job->sides[count] = (NAMED(left_side)){
+                dy, p->features, spatial, share, p->groups * p->features * spatial, positions, NULL, packed};
             job->products[count++] = (NAMED(product)){
                 .rows = p->features,
-                .depth = share * spatial,
+                .depth = share * positions,
                 .left = packed,
                 .image = job->copy.target + (g * images + begin) * image,
                 .image_end = job->copy.target + p->groups * images * image + COLUMNS,
-                .depth_offsets = job->offsets,
+                .depth_offsets = job->offsets + piece,
                 .columns = columns,
                 .grid = {p->kernel[0], p->kernel[1], p->kernel[2], p->channels},
                 .source_step = {p->dilation[0] * size[1] * size[2] * p->channels,
@@ -83,7 +82,7 @@ static bool NAMED(run_weights_chunk)(NAMED(weights_job) * job, int64_t first, in
                 .target = job->results + (part * p->groups + g) * p->features * columns,
                 .target_row = columns,
                 .add = first > 0};
-            packed += round_up(p->features, ROWS) * share * spatial;
+            packed += round_up(p->features, ROWS) * share * positions;
         }
     NAMED(pack_left)(job->sides, count);
     return NAMED(run_products)(job->products, count);
