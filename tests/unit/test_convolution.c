@@ -133,6 +133,9 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {26, 32, 32, 1, 17, 16, 2, 1, 0, 1}, {7, 64, 96, 1, 15, 16, 3, 1, 1, 1},  {8, 32, 32, 1, 30, 29, 6, 2, 2, 1},
         {60, 64, 128, 1, 8, 8, 4, 2, 1, 1},  {20, 64, 64, 1, 29, 28, 3, 2, 1, 1}, {9, 32, 64, 1, 40, 41, 5, 2, 2, 1},
         {9, 32, 64, 1, 40, 41, 5, 3, 1, 1},
+        /* sums over pixels: chunks that end within an image, panels that are not full, strides, one pixel */
+        {13, 64, 128, 1, 16, 15, 1, 1, 0, 1}, {25, 60, 96, 1, 21, 23, 1, 2, 0, 1}, {9, 128, 61, 1, 5, 3, 1, 1, 0, 1},
+        {40, 32, 64, 1, 3, 2, 1, 3, 0, 1},
         /* with images as lanes: a last group of fewer images, odd planes, strides, kernels of less than a stride, groups,
          * planes of fewer positions than a vector, one column */
         {33, 6, 16, 1, 14, 14, 5, 1, 0, 1},  {64, 8, 8, 1, 7, 7, 3, 1, 1, 1},     {40, 5, 20, 1, 9, 11, 3, 2, 1, 1},
@@ -166,35 +169,36 @@ static results run_everything(int threads, cr_tensor *x, cr_tensor *w, cr_tensor
 }
 
 /* The same where kernels are computed in tiles of 4×4: images apart, or together where they are fewer than threads, or so
- * small that weights are made as they are used; and with images as lanes, of several groups and of one. */
+ * small that weights are made as they are used; with images as lanes, of several groups and of one; and one tap. */
 static void tiles_and_lanes_do_not_depend_on_the_threads(void **state) {
     (void)state;
     const int before = cr_num_threads();
     const struct {
         cr_shape x, w, y;
-        int stride;
+        int stride, padding;
     } shapes[] = {
-        {CR_SHAPE(3, 64, 37, 40), CR_SHAPE(64, 64, 3, 3), CR_SHAPE(3, 64, 37, 40), 1},
-        {CR_SHAPE(21, 32, 32, 30), CR_SHAPE(64, 32, 4, 4), CR_SHAPE(21, 64, 16, 15), 2},
-        {CR_SHAPE(60, 64, 8, 8), CR_SHAPE(128, 64, 4, 4), CR_SHAPE(60, 128, 4, 4), 2},
-        {CR_SHAPE(70, 6, 12, 13), CR_SHAPE(20, 6, 3, 3), CR_SHAPE(70, 20, 12, 13), 1},
-        {CR_SHAPE(16, 18, 14, 14), CR_SHAPE(20, 18, 4, 4), CR_SHAPE(16, 20, 7, 7), 2},
+        {CR_SHAPE(3, 64, 37, 40), CR_SHAPE(64, 64, 3, 3), CR_SHAPE(3, 64, 37, 40), 1, 1},
+        {CR_SHAPE(21, 32, 32, 30), CR_SHAPE(64, 32, 4, 4), CR_SHAPE(21, 64, 16, 15), 2, 1},
+        {CR_SHAPE(60, 64, 8, 8), CR_SHAPE(128, 64, 4, 4), CR_SHAPE(60, 128, 4, 4), 2, 1},
+        {CR_SHAPE(70, 6, 12, 13), CR_SHAPE(20, 6, 3, 3), CR_SHAPE(70, 20, 12, 13), 1, 1},
+        {CR_SHAPE(16, 18, 14, 14), CR_SHAPE(20, 18, 4, 4), CR_SHAPE(16, 20, 7, 7), 2, 1},
+        {CR_SHAPE(13, 64, 16, 15), CR_SHAPE(128, 64, 1, 1), CR_SHAPE(13, 128, 16, 15), 1, 0},
     };
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         CR_SCOPE {
             cr_tensor *x = noise(shapes[s].x, 5), *w = noise(shapes[s].w, 6), *dy = noise(shapes[s].y, 7), *one[3],
                       *many[3];
-            const int stride = shapes[s].stride;
+            const int stride = shapes[s].stride, padding = shapes[s].padding;
             cr_convolution_grad_options o = {.size = sizeof o,
                                              .strides = CR_DIMS(stride),
-                                             .paddings = CR_DIMS(1),
+                                             .paddings = CR_DIMS(padding),
                                              .groups = 1,
                                              .sizes = cr_shape_of(x)};
             const cr_shape kernel = cr_shape_of(w);
             for (int threads = 1; threads <= 5; threads++) {
                 assert_true(cr_set_num_threads(threads));
                 cr_tensor **to = threads == 1 ? one : many;
-                to[0] = cr_conv2d(x, w, NULL, .stride = stride, .padding = 1);
+                to[0] = cr_conv2d(x, w, NULL, .stride = stride, .padding = padding);
                 to[1] = cr_convolution_grad_input_with(dy, w, &o);
                 o.sizes = kernel;
                 to[2] = cr_convolution_grad_weight_with(dy, x, &o);

@@ -106,6 +106,15 @@ enum {
     LARGE_PARTS = COLUMNS - PARTS * SMALL
 };
 
+/* sums[i][j] (+)= sum over t of x[t][i] · g[t][j] for panels of x and g. */
+static void sum_panel(const float *x, const float *g, int64_t tiles, bool adds, float *sums, int64_t sums_row) {
+    int i = 0;
+    for (int part = 0; part < LARGE_PARTS; part++, i += LARGE)
+        sum_rows(LARGE, x + i, g, tiles, adds, sums + i * sums_row, sums_row);
+    for (; i < COLUMNS; i += SMALL)
+        sum_rows(SMALL, x + i, g, tiles, adds, sums + i * sums_row, sums_row);
+}
+
 /* Panels of features [begin, end), counted through all points. */
 static void sum_panels(void *context, int64_t begin, int64_t end) {
     const gradient_job *job = context;
@@ -120,12 +129,7 @@ static void sum_panels(void *context, int64_t begin, int64_t end) {
                 const float *x = j->inputs + point * j->input_point + c / COLUMNS * j->input_panel + first * COLUMNS,
                             *g = gradients + first * COLUMNS;
                 float *sums = job->sums + (point * channels + c) * features + panel * COLUMNS;
-                const bool adds = job->adds || first > 0;
-                int i = 0;
-                for (int part = 0; part < LARGE_PARTS; part++, i += LARGE)
-                    sum_rows(LARGE, x + i, g, tiles, adds, sums + i * features, features);
-                for (; i < COLUMNS; i += SMALL)
-                    sum_rows(SMALL, x + i, g, tiles, adds, sums + i * features, features);
+                sum_panel(x, g, tiles, job->adds || first > 0, sums, features);
             }
     }
 }

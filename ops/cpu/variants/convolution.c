@@ -62,7 +62,8 @@ static bool run_f32(direction way, const cr_convolution *p, const float *a, cons
                     const layer *extra, float *target) {
     bool applies = false, done = true;
     if (way == WEIGHTS) {
-        done = cr_winograd_weights(p, a, b, target, &applies);
+        done = cr_pixel_weights(p, a, b, target, &applies);
+        if (done && !applies) done = cr_winograd_weights(p, a, b, target, &applies);
     } else if (!extra->packed) {
         done = cr_winograd_planes(p, way == DATA, a, b, bias, target, &applies);
         if (done && applies) cr_epilogue_images(extra->epilogue, 0, p->batch);

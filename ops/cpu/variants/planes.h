@@ -16,6 +16,10 @@ bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const floa
 /* dw, the gradient by the weight of y = x * w; the rest as above. */
 bool cr_winograd_weights(const cr_convolution *problem, const float *x, const float *dy, float *dw, bool *applies);
 
+#define cr_pixel_weights CR_NAME(cr_pixel_weights)
+/* The same for kernels of one tap. */
+bool cr_pixel_weights(const cr_convolution *problem, const float *x, const float *dy, float *dw, bool *applies);
+
 #define cr_image_lanes CR_NAME(cr_image_lanes)
 /* As cr_winograd_planes, with the images of a batch as lanes, and with the epilogue (NULL: none). */
 bool cr_image_lanes(const cr_convolution *problem, bool by_input, const float *x, const float *w, const float *bias,
