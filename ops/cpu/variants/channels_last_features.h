@@ -105,11 +105,17 @@ static void gather_panel(const plane_product *j, int64_t first, int64_t count, i
     stretch stretches[COLUMNS];
     const int found = find_stretches(j, first, count, stretches);
     const float *image = j->copy ? j->copy : j->x;
+    for (int64_t k = begin; k < end && stretches[0].count == COLUMNS; k++, panel += COLUMNS) {
+        const float *from = image + j->offsets[k] + stretches[0].place;
+        store(panel, load(from));
+        store(panel + LANES, load(from + LANES));
+    }
+    if (stretches[0].count == COLUMNS) return;
     for (int64_t k = begin; k < end; k++, panel += COLUMNS)
         for (int i = 0; i < found; i++) {
             const float *from = image + j->offsets[k] + stretches[i].place;
             float *to = panel + stretches[i].at;
-            if (!j->copy && stretches[i].count < COLUMNS) {
+            if (!j->copy) {
                 memcpy(to, from, (size_t)stretches[i].count * sizeof(float));
                 continue;
             }
