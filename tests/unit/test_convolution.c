@@ -82,9 +82,11 @@ static void check_geometry(geometry g) {
     CR_SCOPE {
         const cr_shape xs = CR_SHAPE(g.batch, g.channels, g.height, g.width),
                        ws = CR_SHAPE(g.features, g.channels / g.groups, g.kernel, g.kernel);
-        cr_tensor *x = noise(xs, 1), *w = noise(ws, 2);
-        cr_tensor *y =
-            cr_conv2d(x, w, NULL, .stride = g.stride, .padding = g.padding, .dilation = g.dilation, .groups = g.groups);
+        cr_tensor *x = noise(xs, 1), *w = noise(ws, 2), *bias = noise(CR_SHAPE(g.features), 4), *both[2];
+        for (int i = 0; i < 2; i++)
+            both[i] = cr_conv2d(x, w, i ? bias : NULL, .stride = g.stride, .padding = g.padding, .dilation = g.dilation,
+                                .groups = g.groups);
+        cr_tensor *y = both[0];
         assert_cr_ok();
         cr_tensor *dy = noise(cr_shape_of(y), 3);
         cr_convolution_grad_options o = {.size = sizeof o,
@@ -107,6 +109,10 @@ static void check_geometry(geometry g) {
         const bool tiled = (taps == 2 || taps == 3) && g.channels >= 32 && g.features >= 32; /* by 4×4 */
         const double rounding = tiled ? 1.5e-4 : products > 4000 ? 6e-5 : 2e-5; /* of sums near 10, in f32 */
         assert_near(y, t.y, rounding, "forward");
+        const int64_t positions = cr_numel(y) / g.batch / g.features;
+        for (int64_t i = 0; i < cr_numel(y); i++)
+            t.y[i] += cr_data_f32(bias)[i / positions % g.features];
+        assert_near(both[1], t.y, rounding, "forward with a bias");
         assert_near(dx, t.dx, rounding, "gradient by the input");
         assert_near(dw, t.dw, tiled ? 5e-4 : 1e-4, "gradient by the weight"); /* thousands of products of deviation ⅓ */
         free(t.y), free(t.dx), free(t.dw);
@@ -136,6 +142,9 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         /* sums over pixels: chunks that end within an image, panels that are not full, strides, one pixel */
         {13, 64, 128, 1, 16, 15, 1, 1, 0, 1}, {25, 60, 96, 1, 21, 23, 1, 2, 0, 1}, {9, 128, 61, 1, 5, 3, 1, 1, 0, 1},
         {40, 32, 64, 1, 3, 2, 1, 3, 0, 1},
+        /* with features as rows: several blocks of the depth, of features, short panels, rows shorter than a vector, phases */
+        {2, 1100, 70, 1, 14, 14, 1, 1, 0, 1}, {1, 60, 600, 1, 17, 15, 1, 1, 0, 1}, {1, 3, 72, 1, 75, 61, 7, 2, 3, 1},
+        {2, 3, 300, 1, 41, 50, 5, 3, 2, 2},   {1, 5, 90, 1, 90, 9, 5, 1, 0, 1},    {3, 21, 33, 1, 43, 12, 3, 2, 1, 3},
         /* with images as lanes: a last group of fewer images, odd planes, strides, kernels of less than a stride, groups,
          * planes of fewer positions than a vector, one column */
         {33, 6, 16, 1, 14, 14, 5, 1, 0, 1},  {64, 8, 8, 1, 7, 7, 3, 1, 1, 1},     {40, 5, 20, 1, 9, 11, 3, 2, 1, 1},
@@ -169,7 +178,8 @@ static results run_everything(int threads, cr_tensor *x, cr_tensor *w, cr_tensor
 }
 
 /* The same where kernels are computed in tiles of 4×4: images apart, or together where they are fewer than threads, or so
- * small that weights are made as they are used; with images as lanes, of several groups and of one; and one tap. */
+ * small that weights are made as they are used; by features, of one part or of one for each thread; with images as lanes,
+ * of several groups and of one; and one tap. */
 static void tiles_and_lanes_do_not_depend_on_the_threads(void **state) {
     (void)state;
     const int before = cr_num_threads();
@@ -180,6 +190,7 @@ static void tiles_and_lanes_do_not_depend_on_the_threads(void **state) {
         {CR_SHAPE(3, 64, 37, 40), CR_SHAPE(64, 64, 3, 3), CR_SHAPE(3, 64, 37, 40), 1, 1},
         {CR_SHAPE(21, 32, 32, 30), CR_SHAPE(64, 32, 4, 4), CR_SHAPE(21, 64, 16, 15), 2, 1},
         {CR_SHAPE(60, 64, 8, 8), CR_SHAPE(128, 64, 4, 4), CR_SHAPE(60, 128, 4, 4), 2, 1},
+        {CR_SHAPE(2, 130, 30, 32), CR_SHAPE(150, 130, 4, 4), CR_SHAPE(2, 150, 15, 16), 2, 1},
         {CR_SHAPE(70, 6, 12, 13), CR_SHAPE(20, 6, 3, 3), CR_SHAPE(70, 20, 12, 13), 1, 1},
         {CR_SHAPE(16, 18, 14, 14), CR_SHAPE(20, 18, 4, 4), CR_SHAPE(16, 20, 7, 7), 2, 1},
         {CR_SHAPE(13, 64, 16, 15), CR_SHAPE(128, 64, 1, 1), CR_SHAPE(13, 128, 16, 15), 1, 0},
@@ -302,13 +313,15 @@ static bool train_once(void) {
         cr_tensor *images = cr_full(CR_F32, CR_SHAPE(64, 3, 6, 6), 0.5, CR_CPU); /* as lanes */
         cr_tensor *kernels = cr_full(CR_F32, CR_SHAPE(4, 3, 3, 3), 0.5, CR_CPU),
                   *filtered = cr_conv2d(images, kernels, NULL, .padding = 1),
+                  *by_features = cr_conv2d(cr_full(CR_F32, CR_SHAPE(1, 4, 40, 40), 0.5, CR_CPU),
+                                           cr_full(CR_F32, CR_SHAPE(64, 4, 3, 3), 0.1, CR_CPU), NULL),
                   *slopes = cr_convolution_grad_weight_with(filtered, images, &small);
         cr_convolution_grad_options o = {.size = sizeof o,
                                          .strides = CR_DIMS(2),
                                          .paddings = CR_DIMS(1),
                                          .groups = 1,
                                          .sizes = CR_SHAPE(5, 4, 4, 4)};
-        done = pooled && slopes && cr_convolution_grad_weight_with(y, x, &o) &&
+        done = pooled && slopes && by_features && cr_convolution_grad_weight_with(y, x, &o) &&
                cr_ok(); /* a bias that could not be made counts as absent */
     }
     return done;

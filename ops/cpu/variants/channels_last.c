@@ -2,6 +2,7 @@
 #include "ops/channels_last.h"
 #include "ops/cpu/variants/channels_last_bottleneck.h"
 #include "ops/cpu/variants/channels_last_direct.h"
+#include "ops/cpu/variants/channels_last_features.h"
 #include "ops/cpu/variants/channels_last_pixels.h"
 #include "ops/cpu/variants/planes.h"
 #include "ops/fused.h"

@@ -4,7 +4,7 @@
  *
  * A task makes some rows of an image. For each RING_CHANNELS of the hidden channels their expanded rows lie in a ring, each
  * between two pixels of zeros, with a row of zeros for what is above and below the image: these rows are still in the
- * nearest cache when they are weighed. */
+ * nearest cache when they are weighed. Where nothing is expanded the input's own rows are read. */
 #include "ops/cpu/variants/channels_last_windows.h"
 #include "ops/fused.h"
 
@@ -25,6 +25,7 @@ typedef struct bottleneck_job {
     int64_t step;                /* from one pixel to the next of the depthwise results: `hidden`, rounded up */
     int64_t panels;              /* of hidden channels */
     int64_t together;            /* rows of results */
+    bool reads_input;            /* its rows are weighed where they lie: there are no rings */
     int64_t ring_rows, ring_row; /* of a ring: how many, and the elements of one */
     int64_t parts;               /* of an image */
     float *memory;               /* of each slot: the rings, a row of zeros, the depthwise results */
@@ -52,8 +53,9 @@ static void plan_bottleneck(bottleneck_job *j) {
     const int64_t threads = cr_num_threads();
     j->together = divide_up(BOTTLENECK_PIXELS, j->out[1]);
     if (j->together > j->out[0]) j->together = j->out[0];
-    j->ring_rows = (j->together - 1) * j->o->stride + 3;
-    j->ring_row = (j->in[1] + 2) * RING_CHANNELS;
+    j->reads_input = !j->o->expands && j->channels % LANES == 0;
+    j->ring_rows = j->reads_input ? 0 : (j->together - 1) * j->o->stride + 3;
+    j->ring_row = (j->in[1] + 2) * (j->reads_input ? j->channels : RING_CHANNELS);
     j->panels = divide_up(j->hidden, RING_CHANNELS);
     j->slot_elements = (j->panels * j->ring_rows + 1) * j->ring_row + j->together * j->out[1] * j->step;
     /* Neighbouring parts make the rows between them twice: only where threads would have nothing to do. */
@@ -133,21 +135,26 @@ static void expand_row(const bottleneck_job *j, int64_t image, int64_t h, int64_
         multiply_pixels(&product, i, j->in[1] - i < BLOCK_PIXELS ? j->in[1] - i : BLOCK_PIXELS);
 }
 
-static void weigh_ring(const bottleneck_job *j, int64_t row, int64_t panel, float *rings, const float *zeros,
-                       float *y) {
+static void weigh_panel(const bottleneck_job *j, int64_t image, int64_t row, int64_t panel, float *rings,
+                        const float *zeros, float *y) {
+    const float *x = j->x + (image * j->in[0] * j->in[1] - 1) * j->channels + panel * RING_CHANNELS;
     weighed_row w = {.weights = j->depth + panel * RING_CHANNELS,
                      .start = j->depth_bias + panel * RING_CHANNELS,
                      .y = y + panel * RING_CHANNELS,
                      .pixels = j->out[1],
                      .channels = panel_width(j, panel),
-                     .x_step = RING_CHANNELS,
+                     .x_step = j->reads_input ? j->channels : RING_CHANNELS,
                      .y_step = j->step,
                      .weight_step = j->step,
                      .low = (float)j->o->depth_low,
-                     .high = (float)j->o->depth_high};
+                     .high = (float)j->o->depth_high,
+                     .begins_before = j->reads_input,
+                     .ends_behind = j->reads_input && (j->out[1] - 1) * j->o->stride + 2 > j->in[1]};
     for (int r = 0; r < 3; r++) {
         const int64_t h = row * j->o->stride - 1 + r;
-        w.rows[r] = h < 0 || h >= j->in[0] ? zeros : ring_row(j, rings, panel, h);
+        w.rows[r] = h < 0 || h >= j->in[0] ? zeros
+                    : j->reads_input       ? x + h * j->in[1] * j->channels
+                                           : ring_row(j, rings, panel, h);
     }
     weigh_row(&w, j->o->stride);
 }
@@ -180,10 +187,10 @@ static void run_bottleneck_part(const bottleneck_job *j, int64_t image, int64_t 
         int64_t last = (row + rows - 1) * j->o->stride + 1;
         if (last >= j->in[0]) last = j->in[0] - 1;
         for (int64_t panel = 0; panel < j->panels; panel++) {
-            for (int64_t h = next; h <= last; h++)
+            for (int64_t h = next; h <= last && !j->reads_input; h++)
                 expand_row(j, image, h, panel, rings);
             for (int64_t r = 0; r < rows; r++)
-                weigh_ring(j, row + r, panel, rings, zeros, made + r * j->out[1] * j->step);
+                weigh_panel(j, image, row + r, panel, rings, zeros, made + r * j->out[1] * j->step);
         }
         next = last + 1;
         project_rows(j, image, row, rows, made);

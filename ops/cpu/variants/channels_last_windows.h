@@ -66,13 +66,14 @@ static inline __attribute__((always_inline)) void make_channels(const window_kin
     }
 }
 
-/* A row of results of a depthwise 3×3 whose windows lie inside the three rows that it reads. */
+/* A row of results of a depthwise 3×3, from three rows that may be of zeros. Windows reach one pixel beyond them at most. */
 typedef struct weighed_row {
     const float *rows[3], *weights, *start; /* weights: [9][weight_step]; start: NULL for nothing */
     float *y;
     int64_t pixels, channels /* of whole vectors */, x_step, y_step,
         weight_step; /* from one pixel, or tap, to the next */
     float low, high;
+    bool begins_before, ends_behind; /* does the first window begin a pixel before the rows, the last one end behind? */
 } weighed_row;
 
 /* Windows side by side: an input that several of the results need is loaded once. `stride` is a constant after
@@ -84,6 +85,8 @@ enum {
 };
 static inline __attribute__((always_inline)) void weigh_together(const int stride, const weighed_row *w, int64_t c,
                                                                  int64_t begin, int64_t end) {
+    static const float outside[LANES];
+    const int last = (TOGETHER - 1) * stride + 2; /* of the columns that they read */
     vector weights[9];
     const int64_t x_step = w->x_step, y_step = w->y_step;
     const float low = w->low, high = w->high;
@@ -93,12 +96,14 @@ static inline __attribute__((always_inline)) void weigh_together(const int strid
     for (int64_t i = begin; i < end; i += TOGETHER) {
         if (i + TOGETHER > w->pixels) i = w->pixels - TOGETHER; /* some are made again */
         vector sums[TOGETHER] = {start, start, start, start};
+        const bool lacks_first = i == 0 && w->begins_before, lacks_last = i + TOGETHER == w->pixels && w->ends_behind;
 #pragma GCC unroll 3
         for (int r = 0; r < 3; r++) {
             const float *x = w->rows[r] + c + i * stride * x_step;
 #pragma GCC unroll 9
-            for (int column = 0; column < (TOGETHER - 1) * stride + 3; column++, x = next_row(x, x_step)) {
-                const vector from = held(load(x));
+            for (int column = 0; column <= last; column++, x = next_row(x, x_step)) {
+                const bool lacks = (column == 0 && lacks_first) || (column == last && lacks_last);
+                const vector from = held(load(lacks ? outside : x));
 #pragma GCC unroll 4
                 for (int k = 0; k < TOGETHER; k++) {
                     const int tap = column - k * stride;
@@ -226,23 +231,16 @@ static void run_windows(window_job *j) {
 }
 
 /* ---------------------------------------------------------------- depthwise convolution */
-/* One result of which only columns [begin, end) of the window lie inside; rows: where column 0 of the window would be. */
-static void weigh_edge(const weighed_row *w, int64_t begin, int64_t end) {
-    for (int64_t c = 0; c < w->channels; c += LANES) {
-        vector sum = load_or_zero(w->start ? w->start + c : NULL);
-        for (int r = 0; r < 3; r++)
-            for (int64_t t = begin; t < end; t++)
-                sum += load(w->rows[r] + t * w->x_step + c) * load(w->weights + (r * 3 + t) * w->weight_step + c);
-        store(w->y + c, clamped(sum, w->low, w->high));
-    }
-}
-
 /* 3×3 with whole vectors of channels: rows above and below the image are rows of zeros. */
 typedef struct depthwise_rows {
     const window_job *windows;
     const float *zeros;
-    int64_t first, last; /* results whose windows lie inside, from the left to the right */
 } depthwise_rows;
+
+/* Pixels of the last window of a row behind the image. */
+static int64_t reaches_beyond(const cr_pooling *g) {
+    return (g->out[2] - 1) * g->stride[2] - g->padding[2] + 3 - g->in[2];
+}
 
 static void weigh_rows(void *context, int64_t begin, int64_t end) {
     const depthwise_rows *d = context;
@@ -251,32 +249,24 @@ static void weigh_rows(void *context, int64_t begin, int64_t end) {
     const int64_t channels = g->channels, stride = g->stride[2];
     for (int64_t at = begin; at < end; at++) {
         const int64_t image = at / g->out[1], top = at % g->out[1] * g->stride[1] - g->padding[1];
-        float *y = j->y + at * g->out[2] * channels;
         weighed_row w = {.weights = j->weight,
                          .start = j->bias,
+                         .y = j->y + at * g->out[2] * channels,
+                         .pixels = g->out[2],
                          .channels = channels,
                          .x_step = channels,
                          .y_step = channels,
                          .weight_step = channels,
                          .low = j->low,
-                         .high = j->high};
-        const float *rows[3];
-        for (int r = 0; r < 3; r++)
-            rows[r] = top + r < 0 || top + r >= g->in[1] ? d->zeros
-                                                         : j->x + (image * g->in[1] + top + r) * g->in[2] * channels;
-        for (int64_t column = 0; column < g->out[2]; column++) {
-            const int64_t left = column * stride - g->padding[2], rest = g->in[2] - left;
-            for (int r = 0; r < 3; r++)
-                w.rows[r] = rows[r] + left * channels;
-            w.y = y + column * channels;
-            if (column == d->first) {
-                w.pixels = d->last - d->first;
-                weigh_row(&w, stride);
-                column = d->last - 1;
-            } else {
-                weigh_edge(&w, left < 0 ? -left : 0, rest < 3 ? rest : 3);
-            }
+                         .high = j->high,
+                         .begins_before = g->padding[2] > 0,
+                         .ends_behind = reaches_beyond(g) > 0};
+        for (int r = 0; r < 3; r++) {
+            const int64_t h = top + r;
+            const float *row = h < 0 || h >= g->in[1] ? d->zeros : j->x + (image * g->in[1] + h) * g->in[2] * channels;
+            w.rows[r] = row - g->padding[2] * channels;
         }
+        weigh_row(&w, stride);
         if (j->epilogue) cr_epilogue_run(j->epilogue, 0, at * g->out[2], g->out[2], 0, channels);
     }
 }
@@ -301,9 +291,8 @@ static bool run_depthwise(const channels_last_layer *l) {
         j.geometry.dilation[d] = p->dilation[d];
     }
     depthwise_rows d = {.windows = &j};
-    find_inner_columns(&j.geometry, &d.first, &d.last);
     if (p->kernel[1] != 3 || p->kernel[2] != 3 || p->dilation[1] != 1 || p->dilation[2] != 1 || p->stride[2] > 2 ||
-        p->groups % LANES || d.last - d.first < TOGETHER) {
+        p->groups % LANES || p->out[2] < TOGETHER || p->padding[2] > 1 || reaches_beyond(&j.geometry) > 1) {
         run_windows(&j);
         return true;
     }

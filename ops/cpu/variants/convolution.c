@@ -78,6 +78,10 @@ static bool run_f32(direction way, const cr_convolution *p, const float *a, cons
     if (done && !applies && !extra->packed)
         done = way == WEIGHTS ? weights_dots_f32(p, a, b, target, &applies)
                               : direct_f32(p, way == DATA, a, b, bias, target, extra, &applies);
+    if (done && !applies && way == FORWARD && !extra->packed) {
+        done = cr_convolve_features(p, a, b, bias, target, &applies);
+        if (done && applies) cr_epilogue_images(extra->epilogue, 0, p->batch);
+    }
     if (!done || applies) return done;
     return way == FORWARD ? forward_f32(p, a, b, bias, target, extra)
            : way == DATA  ? data_f32(p, a, b, bias, target, extra)

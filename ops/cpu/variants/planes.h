@@ -12,6 +12,11 @@
 bool cr_winograd_planes(const cr_convolution *problem, bool by_input, const float *x, const float *w, const float *bias,
                         float *y, bool *applies);
 
+#define cr_convolve_features CR_NAME(cr_convolve_features)
+/* As cr_winograd_planes, forward only, by products. */
+bool cr_convolve_features(const cr_convolution *problem, const float *x, const float *w, const float *bias, float *y,
+                          bool *applies);
+
 #define cr_winograd_weights CR_NAME(cr_winograd_weights)
 /* dw, the gradient by the weight of y = x * w; the rest as above. */
 bool cr_winograd_weights(const cr_convolution *problem, const float *x, const float *dy, float *dw, bool *applies);
