@@ -1,13 +1,18 @@
 /* What passes build with: constants of a graph, and nodes of one result. */
 #include "jit/pass.h"
 
-cr_tensor *cr_graph_constant(const cr_graph *graph, const cr_value *value) {
+cr_tensor *cr_graph_weight(const cr_graph *graph, const cr_value *value) {
     for (int i = 0; value && i < graph->state_count; i++) {
         const cr_state *state = &graph->states[i];
         if (state->value != value) continue;
         return !state->update && (graph->is_frozen || state->kind == CR_STATE_CONSTANT) ? state->tensor : NULL;
     }
     return NULL;
+}
+
+cr_tensor *cr_graph_constant(const cr_graph *graph, const cr_value *value) {
+    cr_tensor *t = cr_graph_weight(graph, value);
+    return cr_graph_want((cr_graph *)(uintptr_t)graph, t) ? t : NULL;
 }
 
 cr_value *cr_graph_add_constant(cr_graph *graph, const char *stem, cr_tensor *t) {
