@@ -82,4 +82,4 @@ class OpenVino(OnnxRuntime):
         self.load_ready(path + ".ready")
 
     def load_ready(self, path):
-        return self.load(path.removesuffix(".ready"), path)
+        return self.load(path.removesuffix(".ready"), path + ".cache")
