@@ -169,6 +169,8 @@ cr_graph *cr_graph_of_block(const cr_block *block, bool is_frozen);
 bool cr_graph_verify(const cr_graph *graph);
 /* A node of one result says of it what its op gives. */
 bool cr_node_types_hold(const cr_graph_node *node);
+/* So do all nodes, but those with blocks; else an error. */
+bool cr_graph_types_hold(const cr_graph *graph);
 
 /* ---------------------------------------------------------------- sizes */
 static inline cr_extent cr_extent_constant(int64_t value) { return (cr_extent){0, value, 1, {0}, 0}; }

@@ -143,12 +143,8 @@ static cr_graph_node *replace(cr_graph *graph, const bottleneck *b, cr_tensor *w
                                            .expand_high = b->expand_bounds.high,
                                            .depth_low = b->depth_bounds.low,
                                            .depth_high = b->depth_bounds.high};
-    char name[32];
-    const cr_shape shape = cr_tensor_shape(weights);
-    snprintf(name, sizeof name, "packed%d", graph->state_count);
-    cr_value *value = cr_graph_value(graph, CR_F32, &shape, last->outputs[0]->device);
-    cr_value *inputs[CR_MAX_INPUTS];
-    if (!value || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, weights)) return NULL;
+    cr_value *value = cr_graph_add_constant(graph, "packed", weights), *inputs[CR_MAX_INPUTS];
+    if (!value) return NULL;
     memcpy(inputs, last->inputs, (size_t)last->input_count * sizeof inputs[0]);
     inputs[0] = (b->expand ? b->expand : b->depth)->inputs[0];
     inputs[1] = value;
