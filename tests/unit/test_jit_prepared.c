@@ -112,8 +112,12 @@ static holding holding_of(cr_graph *graph, cr_tensor *input) {
     assert_cr_ok();
     for (int i = graph->state_count; i < plan->graph->state_count; i++) {
         const cr_state *state = &plan->graph->states[i];
-        if (plan->states[i] < 0 || (size_t)state->tensor->numel * cr_dtype_size(state->value->dtype) < 4096) continue;
-        ++*(state->tensor->storage->release == cr_mapping_release ? &h.mapped : &h.computed);
+        const size_t bytes = (size_t)state->tensor->numel * cr_dtype_size(state->value->dtype);
+        const bool is_mapped = state->tensor->storage->release == cr_mapping_release;
+        if (plan->states[i] < 0 || bytes < 4096) continue;
+        ++*(is_mapped ? &h.mapped : &h.computed);
+        if (is_mapped && bytes % 64 == 0) /* as vectors want it */
+            assert_int_equal((uintptr_t)cr_tensor_address(state->tensor) % 64, 0);
     }
     cr_plan_release(plan);
     return h;
