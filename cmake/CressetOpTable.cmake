@@ -42,10 +42,10 @@ function(cresset_embed_text source result)
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/${result} CONTENT "${codes}" @ONLY)
 endfunction()
 
-# generated/kernels_digest.inc: a digest of all kernels' text, in quotes. What one library packed, another with other kernels
-# must not read.
+# generated/kernels_digest.inc: a digest of the text of all kernels, and of the passes that pack for them, in quotes. What one
+# library packed, another with other kernels must not read.
 function(cresset_digest_kernels)
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/ops/*.[ch])
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/ops/*.[ch] ${PROJECT_SOURCE_DIR}/jit/passes/*.[ch])
   set(result ${PROJECT_BINARY_DIR}/generated/kernels_digest.inc)
   set(script ${PROJECT_SOURCE_DIR}/cmake/digest.cmake)
   file(WRITE ${PROJECT_BINARY_DIR}/generated/kernels.list "${sources}")

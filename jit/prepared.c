@@ -71,10 +71,11 @@ static bool is_ours(cr_graph *graph, const char *text) {
     char *ours = cr_text_end(&head);
     const bool same = ours && !strncmp(text, ours, strlen(ours));
     if (ours && !same)
-        cr_graph_warn(graph,
-                      "the file is prepared by other kernels (\"%.60s\"; here \"%.60s\"): weights are packed anew; "
-                      "`cresset prepare` makes a file for these",
-                      text, ours);
+        cr_graph_warn(
+            graph,
+            "the file is \"%.*s\", here it would be \"%.*s\": weights are packed anew; `cresset prepare` makes "
+            "a file for these kernels",
+            (int)strcspn(text, "\n"), text, (int)strcspn(ours, "\n"), ours);
     cr_free(ours);
     return same;
 }
