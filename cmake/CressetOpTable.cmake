@@ -41,3 +41,15 @@ function(cresset_embed_text source result)
   string(REGEX REPLACE "(..)" "0x\\1," codes "${hex}")
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/${result} CONTENT "${codes}" @ONLY)
 endfunction()
+
+# generated/kernels_digest.inc: a digest of the text of all kernels, and of the passes that pack for them, in quotes. What one
+# library packed, another with other kernels must not read.
+function(cresset_digest_kernels)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/ops/*.[ch] ${PROJECT_SOURCE_DIR}/jit/passes/*.[ch])
+  set(result ${PROJECT_BINARY_DIR}/generated/kernels_digest.inc)
+  set(script ${PROJECT_SOURCE_DIR}/cmake/digest.cmake)
+  file(WRITE ${PROJECT_BINARY_DIR}/generated/kernels.list "${sources}")
+  add_custom_command(OUTPUT ${result} DEPENDS ${sources} ${script} VERBATIM COMMENT "Digest of the kernels"
+                     COMMAND ${CMAKE_COMMAND} -D LIST=${PROJECT_BINARY_DIR}/generated/kernels.list -D RESULT=${result} -P ${script})
+  set_property(SOURCE ${PROJECT_SOURCE_DIR}/jit/prepared.c APPEND PROPERTY OBJECT_DEPENDS ${result})
+endfunction()

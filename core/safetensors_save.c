@@ -1,7 +1,8 @@
 /* Writing safetensors files.
  *
- * The header names the tensors in the caller's order. Their bytes are laid out by falling element size, and the header
- * is padded to 64 bytes, so that every tensor of the mapped file is aligned although the format allows no gaps. */
+ * The header names the tensors in the caller's order, and is padded to 64 bytes. Their bytes are laid out with those first
+ * that are whole cache lines, then by falling element size, so that every tensor of the mapped file is aligned, and large
+ * ones as vectors want them, although the format allows no gaps. */
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "core/tensor.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_ALIGNMENT = 64, LARGEST_ELEMENT = 8 };
+enum { ALIGNMENT = 64, RANKS = 5 };
 
 static size_t bytes_of(const cr_tensor *t) { return (size_t)t->numel * cr_dtype_size((cr_dtype)t->dtype); }
 
@@ -74,12 +75,17 @@ static json_t *entry_of(const cr_tensor *t, size_t begin) {
                      "data_offsets", (json_int_t)begin, (json_int_t)(begin + bytes_of(t)));
 }
 
-/* Where tensor `index` begins: behind all of larger elements, and behind the earlier ones of the same size. */
+/* Rank of a tensor's place in the file: 0, or higher the smaller its elements are. */
+static int rank_of(const cr_tensor *t) {
+    const size_t element = cr_dtype_size((cr_dtype)t->dtype);
+    return bytes_of(t) % ALIGNMENT == 0 ? 0 : element == 8 ? 1 : element == 4 ? 2 : element == 2 ? 3 : RANKS - 1;
+}
+
 static void lay_out(const cr_named_tensor *tensors, int count, size_t *begins) {
     size_t at = 0;
-    for (size_t element = LARGEST_ELEMENT; element > 0; element /= 2) {
+    for (int rank = 0; rank < RANKS; rank++) {
         for (int i = 0; i < count; i++) {
-            if (cr_dtype_size((cr_dtype)tensors[i].tensor->dtype) != element) continue;
+            if (rank_of(tensors[i].tensor) != rank) continue;
             begins[i] = at;
             at += bytes_of(tensors[i].tensor);
         }
@@ -111,10 +117,9 @@ static json_t *build_header(const cr_named_tensor *tensors, int count, const siz
 static bool write_header(cr_file_writer *writer, const json_t *header) {
     char *text = json_dumps(header, JSON_COMPACT);
     if (!text) return cr_fail(CR_ERROR_MEMORY, "safetensors_save: no memory for the header");
-    const size_t length = strlen(text),
-                 padding = (HEADER_ALIGNMENT - (8 + length) % HEADER_ALIGNMENT) % HEADER_ALIGNMENT;
+    const size_t length = strlen(text), padding = (ALIGNMENT - (8 + length) % ALIGNMENT) % ALIGNMENT;
     const uint64_t padded = length + padding;
-    char spaces[HEADER_ALIGNMENT];
+    char spaces[ALIGNMENT];
     memset(spaces, ' ', sizeof spaces);
     const bool written = (padded <= CR_SAFETENSORS_HEADER_LIMIT ||
                           cr_fail(CR_ERROR_UNSUPPORTED, "safetensors_save: a header of %zu bytes; the format allows %d",
@@ -127,10 +132,9 @@ static bool write_header(cr_file_writer *writer, const json_t *header) {
 
 /* ---------------------------------------------------------------- the data */
 static bool write_data(cr_file_writer *writer, const cr_named_tensor *tensors, int count) {
-    for (size_t element = LARGEST_ELEMENT; element > 0; element /= 2)
+    for (int rank = 0; rank < RANKS; rank++)
         for (int i = 0; i < count; i++)
-            if (cr_dtype_size((cr_dtype)tensors[i].tensor->dtype) == element &&
-                !cr_file_writer_write_tensor(writer, tensors[i].tensor))
+            if (rank_of(tensors[i].tensor) == rank && !cr_file_writer_write_tensor(writer, tensors[i].tensor))
                 return false;
     return true;
 }

@@ -182,3 +182,30 @@ static bool bind_block(const cr_graph *graph, cr_block *block) {
 }
 
 bool cr_graph_bind(cr_graph *graph) { return bind_block(graph, &graph->body); }
+
+/* ---------------------------------------------------------------- sizes that are told */
+static bool wrong_sizes(const cr_graph *graph, const char *sizes, const char *who) {
+    char names[256] = "";
+    for (int i = 0; i < graph->symbol_count; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), i ? ", %s" : "%s", graph->symbols[i].name);
+    return cr_fail(CR_ERROR_ARGUMENT, "%s: sizes \"%s\": expected \"name=number …\"; the graph's names are: %s", who,
+                   sizes, graph->symbol_count ? names : "none");
+}
+
+bool cr_graph_set_sizes(cr_graph *graph, const char *sizes, const char *who) {
+    const char *at = sizes ? sizes : "";
+    for (at += strspn(at, " ,"); *at; at += strspn(at, " ,")) {
+        const size_t length = strcspn(at, "= ,");
+        cr_symbol *symbol = NULL;
+        char *end;
+        for (int i = 0; i < graph->symbol_count; i++)
+            if (strlen(graph->symbols[i].name) == length && !strncmp(graph->symbols[i].name, at, length))
+                symbol = &graph->symbols[i];
+        if (!symbol || at[length] != '=') return wrong_sizes(graph, sizes, who);
+        symbol->value = strtoll(at + length + 1, &end, 10);
+        if (end == at + length + 1 || symbol->value < 0 || (*end && *end != ' ' && *end != ','))
+            return wrong_sizes(graph, sizes, who);
+        at = end;
+    }
+    return true;
+}

@@ -109,11 +109,13 @@ struct cr_graph {
     int warning_count;
     /* Nodes that need no lowering, also in blocks; NULL: those with a kernel. */
     bool (*supports)(const cr_graph_node *node, const void *target);
-    const void *target;         /* for it */
-    bool is_frozen;             /* states without an update never change: they may be folded */
-    bool is_for_reading;        /* it was read from the text of an optimised graph: to be looked at, not run */
-    struct cr_jit_cache *cache; /* plans by the symbols' values */
-    cr_safetensors *file;       /* that the states are mapped from, or NULL */
+    const void *target;           /* for it */
+    bool is_frozen;               /* states without an update never change: they may be folded */
+    bool is_for_reading;          /* it was read from the text of an optimised graph: to be looked at, not run */
+    struct cr_jit_cache *cache;   /* plans by the symbols' values */
+    cr_safetensors *file;         /* that the states are mapped from, or NULL */
+    struct cr_prepared *prepared; /* what that file holds for plans, or NULL (jit/prepared.h) */
+    struct cr_recipes *recipes;   /* how constants follow from states, while passes run; NULL: nobody asks */
 };
 
 /* ---------------------------------------------------------------- building */
@@ -167,6 +169,8 @@ cr_graph *cr_graph_of_block(const cr_block *block, bool is_frozen);
 bool cr_graph_verify(const cr_graph *graph);
 /* A node of one result says of it what its op gives. */
 bool cr_node_types_hold(const cr_graph_node *node);
+/* So do all nodes, but those with blocks; else an error. */
+bool cr_graph_types_hold(const cr_graph *graph);
 
 /* ---------------------------------------------------------------- sizes */
 static inline cr_extent cr_extent_constant(int64_t value) { return (cr_extent){0, value, 1, {0}, 0}; }
@@ -178,6 +182,8 @@ const char *cr_extent_parse(const char *text, const cr_graph *graph, cr_extent *
 /* The size that takes values[k] where the symbols are samples[k], k < count; false where none is found. */
 bool cr_extent_fit(cr_extent *extent, const int64_t *values, const int64_t (*samples)[CR_GRAPH_SYMBOLS], int count,
                    int symbol_count);
+/* "batch=8 time=20" (NULL: nothing) into the symbols; errors begin with `who`. */
+bool cr_graph_set_sizes(cr_graph *graph, const char *sizes, const char *who);
 /* Writes the sizes that symbols decide into shapes and attributes. */
 bool cr_graph_bind(cr_graph *graph);
 
@@ -185,6 +191,8 @@ bool cr_graph_bind(cr_graph *graph);
 /* "f32[batch,10]", and the device where it is not the CPU. */
 struct cr_text;
 void cr_graph_add_type(struct cr_text *text, const cr_graph *graph, const cr_value *value);
+/* In quotes. */
+void cr_graph_add_name(struct cr_text *text, const char *name);
 /* The path of the module that a source names: of "nn.conv2d 0 < nn.sequential main < nn.gan" it is "main.0"; nothing where
  * there is none. */
 void cr_graph_add_module(struct cr_text *text, const char *source);

@@ -43,6 +43,17 @@ cr_graph_node *cr_graph_add_full(cr_graph *graph, cr_block *block, cr_graph_node
 
 /* The tensor of a state that no run changes (of any in a frozen graph, else of constants), or NULL. */
 cr_tensor *cr_graph_constant(const cr_graph *graph, const cr_value *value);
+/* The same without its numbers, which need not be there: to be looked at, and handed to the next two. */
+cr_tensor *cr_graph_weight(const cr_graph *graph, const cr_value *value);
+/* What `compute` makes of constants, or a program's file where it holds that (jit/recipes.h). `what` and `numbers` name
+ * the computation; `context` holds no pointers into what may be gone later. NULL and an error on failure. */
+cr_tensor *cr_graph_compute(cr_graph *graph, const char *what, const char *numbers,
+                            cr_tensor *(*compute)(const void *context, cr_tensor *const *inputs, int count),
+                            const void *context, size_t context_bytes, cr_tensor *const *inputs, int count);
+cr_tensor *cr_graph_compute_op(cr_graph *graph, const cr_op *op, const void *attributes, cr_tensor *const *inputs,
+                               int count);
+/* The numbers of such a result are read: they have to be there. False on failure. */
+bool cr_graph_want(cr_graph *graph, cr_tensor *t);
 /* A constant named by `stem` and a number; NULL for NULL, and with an error on failure. */
 cr_value *cr_graph_add_constant(cr_graph *graph, const char *stem, cr_tensor *t);
 /* The result of a node before `before` on the device of inputs[0], with the source of `before`; NULL and an error on

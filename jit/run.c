@@ -1,6 +1,7 @@
 /* Running a graph: the plan for the inputs' sizes, made when they come for the first time. */
 #include "jit/pass.h"
 #include "jit/plan.h"
+#include "jit/prepared.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -34,6 +35,7 @@ void cr_jit_free(cr_graph *graph) {
     }
     for (int i = 0; i < graph->state_count; i++)
         cr_release(graph->states[i].tensor);
+    cr_prepared_free(graph->prepared);
     cr_safetensors_close(graph->file);
     cr_pool_free(&graph->pool);
     cr_free(graph);
@@ -87,7 +89,9 @@ static cr_graph *specialise(const cr_graph *graph, const int64_t *symbols) {
     if (!copy) return NULL;
     for (int i = 0; i < copy->symbol_count; i++)
         copy->symbols[i].value = symbols[i];
-    if (cr_graph_bind(copy) && cr_graph_optimize(copy)) return copy;
+    bool done = cr_graph_bind(copy) && (!graph->prepared || cr_recipes_begin(copy, graph->prepared));
+    done = done && cr_graph_optimize(copy);
+    if (cr_recipes_end(copy) && done) return copy;
     cr_jit_free(copy);
     return NULL;
 }

@@ -1,25 +1,57 @@
 /* Programs on disk: a safetensors file whose metadata holds the graph's text. Any reader of safetensors sees the
  * weights. */
-#include "jit/graph.h"
+#include "jit/prepared.h"
 
 #include <string.h>
 
 #define TEXT_KEY   "cresset.graph"
 #define FROZEN_KEY "cresset.frozen"
 
-bool cr_jit_save(const cr_graph *graph, const char *path) {
-    if (!graph || !path) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_save: NULL graph or path");
-    char *text = cr_jit_text(graph);
-    cr_named_tensor *rows = cr_calloc((size_t)graph->state_count + 1, sizeof *rows);
-    bool done = text && rows;
-    for (int i = 0; done && i < graph->state_count; i++) {
-        rows[i] = (cr_named_tensor){graph->states[i].name, graph->states[i].tensor};
-        if (!rows[i].tensor) done = cr_fail(CR_ERROR_STATE, "jit_save: the state \"%s\" has no values", rows[i].name);
+CR_OPTION_DEFAULTS(jit_save, CR_JIT_SAVE_OPTIONS)
+
+/* ---------------------------------------------------------------- saving */
+typedef struct file_part {
+    cr_named_tensor *rows;
+    char (*names)[CR_PREPARED_NAME];
+    int count;
+} file_part;
+
+static bool list_tensors(file_part *list, const cr_graph *graph, const cr_preparation *prepared) {
+    list->rows = cr_calloc((size_t)(graph->state_count + prepared->count) + 1, sizeof *list->rows);
+    list->names = cr_calloc((size_t)prepared->count + 1, sizeof *list->names);
+    if (!list->rows || !list->names) return false;
+    for (int i = 0; i < graph->state_count; i++) {
+        const cr_state *state = &graph->states[i];
+        if (!state->tensor) return cr_fail(CR_ERROR_STATE, "jit_save: the state \"%s\" has no values", state->name);
+        list->rows[list->count++] = (cr_named_tensor){state->name, state->tensor};
     }
-    const cr_text_pair metadata[] = {{TEXT_KEY, text}, {FROZEN_KEY, graph->is_frozen ? "true" : "false"}};
-    done = done && cr_safetensors_save(path, rows, graph->state_count, metadata, 2);
-    cr_free(rows);
+    for (int i = 0; i < prepared->count; i++) {
+        cr_prepared_name(list->names[i], i);
+        list->rows[list->count++] = (cr_named_tensor){list->names[i], prepared->tensors[i]};
+    }
+    return true;
+}
+
+static bool save(const cr_graph *graph, const char *path, const cr_preparation *prepared) {
+    char *text = cr_jit_text(graph);
+    file_part list = {NULL};
+    const cr_text_pair metadata[] = {
+        {TEXT_KEY, text}, {FROZEN_KEY, graph->is_frozen ? "true" : "false"}, {CR_PREPARED_KEY, prepared->text.at}};
+    const bool done = text && list_tensors(&list, graph, prepared) &&
+                      cr_safetensors_save(path, list.rows, list.count, metadata, prepared->text.at ? 3 : 2);
+    cr_free(list.rows);
+    cr_free(list.names);
     cr_free(text);
+    return done;
+}
+
+bool cr_jit_save_with(const cr_graph *graph, const char *path, const cr_jit_save_options *options) {
+    cr_jit_save_options o = jit_save_defaults;
+    cr_preparation prepared = {{0}};
+    if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+    if (!graph || !path) return cr_ok() && cr_fail(CR_ERROR_ARGUMENT, "jit_save: NULL graph or path");
+    const bool done = (!o.prepare || cr_preparation_make(&prepared, graph, o.prepare)) && save(graph, path, &prepared);
+    cr_preparation_free(&prepared);
     return done;
 }
 
@@ -75,7 +107,7 @@ static bool load_states(cr_graph *graph, cr_device device) {
         for (int i = 0; done && i < graph->state_count; i++)
             done = load_state(&graph->states[i], graph->file, device);
     }
-    return done && move_graph(graph, device);
+    return done && move_graph(graph, device) && (device.type != CR_DEVICE_CPU || cr_prepared_read(graph));
 }
 
 cr_graph *cr_jit_load(const char *path, cr_device device) {

@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-static void add_name(cr_text *out, const char *name) {
+void cr_graph_add_name(cr_text *out, const char *name) {
     cr_text_add(out, "\"");
     for (const char *c = name ? name : ""; *c; c++)
         cr_text_add(out, *c == '"' || *c == '\\' ? "\\%c" : *c < ' ' && *c > 0 ? " " : "%c", *c);
@@ -110,7 +110,7 @@ static void add_values(cr_text *out, const char *word, const cr_graph *graph, cr
             cr_text_add(out, "%%%d", values[i]->id);
         if (names && names[i]) {
             cr_text_add(out, " ");
-            add_name(out, names[i]);
+            cr_graph_add_name(out, names[i]);
         }
         cr_text_add(out, "\n");
     }
@@ -128,7 +128,7 @@ static void add_state(cr_text *out, const cr_graph *graph, const cr_state *state
     cr_text_add(out, "%s ", cr_state_kind_name(state->kind));
     add_typed(out, graph, state->value);
     cr_text_add(out, " ");
-    add_name(out, state->name);
+    cr_graph_add_name(out, state->name);
     if (state->update) cr_text_add(out, " -> %%%d", state->update->id);
     if (state->gradient_of >= 0) cr_text_add(out, " gradient of %%%d", graph->states[state->gradient_of].value->id);
     cr_text_add(out, "\n");
@@ -175,7 +175,7 @@ static void add_dot_node(cr_text *out, const cr_graph *graph, const cr_graph_nod
 
 static void add_dot_end(cr_text *out, const char *name, int id, const char *color) {
     cr_text_add(out, "  v%d [shape=box, style=filled, fillcolor=\"%s\", label=", id, color);
-    add_name(out, name);
+    cr_graph_add_name(out, name);
     cr_text_add(out, "];\n");
 }
 
@@ -197,7 +197,7 @@ char *cr_jit_dot(const cr_graph *graph) {
     for (int i = 0; i < graph->body.output_count; i++) {
         const cr_value *value = graph->body.outputs[i];
         cr_text_add(&out, "  o%d [shape=box, style=filled, fillcolor=\"#fad2cf\", label=", i);
-        add_name(&out, graph->output_names[i]);
+        cr_graph_add_name(&out, graph->output_names[i]);
         cr_text_add(&out, "];\n  %c%d -> o%d;\n", value->producer ? 'n' : 'v',
                     value->producer ? value->producer->index : value->id, i);
     }

@@ -15,7 +15,7 @@ typedef struct command {
 } command;
 
 extern const command command_info, command_inspect, command_run, command_bench, command_compile, command_convert,
-    command_quantize;
+    command_quantize, command_prepare;
 
 /* ---------------------------------------------------------------- options */
 enum { LIST_MOST = 64 };

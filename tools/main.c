@@ -7,12 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const command *const commands[] = {&command_info,    &command_inspect, &command_run,     &command_bench,
-                                          &command_compile, &command_convert, &command_quantize};
+static const command *const commands[] = {&command_info,    &command_inspect, &command_run,      &command_bench,
+                                          &command_compile, &command_convert, &command_quantize, &command_prepare};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int print_help(void) {
-    printf("Looks at, runs, measures, compiles, converts and quantises programs that cr_jit_save has saved, and ONNX "
+    printf("Looks at, runs, measures, compiles, converts, quantises and prepares programs that cr_jit_save has saved, "
+           "and ONNX "
            "models.\n\n"
            "usage: cresset COMMAND [options]\n\n");
     for (int i = 0; i < COMMANDS; i++)

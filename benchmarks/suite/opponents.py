@@ -2,6 +2,7 @@
 
     opponents.py NAME THREADS FOLDER            NAME: a key of SIDES
     opponents.py NAME THREADS first MODEL.onnx  loads, runs once, and ends
+    opponents.py NAME THREADS ready MODEL.onnx  keeps what makes it start faster, as MODEL.onnx.ready, and ends
     opponents.py NAME THREADS FOLDER compile ROW   compiles once, prints the seconds that this took, and ends
 
 Each runs as its best user would: inference mode, its own best layout, the number of threads that it is given.
@@ -62,8 +63,8 @@ if __name__ == "__main__":
     from common import NotOffered
     module, kind = SIDES[name]
     side = getattr(importlib.import_module(module), kind)(threads, folder)
-    if folder == "first":
-        print(side.first(sys.argv[4]))
+    if folder in ("ready", "first"):
+        print(getattr(side, folder)(sys.argv[4]))
         sys.exit()
     if len(sys.argv) > 5:
         print(side.compile_time(sys.argv[5]))

@@ -190,6 +190,16 @@ static void obey(char *line, const char *folder) {
     fflush(stdout);
 }
 
+/* bench_worker THREADS ready PROGRAM: prepares it for the example's sizes, as PROGRAM.ready, and ends. */
+static int make_ready(const char *path) {
+    char ready[1100];
+    cr_graph *graph = cr_jit_load(path, CR_CPU);
+    snprintf(ready, sizeof ready, "%s.ready", path);
+    cr_jit_save(graph, ready, .prepare = "");
+    cr_jit_free(graph);
+    return cr_report(stderr);
+}
+
 /* bench_worker THREADS first PROGRAM: loads, runs once, and ends. */
 static int first_result(const char *path) {
     CR_SCOPE {
@@ -216,10 +226,11 @@ int main(int count, char **arguments) {
     char line[512];
     if (count < 3) {
         fprintf(stderr, "usage: bench_worker THREADS FOLDER | bench_worker THREADS FOLDER compile NAME | bench_worker "
-                        "THREADS first PROGRAM\n");
+                        "THREADS ready|first PROGRAM\n");
         return 2;
     }
     cr_set_num_threads(atoi(arguments[1]));
+    if (count > 3 && !strcmp(arguments[2], "ready")) return make_ready(arguments[3]);
     if (count > 3 && !strcmp(arguments[2], "first")) return first_result(arguments[3]);
     cr_manual_seed(0);
     if (count > 4) return compile_once(arguments[4], arguments[2]);

@@ -203,8 +203,21 @@ CR_API char *cr_jit_optimized_text(cr_graph *graph, cr_tensor *const *inputs, in
 CR_API cr_graph *cr_jit_parse(const char *text);
 /* Graphviz's language: `dot -Tsvg`. */
 CR_API char *cr_jit_dot(const cr_graph *graph);
+/* prepare  sets of sizes, "batch=1;batch=16 time=20" (sizes that are not named are the example's; "" is the example), for
+ *          which the file gets what a plan computes from the weights, packed for this processor's kernels: a program that
+ *          is loaded starts at once, from pages that all its processes share. The file grows by as much. Runs give the
+ *          same bits as without. For other sizes, on other processors, and with other kernels in the library, weights
+ *          are packed when a plan is made, as ever (cr_jit_warning of the loaded graph tells). Weights that a run
+ *          updates, as in a training step, are never packed: nothing is added for them. */
+#define CR_JIT_SAVE_OPTIONS(A, op) A(op, TEXT, prepare, NULL)
+CR_OPTIONS(jit_save, CR_JIT_SAVE_OPTIONS)
 /* A safetensors file: the state as tensors, the text as metadata "cresset.graph". Written whole or not at all. */
-CR_API bool cr_jit_save(const cr_graph *graph, const char *path);
+CR_API bool cr_jit_save_with(const cr_graph *graph, const char *path, const cr_jit_save_options *options);
+#ifndef __cplusplus
+#define cr_jit_save(graph, ...) cr_jit_save_((graph), __VA_ARGS__, )
+#define cr_jit_save_(graph, path, ...)                                                                                 \
+    cr_jit_save_with(graph, path, CR_WITH(jit_save, CR_JIT_SAVE_OPTIONS, __VA_ARGS__))
+#endif
 /* Reads one; weights are mapped, not copied, where they stay on the CPU. The graph is frozen unless a run updates its
  * state. */
 CR_API cr_graph *cr_jit_load(const char *path, cr_device device);

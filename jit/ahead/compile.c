@@ -21,34 +21,6 @@ static bool check_name(const char *name) {
                          name ? name : "(null)");
 }
 
-static bool wrong_sizes(const cr_graph *graph, const char *sizes) {
-    char names[256] = "";
-    for (int i = 0; i < graph->symbol_count; i++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), i ? ", %s" : "%s", graph->symbols[i].name);
-    return cr_fail(CR_ERROR_ARGUMENT,
-                   "jit_compile: sizes \"%s\": expected \"name=number …\"; the graph's names are: %s", sizes,
-                   graph->symbol_count ? names : "none");
-}
-
-/* "batch=8 time=20" into the symbols. */
-static bool set_sizes(cr_graph *graph, const char *sizes) {
-    const char *at = sizes ? sizes : "";
-    for (at += strspn(at, " ,"); *at; at += strspn(at, " ,")) {
-        const size_t length = strcspn(at, "= ,");
-        cr_symbol *symbol = NULL;
-        char *end;
-        for (int i = 0; i < graph->symbol_count; i++)
-            if (strlen(graph->symbols[i].name) == length && !strncmp(graph->symbols[i].name, at, length))
-                symbol = &graph->symbols[i];
-        if (!symbol || at[length] != '=') return wrong_sizes(graph, sizes);
-        symbol->value = strtoll(at + length + 1, &end, 10);
-        if (end == at + length + 1 || symbol->value < 0 || (*end && *end != ' ' && *end != ','))
-            return wrong_sizes(graph, sizes);
-        at = end;
-    }
-    return true;
-}
-
 /* ---------------------------------------------------------------- the plan */
 static bool check_states(const cr_graph *graph, bool trains) {
     bool changes = graph->gradient_count > 0;
@@ -85,7 +57,7 @@ static bool make_states_dense(cr_graph *graph) {
 }
 
 static bool prepare(cr_graph *graph, const cr_jit_compile_options *o) {
-    bool done = set_sizes(graph, o->sizes) && check_states(graph, o->train);
+    bool done = cr_graph_set_sizes(graph, o->sizes, "jit_compile") && check_states(graph, o->train);
     CR_SCOPE {
         done = done && make_states_dense(graph);
     }

@@ -85,34 +85,51 @@ static bool find_bottleneck(cr_graph_node *node, bottleneck *b) {
 }
 
 /* ---------------------------------------------------------------- their weights */
-/* A layer's packed weight as [rows, columns], its columns and its bias filled up to `width`, where that is not 0. Adds
- * them to `parts`; false where they are not known, or on failure. */
-static bool add_weights(const cr_graph *graph, const cr_graph_node *layer, int64_t width, int64_t rows,
-                        cr_tensor **parts, int *count) {
-    cr_tensor *weight = cr_graph_constant(graph, layer->inputs[1]);
-    const int64_t features = layer->outputs[0]->shape.at[3],
-                  padded = (features + CR_BOTTLENECK_STEP - 1) / CR_BOTTLENECK_STEP * CR_BOTTLENECK_STEP;
-    cr_tensor *bias =
-        layer->inputs[2] ? cr_graph_constant(graph, layer->inputs[2]) : cr_zeros(CR_F32, CR_SHAPE(features), CR_CPU);
-    if (!weight || !bias) return false;
-    if (width)
-        weight = cr_flatten(
-            cr_pad(cr_reshape(weight, CR_SHAPE(rows, features)), CR_DIMS(0, 0), CR_DIMS(0, width - features), 0), 0,
-            -1);
-    bias = cr_pad(bias, CR_DIMS(0), CR_DIMS(padded - features), 0);
-    parts[(*count)++] = weight;
-    parts[(*count)++] = bias;
-    return weight && bias;
+/* Whole steps of the kernel. */
+static int64_t padded(int64_t features) {
+    return (features + CR_BOTTLENECK_STEP - 1) / CR_BOTTLENECK_STEP * CR_BOTTLENECK_STEP;
 }
 
-static cr_tensor *weights_of(const cr_graph *graph, const bottleneck *b) {
+typedef struct layout {
+    int64_t features[3];
+    int depthwise; /* the layer whose packed weight is [9, features], to be filled up */
+} layout;
+
+/* Weight and bias (NULL: none) of each layer, filled up with zeros, behind each other. */
+static cr_tensor *join(const void *context, cr_tensor *const *inputs, int count) {
+    const layout *l = context;
     cr_tensor *parts[6];
+    for (int i = 0; i < count; i += 2) {
+        const int64_t features = l->features[i / 2], more = padded(features) - features;
+        cr_tensor *weight = inputs[i],
+                  *bias = inputs[i + 1] ? inputs[i + 1] : cr_zeros(CR_F32, CR_SHAPE(features), CR_CPU);
+        if (i / 2 == l->depthwise)
+            weight = cr_flatten(cr_pad(cr_reshape(weight, CR_SHAPE(9, features)), CR_DIMS(0, 0), CR_DIMS(0, more), 0),
+                                0, -1);
+        parts[i] = weight;
+        parts[i + 1] = cr_pad(bias, CR_DIMS(0), CR_DIMS(more), 0);
+        if (!parts[i] || !parts[i + 1]) return NULL;
+    }
+    return cr_cat(parts, count, 0);
+}
+
+/* NULL without an error where a weight is not known. */
+static cr_tensor *weights_of(cr_graph *graph, const bottleneck *b) {
+    const cr_graph_node *const layers[] = {b->expand, b->depth, b->project};
+    cr_tensor *inputs[6];
+    char numbers[96];
+    layout l = {.depthwise = b->expand ? 1 : 0};
     int count = 0;
-    const int64_t hidden = b->depth->outputs[0]->shape.at[3],
-                  width = (hidden + CR_BOTTLENECK_STEP - 1) / CR_BOTTLENECK_STEP * CR_BOTTLENECK_STEP;
-    if (b->expand && !add_weights(graph, b->expand, 0, 0, parts, &count)) return NULL;
-    if (!add_weights(graph, b->depth, width, 9, parts, &count)) return NULL;
-    return add_weights(graph, b->project, 0, 0, parts, &count) ? cr_cat(parts, count, 0) : NULL;
+    for (int i = b->expand ? 0 : 1; i < 3; i++, count += 2) {
+        const cr_value *bias = layers[i]->inputs[2];
+        l.features[count / 2] = layers[i]->outputs[0]->shape.at[3];
+        inputs[count] = cr_graph_weight(graph, layers[i]->inputs[1]);
+        inputs[count + 1] = cr_graph_weight(graph, bias);
+        if (!inputs[count] || (bias && !inputs[count + 1])) return NULL;
+    }
+    snprintf(numbers, sizeof numbers, "features=%lld,%lld,%lld step=%d", (long long)l.features[0],
+             (long long)l.features[1], (long long)l.features[2], CR_BOTTLENECK_STEP);
+    return cr_graph_compute(graph, "bottleneck", numbers, join, &l, sizeof l, inputs, count);
 }
 
 /* ---------------------------------------------------------------- the node */
@@ -126,12 +143,8 @@ static cr_graph_node *replace(cr_graph *graph, const bottleneck *b, cr_tensor *w
                                            .expand_high = b->expand_bounds.high,
                                            .depth_low = b->depth_bounds.low,
                                            .depth_high = b->depth_bounds.high};
-    char name[32];
-    const cr_shape shape = cr_tensor_shape(weights);
-    snprintf(name, sizeof name, "packed%d", graph->state_count);
-    cr_value *value = cr_graph_value(graph, CR_F32, &shape, last->outputs[0]->device);
-    cr_value *inputs[CR_MAX_INPUTS];
-    if (!value || !cr_graph_add_state(graph, CR_STATE_CONSTANT, name, value, weights)) return NULL;
+    cr_value *value = cr_graph_add_constant(graph, "packed", weights), *inputs[CR_MAX_INPUTS];
+    if (!value) return NULL;
     memcpy(inputs, last->inputs, (size_t)last->input_count * sizeof inputs[0]);
     inputs[0] = (b->expand ? b->expand : b->depth)->inputs[0];
     inputs[1] = value;

@@ -43,13 +43,20 @@ static bool may_fold(const cr_graph_node *node, bool widens) {
     return made <= 2 * read || is_widening(node);
 }
 
+static bool compute(cr_graph *graph, const cr_graph_node *node, cr_tensor *const *inputs, cr_tensor **outputs) {
+    if (node->output_count == 1 && node->op->output_total == 1)
+        return (outputs[0] = cr_graph_compute_op(graph, node->op, node->attributes, inputs, node->input_count)) != NULL;
+    for (int i = 0; i < node->input_count; i++)
+        if (!cr_graph_want(graph, inputs[i])) return false;
+    return cr_run_all((cr_op *)(uintptr_t)node->op, inputs, node->input_count, node->attributes, outputs,
+                      node->output_count);
+}
+
 static bool fold(cr_graph *graph, cr_graph_node *node) {
     cr_tensor *inputs[CR_MAX_INPUTS], *outputs[CR_MAX_OUTPUTS];
     for (int i = 0; i < node->input_count; i++)
         inputs[i] = node->inputs[i] ? node->inputs[i]->note : NULL;
-    if (!cr_run_all((cr_op *)(uintptr_t)node->op, inputs, node->input_count, node->attributes, outputs,
-                    node->output_count))
-        return false;
+    if (!compute(graph, node, inputs, outputs)) return false;
     for (int i = 0; i < node->output_count; i++) {
         if (!node->outputs[i]) continue;
         cr_value *value = cr_graph_add_constant(graph, "folded", outputs[i]);

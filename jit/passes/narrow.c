@@ -38,7 +38,7 @@ static bool read_narrow(const cr_graph *graph, const cr_value *value, narrow *n)
     const bool is_cast = is(node, "cast");
     if (!is_cast && !is(node, "dequantize")) return false;
     n->value = node->inputs[0];
-    n->numbers = n->value->dtype == (is_cast ? CR_BF16 : CR_I8) ? cr_graph_constant(graph, n->value) : NULL;
+    n->numbers = n->value->dtype == (is_cast ? CR_BF16 : CR_I8) ? cr_graph_weight(graph, n->value) : NULL;
     return n->numbers && (is_cast || read_scale(graph, node, n));
 }
 
@@ -52,9 +52,16 @@ static bool replace(cr_graph *graph, cr_graph_node *node, cr_value *y, bool *cha
 }
 
 /* ---------------------------------------------------------------- layers */
+static cr_tensor *turn(const void *context, cr_tensor *const *inputs, int count) {
+    (void)context, (void)count;
+    return cr_contiguous(cr_t(inputs[0]));
+}
+
 /* [out, in], as the kernel wants it: what a matmul multiplies by is turned once. */
 static cr_value *weight_of(cr_graph *graph, const narrow *n, bool across) {
-    return across ? cr_graph_add_constant(graph, "narrow", cr_contiguous(cr_t(n->numbers))) : n->value;
+    return across ? cr_graph_add_constant(graph, "narrow",
+                                          cr_graph_compute(graph, "turn", "", turn, NULL, 0, &n->numbers, 1))
+                  : n->value;
 }
 
 static cr_value *scaled(cr_graph *graph, const cr_graph_node *layer, const narrow *n, cr_value *y, cr_value *bias) {

@@ -10,7 +10,7 @@ static bool same_floats(const cr_graph_node *layer) {
     return (dtype == CR_F32 || dtype == CR_F64) && layer->inputs[0]->dtype == dtype && layer->inputs[1]->dtype == dtype;
 }
 
-static cr_tensor *pack_convolution(const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
+static cr_tensor *pack_convolution(cr_graph *graph, const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
     const cr_shape input = layer->inputs[0]->shape, output = layer->outputs[0]->shape, shape = cr_tensor_shape(weight);
     cr_pack_convolution_options options = {.size = sizeof options};
     if (input.count != shape.count) return NULL;
@@ -19,19 +19,20 @@ static cr_tensor *pack_convolution(const cr_graph_node *layer, cr_tensor *weight
     options.input = input;
     const cr_convolution problem = cr_layer_convolution(input, shape, output, &options);
     *packs = cr_packed_convolution(&problem, (cr_dtype)weight->dtype, options.transposed) > 0;
-    return *packs ? cr_run(cr_op_find("pack_convolution"), &weight, 1, &options) : NULL;
+    return *packs ? cr_graph_compute_op(graph, cr_op_find("pack_convolution"), &options, &weight, 1) : NULL;
 }
 
-static cr_tensor *pack_channels_last(const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
+static cr_tensor *pack_channels_last(cr_graph *graph, const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
     cr_pack_convolution_options options = {.size = sizeof options};
     memcpy((char *)&options + sizeof(size_t), (const char *)layer->attributes + sizeof(size_t),
            offsetof(cr_pack_convolution_options, input) - sizeof(size_t));
     options.input = layer->inputs[0]->shape;
     *packs = true;
-    return cr_run(cr_op_find("pack_channels_last"), &weight, 1, &options);
+    return cr_graph_compute_op(graph, cr_op_find("pack_channels_last"), &options, &weight, 1);
 }
 
-static cr_tensor *pack_columns(const cr_graph_node *layer, cr_tensor *weight, bool transposed, bool *packs) {
+static cr_tensor *pack_columns(cr_graph *graph, const cr_graph_node *layer, cr_tensor *weight, bool transposed,
+                               bool *packs) {
     const cr_shape output = layer->outputs[0]->shape;
     if (weight->ndim != 2 || output.count < 2 - transposed) return NULL;
     cr_pack_columns_options options = {.size = sizeof options, .rows = 1, .transposed = transposed};
@@ -40,7 +41,7 @@ static cr_tensor *pack_columns(const cr_graph_node *layer, cr_tensor *weight, bo
     const int columns = transposed ? 0 : 1;
     *packs = cr_packed_columns(options.rows, weight->sizes[columns], weight->sizes[1 - columns],
                                (cr_dtype)weight->dtype, transposed) > 0;
-    return *packs ? cr_run(cr_op_find("pack_columns"), &weight, 1, &options) : NULL;
+    return *packs ? cr_graph_compute_op(graph, cr_op_find("pack_columns"), &options, &weight, 1) : NULL;
 }
 
 /* Whether the node is the layer of that name or its fused form. */
@@ -50,11 +51,11 @@ static bool is_layer(const cr_graph_node *node, const char *name) {
     return !strcmp(op, name) || (!strncmp(op, "fused_", prefix) && !strcmp(op + prefix, name));
 }
 
-static cr_tensor *pack(const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
-    if (is_layer(layer, "convolution")) return pack_convolution(layer, weight, packs);
-    if (is_layer(layer, "channels_last_convolution")) return pack_channels_last(layer, weight, packs);
-    if (is_layer(layer, "linear")) return pack_columns(layer, weight, true, packs);
-    return is_layer(layer, "matmul") ? pack_columns(layer, weight, false, packs) : NULL;
+static cr_tensor *pack(cr_graph *graph, const cr_graph_node *layer, cr_tensor *weight, bool *packs) {
+    if (is_layer(layer, "convolution")) return pack_convolution(graph, layer, weight, packs);
+    if (is_layer(layer, "channels_last_convolution")) return pack_channels_last(graph, layer, weight, packs);
+    if (is_layer(layer, "linear")) return pack_columns(graph, layer, weight, true, packs);
+    return is_layer(layer, "matmul") ? pack_columns(graph, layer, weight, false, packs) : NULL;
 }
 
 /* ---------------------------------------------------------------- the layer that reads it */
@@ -93,11 +94,11 @@ static bool is_for_inference(const cr_graph_node *node) {
 }
 
 static bool pack_recurrence(cr_graph *graph, cr_graph_node *node, bool *changed) {
-    cr_tensor *weight = cr_graph_constant(graph, node->inputs[3]);
+    cr_tensor *weight = cr_graph_weight(graph, node->inputs[3]);
     if (!weight || weight->dtype != CR_F32 || weight->device.type != CR_DEVICE_CPU || node->bound_count ||
         !is_for_inference(node))
         return true;
-    cr_tensor *packed = cr_run(cr_op_find("pack_recurrent"), &weight, 1, NULL);
+    cr_tensor *packed = cr_graph_compute_op(graph, cr_op_find("pack_recurrent"), NULL, &weight, 1);
     cr_value *value = packed ? cr_graph_add_constant(graph, "packed", packed) : NULL;
     cr_value *const inputs[] = {node->inputs[0], node->inputs[1], node->inputs[2], value};
     cr_graph_node *made = value ? cr_graph_add(graph, &graph->body, node, cr_op_find("packed_lstm_sequence"),
@@ -125,10 +126,10 @@ bool cr_pass_packing(cr_graph *graph, bool *changed) {
         if (node->output_count != 1 || node->input_count < 2 || node->bound_count || !node->outputs[0] ||
             node->outputs[0]->device.type != CR_DEVICE_CPU || !same_floats(node))
             continue;
-        cr_tensor *weight = cr_graph_constant(graph, node->inputs[1]);
+        cr_tensor *weight = cr_graph_weight(graph, node->inputs[1]);
         if (!cr_has_program(node) && !cr_node_types_hold(node)) continue;
         bool packs = false;
-        cr_tensor *packed = weight ? pack(node, weight, &packs) : NULL;
+        cr_tensor *packed = weight ? pack(graph, node, weight, &packs) : NULL;
         if (!packs) continue;
         done = packed && use_packed(graph, node, weight, packed);
         *changed = true;

@@ -74,10 +74,16 @@ static bool read_weight(const cr_graph *graph, const cr_graph_node *layer, float
     return w->bias && cr_item(cr_amax(cr_abs(w->bias))) < 0x1p30;
 }
 
+/* [out, …] -> [out], i64 */
+static cr_tensor *sum_by_output(const void *context, cr_tensor *const *inputs, int count) {
+    (void)context, (void)count;
+    return cr_sum(cr_reshape(cr_cast(inputs[0], CR_I64), CR_SHAPE(cr_size(inputs[0], 0), -1)), .dims = CR_DIMS(1));
+}
+
 /* bias - input_zero · the weight's sums, in i32. */
-static cr_tensor *shifted_bias(const integer_weight *w, int zero) {
-    const int64_t channels = cr_size(w->integers, 0);
-    cr_tensor *sums = cr_sum(cr_reshape(cr_cast(w->integers, CR_I64), CR_SHAPE(channels, -1)), .dims = CR_DIMS(1));
+static cr_tensor *shifted_bias(cr_graph *graph, const integer_weight *w, int zero) {
+    cr_tensor *sums = cr_graph_compute(graph, "sum_by_output", "", sum_by_output, NULL, 0, &w->integers, 1);
+    if (!cr_graph_want(graph, sums)) return NULL;
     cr_tensor *shift = cr_mul_scalar(sums, -zero);
     return cr_cast(w->bias ? cr_add(shift, cr_cast(w->bias, CR_I64)) : shift, CR_I32);
 }
@@ -194,12 +200,14 @@ static bool replace(cr_graph *graph, cr_graph_node *layer, cr_value *x, const gr
     const cr_integer_layer_options options = options_of(layer, &t, input, way);
     const cr_pack_integer_options packing = {sizeof packing, way};
     cr_graph_node *end = t.quantize ? t.quantize : layer;
-    cr_tensor *integers = w->integers, *scale = cr_mul_scalar(w->scales, (double)input->scale);
+    cr_tensor *scale = cr_mul_scalar(w->scales, (double)input->scale);
     if (t.quantize) scale = cr_div_scalar(scale, (double)t.output.scale);
     cr_value *inputs[] = {
-        x, cr_graph_add_constant(graph, "integer", cr_run(cr_op_find("pack_integer"), &integers, 1, &packing)),
+        x,
+        cr_graph_add_constant(graph, "integer",
+                              cr_graph_compute_op(graph, cr_op_find("pack_integer"), &packing, &w->integers, 1)),
         cr_graph_add_constant(graph, "integer", scale),
-        cr_graph_add_constant(graph, "integer", shifted_bias(w, input->zero)), t.residual};
+        cr_graph_add_constant(graph, "integer", shifted_bias(graph, w, input->zero)), t.residual};
     if (!inputs[1] || !inputs[2] || !inputs[3]) return false;
     cr_graph_node *node =
         cr_graph_add(graph, &graph->body, end, cr_op_find("integer_layer"), &options, inputs, t.residual ? 5 : 4, 1);

@@ -38,7 +38,7 @@ fails() {
 # ---------------------------------------------------------------- help
 expect 0 --help
 cp out commands
-for name in info inspect run bench compile convert quantize; do
+for name in info inspect run bench compile convert quantize prepare; do
     grep -q "^  $name " commands || fail "cresset --help does not name $name"
     "$command" $name --help >help 2>err || fail "cresset $name --help: exit status $?"
     grep -q "^usage: cresset $name" help && grep -q "^examples:" help || fail "cresset $name --help teaches nothing"
@@ -123,6 +123,20 @@ PYTHON
 elif ! grep -q "without ONNX" err; then
     fail "convert: $(cat err)"
 fi
+
+# ---------------------------------------------------------------- prepare
+expect 0 prepare classifier.safetensors -o ready.safetensors --size batch=1 --size batch=3
+prints '^prepared: [0-9.]+ MB, beside [0-9.]+ MB of weights, for (avx512|avx2|baseline)$'
+[ "$(stat -c %s ready.safetensors)" -gt "$(stat -c %s classifier.safetensors)" ] || fail "a prepared file is not larger"
+for batch in 1 2; do # one that it was prepared for, and another
+    expect 0 run classifier.safetensors --input ones --size batch=$batch --output plain.npy
+    expect 0 run ready.safetensors --input ones --size batch=$batch --output ready.npy
+    cmp plain.npy ready.npy || fail "a prepared program gives other bits"
+done
+refuses "-o FILE is missing" prepare classifier.safetensors
+refuses "hold no packed weights" prepare classifier.safetensors -o ready.onnx
+fails "the graph's names are: batch" prepare classifier.safetensors -o wrong.safetensors --size length=1
+[ ! -e wrong.safetensors ] || fail "a program is left where preparing failed"
 
 # ---------------------------------------------------------------- quantize
 mkdir -p pictures/within
@@ -237,7 +251,7 @@ expect 0 bench counter.safetensors --runs 2
 # ---------------------------------------------------------------- bad usage
 refuses "a command is missing"
 refuses "there is no command frobnicate" frobnicate
-for name in info inspect run bench compile convert quantize; do
+for name in info inspect run bench compile convert quantize prepare; do
     refuses "cannot read --nothing" $name --nothing
     [ $name = info ] || [ $name = convert ] || refuses "PROGRAM is missing" $name
 done

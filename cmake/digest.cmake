@@ -1,0 +1,10 @@
+# cmake -D LIST=… -D RESULT=… -P digest.cmake: a digest of the files that LIST names, whatever folder they lie in.
+file(READ ${LIST} sources)
+list(SORT sources COMPARE NATURAL)
+foreach(source IN LISTS sources)
+  file(SHA256 ${source} one)
+  string(APPEND all ${one})
+endforeach()
+string(SHA256 digest "${all}")
+string(SUBSTRING ${digest} 0 16 digest)
+file(CONFIGURE OUTPUT ${RESULT} CONTENT "\"${digest}\"\n")
