@@ -139,8 +139,9 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {26, 32, 32, 1, 17, 16, 2, 1, 0, 1}, {7, 64, 96, 1, 15, 16, 3, 1, 1, 1},  {8, 32, 32, 1, 30, 29, 6, 2, 2, 1},
         {60, 64, 128, 1, 8, 8, 4, 2, 1, 1},  {20, 64, 64, 1, 29, 28, 3, 2, 1, 1}, {9, 32, 64, 1, 40, 41, 5, 2, 2, 1},
         {9, 32, 64, 1, 40, 41, 5, 3, 1, 1},
-        /* with features as rows: several blocks of the depth, of features, short panels, rows shorter than a vector, phases */
-        {2, 1100, 70, 1, 14, 14, 1, 1, 0, 1}, {1, 60, 600, 1, 17, 15, 1, 1, 0, 1}, {1, 3, 72, 1, 75, 61, 7, 2, 3, 1},
+        /* with features as rows: several blocks of the depth, of features, of images, short panels, short rows, phases */
+        {1, 1100, 70, 1, 14, 14, 1, 1, 0, 1}, {2, 1100, 70, 1, 16, 15, 1, 1, 0, 1}, {3, 5, 17, 1, 300, 301, 3, 1, 1, 1},
+        {1, 60, 600, 1, 17, 15, 1, 1, 0, 1}, {1, 3, 72, 1, 75, 61, 7, 2, 3, 1},
         {2, 3, 300, 1, 41, 50, 5, 3, 2, 2},   {1, 5, 90, 1, 90, 9, 5, 1, 0, 1},    {3, 21, 33, 1, 43, 12, 3, 2, 1, 3},
         /* with images as lanes: a last group of fewer images, odd planes, strides, kernels of less than a stride, groups,
          * planes of fewer positions than a vector, one column */
