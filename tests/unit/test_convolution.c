@@ -142,8 +142,9 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         /* sums over pixels: chunks that end within an image, panels that are not full, strides, one pixel */
         {13, 64, 128, 1, 16, 15, 1, 1, 0, 1}, {25, 60, 96, 1, 21, 23, 1, 2, 0, 1}, {9, 128, 61, 1, 5, 3, 1, 1, 0, 1},
         {40, 32, 64, 1, 3, 2, 1, 3, 0, 1},
-        /* with features as rows: several blocks of the depth, of features, short panels, rows shorter than a vector, phases */
-        {2, 1100, 70, 1, 14, 14, 1, 1, 0, 1}, {1, 60, 600, 1, 17, 15, 1, 1, 0, 1}, {1, 3, 72, 1, 75, 61, 7, 2, 3, 1},
+        /* with features as rows: several blocks of the depth, of features, of images, short panels, short rows, phases */
+        {1, 1100, 70, 1, 14, 14, 1, 1, 0, 1}, {2, 1100, 70, 1, 16, 15, 1, 1, 0, 1}, {3, 5, 17, 1, 300, 301, 3, 1, 1, 1},
+        {1, 60, 600, 1, 17, 15, 1, 1, 0, 1}, {1, 3, 72, 1, 75, 61, 7, 2, 3, 1},
         {2, 3, 300, 1, 41, 50, 5, 3, 2, 2},   {1, 5, 90, 1, 90, 9, 5, 1, 0, 1},    {3, 21, 33, 1, 43, 12, 3, 2, 1, 3},
         /* with images as lanes: a last group of fewer images, odd planes, strides, kernels of less than a stride, groups,
          * planes of fewer positions than a vector, one column */

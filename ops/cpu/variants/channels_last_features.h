@@ -11,13 +11,15 @@
 enum {
     BLOCK_FEATURES = 256 /* whose weights for a block of the depth stay in the cache */,
     LEAST_FEATURES = 64 /* of a thread: each gathers all panels */,
-    GROUP_PANELS = 8
+    GROUP_PANELS = 8,
+    LEAST_WORK = 16 * CR_GRAIN_ELEMENTS /* multiplications that are worth sharing */,
+    COPY_FLOATS = 1 << 20 /* of images at a time */
 };
 
 typedef struct plane_product {
     const cr_convolution *problem;
-    const float *x, *w, *bias; /* x: of one image; bias: NULL for none */
-    float *y, *copy;           /* copy: padded; NULL where x is read */
+    const float *x, *w, *bias; /* x: of some images; bias: NULL for none */
+    float *y, *copy;           /* copy: of these images, padded; NULL where x is read */
     int64_t *offsets;          /* of each k */
     int64_t depth, positions;
     int64_t phase, row, channel; /* elements from one to the next in the image */
@@ -100,20 +102,20 @@ static int find_stretches(const plane_product *j, int64_t first, int64_t count, 
 
 /* panel[k][COLUMNS] for k in [begin, end). Stretches are copied by whole vectors: what that writes too much the next one
  * overwrites, or the next k. Of x, behind which there may be nothing, no more than the stretch is read. */
-static void gather_panel(const plane_product *j, int64_t first, int64_t count, int64_t begin, int64_t end,
-                         float *panel) {
+static void gather_panel(const plane_product *j, int64_t image, int64_t first, int64_t count, int64_t begin,
+                         int64_t end, float *panel) {
     stretch stretches[COLUMNS];
     const int found = find_stretches(j, first, count, stretches);
-    const float *image = j->copy ? j->copy : j->x;
+    const float *source = (j->copy ? j->copy : j->x) + image * j->problem->channels * j->channel;
     for (int64_t k = begin; k < end && stretches[0].count == COLUMNS; k++, panel += COLUMNS) {
-        const float *from = image + j->offsets[k] + stretches[0].place;
+        const float *from = source + j->offsets[k] + stretches[0].place;
         store(panel, load(from));
         store(panel + LANES, load(from + LANES));
     }
     if (stretches[0].count == COLUMNS) return;
     for (int64_t k = begin; k < end; k++, panel += COLUMNS)
         for (int i = 0; i < found; i++) {
-            const float *from = image + j->offsets[k] + stretches[i].place;
+            const float *from = source + j->offsets[k] + stretches[i].place;
             float *to = panel + stretches[i].at;
             if (!j->copy) {
                 memcpy(to, from, (size_t)stretches[i].count * sizeof(float));
@@ -126,8 +128,8 @@ static void gather_panel(const plane_product *j, int64_t first, int64_t count, i
 
 /* ---------------------------------------------------------------- products */
 /* A block of the depth of some features and some panels. */
-static void multiply_features(const plane_product *j, int64_t feature, int64_t features, int64_t panel, int64_t panels,
-                              int64_t begin, int64_t end, float *memory) {
+static void multiply_features(const plane_product *j, int64_t image, int64_t feature, int64_t features, int64_t panel,
+                              int64_t panels, int64_t begin, int64_t end, float *memory) {
     const float *rows[BLOCK_FEATURES + ROWS];
     for (int64_t i = 0; i < features; i++)
         rows[i] = j->w + (feature + i) * j->depth;
@@ -143,9 +145,9 @@ static void multiply_features(const plane_product *j, int64_t feature, int64_t f
                              .high = INFINITY};
     for (int64_t first = panel * COLUMNS; first < (panel + panels) * COLUMNS; first += COLUMNS) {
         const int64_t rest = j->positions - first;
-        gather_panel(j, first, rest < COLUMNS ? rest : COLUMNS, begin, end, memory);
+        gather_panel(j, image, first, rest < COLUMNS ? rest : COLUMNS, begin, end, memory);
         product.ahead = (wanted_memory){.from = memory};
-        product.target = j->y + feature * j->positions + first;
+        product.target = j->y + (image * j->problem->features + feature) * j->positions + first;
         multiply_panel(&product, rest);
     }
 }
@@ -156,42 +158,59 @@ static void multiply_feature_tasks(void *context, int64_t task, int64_t last) {
     const int64_t features = j->problem->features, panels = divide_up(j->positions, COLUMNS),
                   block = depth_block(j->depth);
     for (; task < last; task++) {
-        const int64_t part = task % j->row_parts, group = task / j->row_parts;
+        const int64_t part = task % j->row_parts, group = task / j->row_parts % j->groups,
+                      image = task / j->row_parts / j->groups;
         const int64_t feature = part * features / j->row_parts, next_feature = (part + 1) * features / j->row_parts;
         const int64_t panel = group * panels / j->groups, next_panel = (group + 1) * panels / j->groups;
         const int64_t first = panel * COLUMNS,
                       end = next_panel * COLUMNS < j->positions ? next_panel * COLUMNS : j->positions;
+        float *y = j->y + image * features * j->positions;
         for (int64_t f = feature; j->bias && f < next_feature; f++)
             for (int64_t i = first; i < end; i++)
-                j->y[f * j->positions + i] = j->bias[f];
+                y[f * j->positions + i] = j->bias[f];
         for (int64_t k = 0; k < j->depth; k += block)
-            multiply_features(j, feature, next_feature - feature, panel, next_panel - panel, k,
+            multiply_features(j, image, feature, next_feature - feature, panel, next_panel - panel, k,
                               k + block < j->depth ? k + block : j->depth, memory);
     }
 }
 
 /* ---------------------------------------------------------------- the whole */
-/* Groups of panels, or parts of the features where panels are few. */
+/* Groups of panels, or parts of the features where panels are few. Returns how many tasks an image is. */
 static int64_t plan_feature_tasks(plane_product *j) {
     const int64_t threads = cr_num_threads(), features = j->problem->features,
-                  panels = divide_up(j->positions, COLUMNS);
+                  panels = divide_up(j->positions, COLUMNS), wanted = divide_up(4 * threads, j->problem->batch);
     j->row_parts = divide_up(features, BLOCK_FEATURES);
     j->groups = divide_up(panels, GROUP_PANELS);
-    if (threads == 1 || j->row_parts * j->groups >= 4 * threads) return j->row_parts * j->groups;
+    if (threads == 1 || j->row_parts * j->groups >= wanted) return j->row_parts * j->groups;
     if (features >= LEAST_FEATURES * threads)
         j->row_parts = round_up(j->row_parts, threads);
     else
-        j->groups = panels < 4 * threads ? panels : 4 * threads;
+        j->groups = panels < wanted ? panels : wanted;
     return j->row_parts * j->groups;
 }
 
-/* Vectors of a few positions would be mostly empty; a copy holds all of a row, and kernels with gaps between them need less. */
+/* Not where an image's last vector would be mostly empty, which those of a batch could share; nor where the copy would hold
+ * more of a row than is read. */
 static bool takes_features(const cr_convolution *p) {
     enum { LEAST_ROWS = 16 };
-    const int64_t positions = p->out[1] * p->out[2];
+    const int64_t positions = p->out[1] * p->out[2], spare = p->batch == 1 ? 8 : 32;
     return p->groups == 1 && p->channels > 0 && p->in[0] == 1 && p->kernel[0] == 1 && p->padding[0] == 0 &&
-           p->features >= LEAST_ROWS && 8 * round_up(positions, LANES) <= 9 * positions &&
+           p->features >= LEAST_ROWS && spare * round_up(positions, LANES) <= (spare + 1) * positions &&
            p->kernel[1] >= p->stride[1] && p->kernel[2] >= p->stride[2];
+}
+
+/* Some images at a time, whose copies stay in the cache. */
+static void run_feature_tasks(plane_product *j, int64_t chunk) {
+    const cr_convolution *p = j->problem;
+    const int64_t tasks = plan_feature_tasks(j), rows = p->in[1] + 2 * p->padding[1],
+                  work = p->features * j->positions * j->depth / tasks;
+    for (int64_t first = 0; first < p->batch; first += chunk) {
+        const int64_t images = p->batch - first < chunk ? p->batch - first : chunk;
+        if (j->copy) cr_parallel_for(images * p->channels * rows, 1 + CR_GRAIN_ELEMENTS / j->row, copy_plane_rows, j);
+        cr_parallel_for(images * tasks, 1 + LEAST_WORK / work, multiply_feature_tasks, j);
+        j->x += images * p->channels * p->in[1] * p->in[2];
+        j->y += images * p->features * j->positions;
+    }
 }
 
 bool cr_convolve_features(const cr_convolution *p, const float *x, const float *w, const float *bias, float *y,
@@ -200,25 +219,20 @@ bool cr_convolve_features(const cr_convolution *p, const float *x, const float *
     if (!*applies) return true;
     scratch memory = {0};
     plane_product j = {.problem = p, .x = x, .w = w, .bias = bias, .y = y, .positions = p->out[1] * p->out[2]};
-    j.depth = p->channels * p->kernel[1] * p->kernel[2];
     const bool copies = !is_point(p);
-    const int64_t rows = p->in[1] + 2 * p->padding[1], in = p->in[1] * p->in[2];
+    j.depth = p->channels * p->kernel[1] * p->kernel[2];
     j.phase = copies ? divide_up(p->in[2] + 2 * p->padding[2], p->stride[2]) : p->in[2];
     j.row = j.phase * p->stride[2];
-    j.channel = j.row * rows;
-    const int64_t floats = p->channels * j.channel;
-    if (copies) j.copy = scratch_take(&memory, (size_t)(floats + COLUMNS) * sizeof(float));
+    j.channel = j.row * (p->in[1] + 2 * p->padding[1]);
+    const int64_t image = p->channels * j.channel;
+    int64_t chunk = copies ? COPY_FLOATS / image : p->batch;
+    chunk = chunk < 1 ? 1 : chunk < p->batch ? chunk : p->batch;
+    if (copies) j.copy = scratch_take(&memory, (size_t)(chunk * image + COLUMNS) * sizeof(float));
     j.offsets = scratch_take(&memory, (size_t)j.depth * sizeof *j.offsets);
     if (!j.offsets || (copies && !j.copy)) return scratch_drop(&memory);
-    if (copies) memset(j.copy + floats, 0, COLUMNS * sizeof(float));
+    if (copies) memset(j.copy + chunk * image, 0, COLUMNS * sizeof(float));
     find_offsets(&j);
-    const int64_t tasks = plan_feature_tasks(&j);
-    for (int64_t image = 0; image < p->batch; image++) {
-        if (copies) cr_parallel_for(p->channels * rows, 1 + CR_GRAIN_ELEMENTS / j.row, copy_plane_rows, &j);
-        cr_parallel_for(tasks, 1, multiply_feature_tasks, &j);
-        j.x += p->channels * in;
-        j.y += p->features * j.positions;
-    }
+    run_feature_tasks(&j, chunk);
     scratch_drop(&memory);
     return true;
 }
