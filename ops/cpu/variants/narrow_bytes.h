@@ -101,8 +101,10 @@ static __attribute__((noinline)) void digit_sums(const uint8_t *digits, const ch
 typedef int32_t four_sums __attribute__((vector_size(16)));
 typedef double four_numbers __attribute__((vector_size(32)));
 static inline four_numbers fold_digits(const gemm_f32_vector v[COLUMNS_AT_ONCE]) {
+    float folded[COLUMNS_AT_ONCE];
     four_sums sums;
-    gemm_f32_fold_four(v, true, (float *)&sums);
+    gemm_f32_fold_four(v, true, folded);
+    memcpy(&sums, folded, sizeof sums);
     return __builtin_convertvector(sums, four_numbers);
 }
 
