@@ -8,9 +8,9 @@
 #include "ops/op.h"
 
 static const int64_t sizes[][3] = {/* rows, in, out */
-                                   {1, 70, 33},    {2, 1030, 520},  {3, 64, 3000}, {5, 40, 16},
-                                   {8, 768, 530},  {13, 17, 19},    {31, 520, 70}, {49, 300, 530},
-                                   {128, 96, 640}, {150, 1097, 80}, {300, 24, 40}, {301, 530, 515}};
+                                   {1, 70, 33},   {2, 1030, 520},  {3, 64, 3000},  {5, 40, 16},    {8, 768, 530},
+                                   {13, 17, 19},  {31, 520, 70},   {49, 300, 530}, {128, 96, 640}, {150, 1097, 80},
+                                   {300, 24, 40}, {301, 530, 515}, {2, 2100, 301}};
 enum { CASES = sizeof sizes / sizeof sizes[0] };
 
 /* Largest difference of y from x wᵀ + b, in units of the sum of the products' sizes. */
@@ -129,7 +129,7 @@ static void packed_weights_and_epilogues_give_what_the_plain_ops_give(void **sta
         }
 }
 
-/* Pairs of k that lie beside each other or in two rows, an odd number of steps, batches: within bf16's rounding. */
+/* Pairs of k that lie beside each other or in two rows, an odd number of steps, batches: within half of a last bit of bf16. */
 static void bf16_rounds_once_on_any_number_of_threads(void **state) {
     static const int64_t shapes[][3] = {{40, 64, 48}, {150, 1098, 80}, {61, 96, 530}, {40, 77, 33}, {3, 640, 64}};
     (void)state;
@@ -149,7 +149,7 @@ static void bf16_rounds_once_on_any_number_of_threads(void **state) {
                     cr_tensor *y = cr_contiguous(cr_cast(cr_reshape(made[way], CR_SHAPE(rows, out)), CR_F32));
                     assert_cr_ok();
                     if (threads == 1)
-                        assert_true(error_of(first[way] = y, single, weight, NULL) < 1.0 / 512);
+                        assert_true(error_of(first[way] = y, single, weight, NULL) < 1.0 / 256);
                     else
                         assert_same_bits(y, first[way]);
                 }

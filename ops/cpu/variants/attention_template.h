@@ -222,12 +222,16 @@ static T NAMED(dot)(const T *a, const T *b, int64_t width) {
 #undef FOLD
 #undef ADD
 
-/* scores [count][TILE] = q · keysᵀ, for few rows: keys are read once, as they lie. Widths are whole columns. */
+/* scores [count][TILE] = q · keysᵀ, for few rows: keys are read once, as they lie, and values fetched meanwhile. Widths are
+ * whole columns. */
 static void NAMED(few_scores)(int64_t count, int64_t keys, int64_t width, const T *q, const T *k, int64_t k_step,
-                              T *scores) {
-    for (int64_t key = 0; key < keys; key++, k += k_step)
+                              const T *v, int64_t v_step, int64_t value_width, T *scores) {
+    for (int64_t key = 0; key < keys; key++, k += k_step, v += v_step) {
+        for (int64_t i = 0; i < value_width; i += 64 / (int64_t)sizeof(T))
+            cr_prefetch(v + i);
         for (int64_t r = 0; r < count; r++)
             scores[r * TILE + key] = NAMED(dot)(q + r * width, k, width);
+    }
 }
 
 /* ---------------------------------------------------------------- forward: a block of queries */
@@ -306,7 +310,7 @@ static void NAMED(forward)(const attention_job *job, int64_t task, T *memory) {
         t.top[r] = (T)-INFINITY;
         t.total[r] = 0;
     }
-    memset(t.out, 0, (size_t)(TILE * t.value_width) * sizeof(T));
+    memset(t.out, 0, (size_t)(round_up(count, ROWS) * t.value_width) * sizeof(T));
     for (int64_t key = 0; key < last; key += TILE) {
         const int64_t keys = least(TILE, job->keys - key);
         int64_t k_step, v_step;
@@ -315,7 +319,7 @@ static void NAMED(forward)(const attention_job *job, int64_t task, T *memory) {
         if (count > FEW_ROWS)
             NAMED(transpose)(k, k_step, keys, job->width, t.transposed);
         else
-            NAMED(few_scores)(count, keys, t.width, t.q, k, k_step, t.scores);
+            NAMED(few_scores)(count, keys, t.width, t.q, k, k_step, v, v_step, t.value_width, t.scores);
         for (int64_t r = 0; r < count; r += STRIPE) {
             const int64_t rows = least(STRIPE, count - r), seen = keys_seen(job, first + r, key, keys);
             T *out = t.out + r * t.value_width;

@@ -17,6 +17,7 @@ enum {
     GROUP_COLUMNS = 8,
     FEW_ROWS = 3,
     COLUMNS_AT_ONCE = 4, /* of a product of few rows */
+    AHEAD_BYTES = 1024,  /* what such a product fetches ahead of what it reads */
     WIDE_GROUP = 512,    /* columns */
     FEW_PANELS = 4,
     SMALL_PRODUCT = 8 * 8 * 8,

@@ -154,6 +154,15 @@ static inline __attribute__((always_inline)) NAMED(vector)
     return integers ? (NAMED(vector))((NAMED(lanes))a + (NAMED(lanes))b) : a + b;
 }
 
+/* Lanes that are `apart` from each other, a power of two, exchanged. */
+static inline __attribute__((always_inline)) NAMED(vector) NAMED(swapped)(NAMED(vector) v, const int apart) {
+    NAMED(lanes) from;
+#pragma GCC unroll 16
+    for (int j = 0; j < LANES; j++)
+        from[j] = j ^ apart;
+    return NAMED(shuffled)(v, v, from);
+}
+
 /* sums[i] = the sum of v[i]'s lanes, which may hold integers. Of four vectors together: halves of two fill one vector, halves
  * of two such another. */
 static inline __attribute__((always_inline)) void NAMED(fold_four)(const NAMED(vector) v[4], const bool integers,
@@ -181,13 +190,8 @@ static inline __attribute__((always_inline)) void NAMED(fold_four)(const NAMED(v
         high[j] = low[j] + QUARTER;
     }
     all = NAMED(plus)(NAMED(shuffled)(pairs[0], pairs[1], low), NAMED(shuffled)(pairs[0], pairs[1], high), integers);
-#pragma GCC unroll 2
-    for (int apart = QUARTER / 2; apart > 0; apart /= 2) {
-#pragma GCC unroll 16
-        for (int j = 0; j < LANES; j++)
-            low[j] = j ^ apart;
-        all = NAMED(plus)(all, NAMED(shuffled)(all, all, low), integers);
-    }
+    if (QUARTER > 2) all = NAMED(plus)(all, NAMED(swapped)(all, 2), integers);
+    if (QUARTER > 1) all = NAMED(plus)(all, NAMED(swapped)(all, 1), integers);
     *(NAMED(loose) *)lanes = all;
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
@@ -201,11 +205,15 @@ static void NAMED(dots)(const T *a, int64_t a_step, const T *const b[COLUMNS_AT_
     int64_t k = 0;
     if (a_step == 1 && b_step == 1)
         for (; k + COLUMNS <= count; k += COLUMNS) {
-            const NAMED(vector) a0 = NAMED(load_vector)(a + k), a1 = NAMED(load_vector)(a + k + LANES);
 #pragma GCC unroll 4
-            for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
-                vectors[i][0] += a0 * NAMED(load_vector)(b[i] + k);
-                vectors[i][1] += a1 * NAMED(load_vector)(b[i] + k + LANES);
+            for (int i = 0; VECTOR_BYTES == 64 && i < COLUMNS_AT_ONCE; i++)
+                cr_prefetch((const char *)(b[i] + k) + AHEAD_BYTES);
+#pragma GCC unroll 2
+            for (int part = 0; part < 2; part++) { /* a line of each: two of one after the other are read more slowly */
+                const NAMED(vector) x = NAMED(load_vector)(a + k + part * LANES);
+#pragma GCC unroll 4
+                for (int i = 0; i < COLUMNS_AT_ONCE; i++)
+                    vectors[i][part] += x * NAMED(load_vector)(b[i] + k + part * LANES);
             }
         }
 #pragma GCC unroll 4

@@ -7,12 +7,17 @@ enum {
     NARROW_LANES = VECTOR_BYTES / 4,
     NARROW_COLUMNS = 2 * NARROW_LANES,
     NARROW_FEW_ROWS = 8,   /* more pay for widening */
+    LONG_LINE = 4096,      /* bytes */
     NARROW_GROUP_ROWS = 96 /* panels of a task */
 };
 
 /* How many neighbours a word of 32 bits holds. `dtype` is a constant after inlining, here and below. */
 static inline __attribute__((always_inline)) int64_t narrow_parts(const cr_dtype dtype) {
     return dtype == CR_BF16 ? 2 : 4;
+}
+/* How many lines of the weight are read in turns. Two with vectors of 64 bytes: the row stays in the nearest cache. */
+static inline __attribute__((always_inline)) int lines_at_once(const cr_dtype dtype) {
+    return dtype == CR_BF16 && VECTOR_BYTES == 64 ? 2 : COLUMNS_AT_ONCE;
 }
 static inline __attribute__((always_inline)) float widened(const cr_dtype dtype, const char *from, int64_t at) {
     return dtype == CR_BF16 ? cr_bf16_to_f32(((const uint16_t *)(const void *)from)[at])
@@ -46,16 +51,18 @@ static inline __attribute__((always_inline)) void narrow_dots(const cr_dtype dty
     const int64_t parts = narrow_parts(dtype), block = parts * NARROW_LANES;
     gemm_f32_vector vectors[COLUMNS_AT_ONCE][2] = {{{0}}}, joined[COLUMNS_AT_ONCE];
     int64_t k = 0;
-    for (; k + block <= count; k += block) {
+#pragma GCC unroll 2
+    for (int first = 0; first < COLUMNS_AT_ONCE; first += lines_at_once(dtype))
+        for (k = 0; k + block <= count; k += block) {
 #pragma GCC unroll 4
-        for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
-            const narrow_words words = *(const narrow_loose *)(b[i] + k * (4 / parts));
+            for (int i = first; i < first + lines_at_once(dtype); i++) {
+                const narrow_words words = *(const narrow_loose *)(b[i] + k * (4 / parts));
 #pragma GCC unroll 4
-            for (int part = 0; part < parts; part++)
-                vectors[i][part % 2] +=
-                    gemm_f32_load_vector(a + k + part * NARROW_LANES) * narrow_part(dtype, words, part);
+                for (int part = 0; part < parts; part++)
+                    vectors[i][part % 2] +=
+                        gemm_f32_load_vector(a + k + part * NARROW_LANES) * narrow_part(dtype, words, part);
+            }
         }
-    }
 #pragma GCC unroll 4
     for (int i = 0; i < COLUMNS_AT_ONCE; i++)
         joined[i] = vectors[i][0] + vectors[i][1];
@@ -78,18 +85,21 @@ typedef struct narrow_rows {
     const void *rows[NARROW_FEW_ROWS]; /* as `dots` wants them */
 } narrow_rows;
 
-/* Columns begin … end-1 of every row: lines of the weight from places far from each other at once, as in f32. */
+/* Columns begin … end-1 of every row: lines of the weight from places far from each other, as in f32, but long ones from no
+ * more places than are read at once. */
 static void narrow_few_rows(void *context, int64_t begin, int64_t end) {
     const narrow_rows *job = context;
     const product *p = job->p;
-    const int64_t gap = (end - begin + COLUMNS_AT_ONCE - 1) / COLUMNS_AT_ONCE,
-                  line = p->b.column * 4 / narrow_parts(p->weight);
+    const int64_t line = p->b.column * 4 / narrow_parts(p->weight),
+                  places = line > LONG_LINE ? lines_at_once(p->weight) : COLUMNS_AT_ONCE,
+                  gap = (end - begin + places - 1) / places;
     const float *bias = (const float *)(const void *)p->bias;
-    for (int64_t first = begin; first < begin + gap; first++) {
+    for (int64_t first = begin; first < begin + gap; first += COLUMNS_AT_ONCE / places) {
         const char *b[COLUMNS_AT_ONCE];
         int64_t columns[COLUMNS_AT_ONCE];
         for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
-            columns[i] = first + i * gap < end ? first + i * gap : end - 1;
+            const int64_t column = first + i / places + i % places * gap;
+            columns[i] = column < end ? column : end - 1;
             b[i] = p->b.data + columns[i] * line;
         }
         for (int64_t row = 0; row < p->m; row++) {

@@ -97,25 +97,32 @@ static __attribute__((noinline)) void digit_sums(const uint8_t *digits, const ch
         sums[i / COLUMNS_AT_ONCE][i % COLUMNS_AT_ONCE] = made[i];
 }
 
+/* Four sums as f64, in which all that follows is exact: less than 2^16 numbers of 24 bits times 8. */
+typedef int32_t four_sums __attribute__((vector_size(16)));
+typedef double four_numbers __attribute__((vector_size(32)));
+static inline four_numbers fold_digits(const gemm_f32_vector v[COLUMNS_AT_ONCE]) {
+    float folded[COLUMNS_AT_ONCE];
+    four_sums sums;
+    gemm_f32_fold_four(v, true, folded);
+    memcpy(&sums, folded, sizeof sums);
+    return __builtin_convertvector(sums, four_numbers);
+}
+
 /* sums[i] = Σ_k x[k] · w[i][k] of COLUMNS_AT_ONCE lines of the weight. */
 static void digit_dots(const void *x, const char *const w[COLUMNS_AT_ONCE], int64_t count, float *sums) {
     const digit_row *row = x;
     gemm_f32_vector made[DIGIT_SUMS][COLUMNS_AT_ONCE];
-    int32_t parts[DIGIT_SUMS][COLUMNS_AT_ONCE];
     digit_sums(row->digits, w, row->whole, made);
-    for (int j = 0; j < DIGIT_SUMS; j++) {
-        float folded[COLUMNS_AT_ONCE];
-        gemm_f32_fold_four(made[j], true, folded);
-        memcpy(parts[j], folded, sizeof folded);
-    }
-    for (int i = 0; i < COLUMNS_AT_ONCE; i++) {
-        int64_t sum = -(int64_t)parts[DIGITS][i] * (1 << DIGIT_BITS);
-        for (int j = 0; j < DIGITS; j++)
-            sum += (int64_t)parts[j][i] * (1 << 8 * j);
-        for (int64_t k = row->whole; k < count; k++)
-            sum += (int64_t)row->numbers[k] * ((const int8_t *)w[i])[k];
-        sums[i] = (float)((double)sum * row->step);
-    }
+    four_numbers sum = fold_digits(made[DIGITS]) * -(1 << DIGIT_BITS);
+#pragma GCC unroll 3
+    for (int j = 0; j < DIGITS; j++)
+        sum += fold_digits(made[j]) * (1 << 8 * j);
+    for (int64_t k = row->whole; k < count; k++)
+        for (int i = 0; i < COLUMNS_AT_ONCE; i++)
+            sum[i] += (double)(row->numbers[k] * ((const int8_t *)w[i])[k]);
+    sum *= row->step;
+    for (int i = 0; i < COLUMNS_AT_ONCE; i++)
+        sums[i] = (float)sum[i];
 }
 #else
 static bool multiplies_digits(int64_t count) { return (void)count, false; }

@@ -16,14 +16,15 @@
 #endif
 
 enum {
-    STREAMS = 4,              /* places of a row that are read at once: one alone leaves half of the bandwidth unused */
+    STREAMS = 2,              /* places of a row that are read in turns, two vectors of each */
     WIDTH = VECTOR_BYTES / 4, /* independent partial results */
-    LANES = STREAMS * WIDTH,
-    BLOCK = 2048,      /* elements of a row that are made at once */
-    CHUNK = 64 * 1024, /* elements of a row for one task */
-    COLUMNS = 1024,    /* columns of one task at most */
-    ROWS = 16,         /* rows of a column that are added in the element's own type */
-    ROW_CHUNK = 4096   /* rows of one task */
+    STEP_WIDTH = 2 * WIDTH,   /* what a turn reads of each */
+    LANES = STREAMS * STEP_WIDTH,
+    BLOCK = 2048,       /* elements of a row that are made at once */
+    CHUNK = 128 * 1024, /* elements of a row for one task */
+    COLUMNS = 1024,     /* columns of one task at most */
+    ROWS = 16,          /* rows of a column that are added in the element's own type */
+    ROW_CHUNK = 4096    /* rows of one task */
 };
 
 typedef struct stage {
@@ -59,12 +60,12 @@ static inline const void *lines(const stage *s, size_t bytes, int64_t start, int
 /* A reduction in element type T, with results of type A; STEP(acc, x) adds an element in T, JOIN(acc, x) a partial in
  * A. */
 #define REDUCTION(name, T, A, INITIAL, STEP, JOIN)                                                                     \
-    /* STREAMS pieces of n elements that begin `gap` apart; n is a multiple of WIDTH. Four elements meet in T. */      \
+    /* STREAMS pieces of n elements that begin `gap` apart; n is a multiple of STEP_WIDTH. Four elements meet in T. */ \
     static inline void name##_streams(A *lanes, const T *x, int64_t gap, int64_t n, int64_t step) {                    \
         for (int64_t i = 0; i < n; i += step)                                                                          \
             for (int l = 0; l < WIDTH; l++) {                                                                          \
                 const T first = STEP(x[i + l], x[gap + i + l]);                                                        \
-                const T second = STEP(x[2 * gap + i + l], x[3 * gap + i + l]);                                         \
+                const T second = STEP(x[i + WIDTH + l], x[gap + i + WIDTH + l]);                                       \
                 lanes[l] = JOIN(lanes[l], (A)STEP(first, second));                                                     \
             }                                                                                                          \
     }                                                                                                                  \
@@ -79,7 +80,7 @@ static inline const void *lines(const stage *s, size_t bytes, int64_t start, int
         for (int l = 0; l < WIDTH; l++)                                                                                \
             lanes[l] = INITIAL;                                                                                        \
         int64_t i = n / LANES * LANES;                                                                                 \
-        name##_streams(lanes, x, WIDTH, i, LANES);                                                                     \
+        name##_streams(lanes, x, STEP_WIDTH, i, LANES);                                                                \
         for (; i + WIDTH <= n; i += WIDTH)                                                                             \
             for (int l = 0; l < WIDTH; l++)                                                                            \
                 lanes[l] = JOIN(lanes[l], (A)x[i + l]);                                                                \
@@ -89,21 +90,20 @@ static inline const void *lines(const stage *s, size_t bytes, int64_t start, int
     }                                                                                                                  \
     /* n elements from `start` on, n > BLOCK */                                                                        \
     static A name##_long(const stage *s, int64_t start, int64_t n, T *buffer) {                                        \
-        const int64_t gap = n / LANES * WIDTH, each = BLOCK / STREAMS;                                                 \
-        A total = INITIAL;                                                                                             \
+        const int64_t gap = n / LANES * STEP_WIDTH, each = s->source ? BLOCK / STREAMS : gap,                          \
+                      rest = n - STREAMS * gap;                                                                        \
+        A lanes[WIDTH];                                                                                                \
+        for (int l = 0; l < WIDTH; l++)                                                                                \
+            lanes[l] = INITIAL;                                                                                        \
         for (int64_t first = 0; first < gap; first += each) {                                                          \
             const int64_t count = gap - first < each ? gap - first : each;                                             \
-            A lanes[WIDTH];                                                                                            \
-            for (int l = 0; l < WIDTH; l++)                                                                            \
-                lanes[l] = INITIAL;                                                                                    \
             for (int k = 0; k < STREAMS && s->source; k++)                                                             \
                 s->source->make(s->source->context, start + k * gap + first, count, buffer + k * each);                \
             const T *x = s->source ? buffer : (const T *)s->in + start + first;                                        \
-            name##_streams(lanes, x, s->source ? each : gap, count, WIDTH);                                            \
-            total = name##_fold(total, lanes);                                                                         \
+            name##_streams(lanes, x, s->source ? each : gap, count, STEP_WIDTH);                                       \
         }                                                                                                              \
-        const int64_t rest = n - STREAMS * gap;                                                                        \
-        return name##_block(total, elements(s, sizeof(T), start + n - rest, rest, buffer), rest);                      \
+        const T *last = elements(s, sizeof(T), start + n - rest, rest, buffer);                                        \
+        return name##_block(name##_fold(INITIAL, lanes), last, rest);                                                  \
     }                                                                                                                  \
     /* rows of one block each, several at a time */                                                                    \
     static void name##_short_rows(const stage *s, int64_t begin, int64_t end) {                                        \
