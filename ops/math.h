@@ -93,21 +93,33 @@ CR_MATH float cr_fma_f32(float a, float b, float c) {
 }
 
 /* ---------------------------------------------------------------- f32: exponential family */
-/* The nearest whole number, for |x| < 2^22: beside 1.5 · 2^23 a float has no room for a fraction. */
-CR_MATH float cr_nearest_f32(float x) { return (x + 12582912.0f) - 12582912.0f; }
+/* The bound of a clamp. gcc makes one instruction of `low > x ? low : x` where it cannot see what the bound is, and else
+ * a comparison and a blend, which take as long as two multiplications. */
+#if defined(__CUDACC__)
+#define CR_BOUND(name, value) static const float name = value
+#else
+#define CR_BOUND(name, value) __attribute__((used)) static float name = value
+#endif
+
 /* x - n · ln2, with ln2 in two parts of which the first has few bits. */
 CR_MATH float cr_exp_rest_f32(float x, float n) {
     return cr_fma_f32(n, 2.12194440e-4f, cr_fma_f32(n, -0.693359375f, x));
 }
-/* e^r - 1 for |r| <= ln2 / 2. */
+/* e^r - 1 for |r| <= ln2 / 2, off by 6e-9 at most, in few steps that wait for each other. */
 CR_MATH float cr_exp_part_f32(float r) {
-    float p = 1.9875691500e-4f;
-    p = cr_fma_f32(p, r, 1.3981999507e-3f);
-    p = cr_fma_f32(p, r, 8.3334519073e-3f);
-    p = cr_fma_f32(p, r, 4.1665795894e-2f);
-    p = cr_fma_f32(p, r, 1.6666665459e-1f);
-    p = cr_fma_f32(p, r, 5.0000001201e-1f);
-    return cr_fma_f32(p, r * r, r);
+    const float z = r * r, low = cr_fma_f32(1.666653156e-1f, r, 0.5f);
+    const float high = cr_fma_f32(1.394125749e-3f, z, cr_fma_f32(8.367696777e-3f, r, 4.166639596e-2f));
+    return cr_fma_f32(cr_fma_f32(high, z, low), z, r);
+}
+/* scale · e^r + addend, for a scale that is a power of 2, in the fewest steps. */
+CR_MATH float cr_exp_whole_f32(float r, float scale, float addend) {
+    float p = 1.394125749e-3f * scale;
+    p = cr_fma_f32(p, r, 8.367696777e-3f * scale);
+    p = cr_fma_f32(p, r, 4.166639596e-2f * scale);
+    p = cr_fma_f32(p, r, 1.666653156e-1f * scale);
+    p = cr_fma_f32(p, r, 0.5f * scale);
+    p = cr_fma_f32(p, r, scale);
+    return cr_fma_f32(p, r, addend);
 }
 
 /* x within [low, high]; NaN stays. */
@@ -116,46 +128,49 @@ CR_MATH float cr_clamp_f32(float x, float low, float high) {
     return high < above ? high : above;
 }
 
-/* e^x 2^shift = 2^(n + shift) · e^r with |r| <= ln2 / 2; the power of 2 in two factors, so that results below 2^-126
- * and near 2^128 come out right. n stands in the last bits of 1.5 · 2^23 + n. */
+/* p 2^n, given the bits of 1.5 · 2^23 + 254 + n: the power of 2 in two factors, so that results below 2^-126 and near
+ * 2^128 come out right. */
+CR_MATH float cr_scaled_f32(float p, uint32_t exponents) {
+    const uint32_t half = exponents >> 1;
+    return p * cr_bits_to_f32(half << 23) * cr_bits_to_f32((exponents - half) << 23);
+}
+CR_BOUND(cr_exp_low_f32, -104.0f);
+CR_BOUND(cr_exp_high_f32, 90.0f);
+/* e^x 2^shift = 2^(n + shift) · e^r with |r| <= ln2 / 2. */
 CR_MATH float cr_exp_shifted_f32(float x, int32_t shift) {
-    const float bounded = cr_clamp_f32(x, -104.0f, 90.0f);
-    const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12582912.0f);
-    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, turned - 12582912.0f)) + 1.0f;
-    const int32_t exponent = (int32_t)(cr_bits_from_f32(turned) - 0x4b400000u) + shift, half = exponent >> 1;
-    const float scale1 = cr_bits_to_f32((uint32_t)(half + 127) << 23);
-    const float scale2 = cr_bits_to_f32((uint32_t)(exponent - half + 127) << 23);
-    return p * scale1 * scale2;
+    const float bounded = cr_clamp_f32(x, cr_exp_low_f32, cr_exp_high_f32);
+    const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12583166.0f);
+    const float p = cr_exp_whole_f32(cr_exp_rest_f32(bounded, turned - 12583166.0f), 1.0f, 1.0f);
+    return cr_scaled_f32(p, cr_bits_from_f32(turned) + (uint32_t)shift);
 }
 CR_MATH float cr_exp_f32(float x) { return cr_exp_shifted_f32(x, 0); }
-/* e^x for x <= 88, as softmax asks for it: one factor 2^n, and 0 for what is below the least normal number. */
+CR_BOUND(cr_exp_normal_low_f32, -88.0f);
+/* e^x for x <= 88, as softmax asks for it: one factor 2^n, which for n = -127, where all lower x end, is 0. */
 CR_MATH float cr_exp_normal_f32(float x) {
-    const float turned = cr_fma_f32(x, 1.44269504088896341f, 12582912.0f);
-    const float p = cr_exp_part_f32(cr_exp_rest_f32(x, turned - 12582912.0f)) + 1.0f;
-    const float result = p * cr_bits_to_f32((cr_bits_from_f32(turned) + 127u) << 23);
-    return x < -87.3f ? 0.0f : result;
+    const float bounded = cr_exp_normal_low_f32 > x ? cr_exp_normal_low_f32 : x;
+    const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12583039.0f);
+    const float p = cr_exp_whole_f32(cr_exp_rest_f32(bounded, turned - 12583039.0f), 1.0f, 1.0f);
+    return p * cr_bits_to_f32(cr_bits_from_f32(turned) << 23);
 }
 
+CR_BOUND(cr_exp2_low_f32, -151.0f);
+CR_BOUND(cr_exp2_high_f32, 129.0f);
 /* 2^x = 2^n · e^(r ln2) with |r| <= 1/2. */
 CR_MATH float cr_exp2_f32(float x) {
-    const float bounded = cr_clamp_f32(x, -151.0f, 129.0f);
-    const float n = cr_nearest_f32(bounded);
-    const float p = cr_exp_part_f32((bounded - n) * 0.693147180559945309f) + 1.0f;
-    const int32_t exponent = (int32_t)n, half = exponent >> 1;
-    const float scale1 = cr_bits_to_f32((uint32_t)(half + 127) << 23);
-    const float scale2 = cr_bits_to_f32((uint32_t)(exponent - half + 127) << 23);
-    const float result = p * scale1 * scale2;
-    return x != x ? x : result;
+    const float bounded = cr_clamp_f32(x, cr_exp2_low_f32, cr_exp2_high_f32), turned = bounded + 12583166.0f;
+    const float r = (bounded - (turned - 12583166.0f)) * 0.693147180559945309f;
+    return cr_scaled_f32(cr_exp_whole_f32(r, 1.0f, 1.0f), cr_bits_from_f32(turned));
 }
 
-/* e^x - 1 = 2 (t (e^r - 1) + (t - 1/2)) with t = 2^(n - 1), which is finite up to n = 128. */
+CR_BOUND(cr_expm1_low_f32, -18.0f);
+CR_BOUND(cr_expm1_high_f32, 89.0f);
+/* e^x - 1 = 2 (t (e^r - 1) + (t - 1/2)) with t = 2^(n - 1), which is finite up to n = 128; its sign is that of x. */
 CR_MATH float cr_expm1_f32(float x) {
-    const float bounded = cr_clamp_f32(x, -18.0f, 89.0f);
-    const float n = cr_nearest_f32(bounded * 1.44269504088896341f);
-    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, n));
-    const float t = cr_bits_to_f32((uint32_t)((int32_t)n + 126) << 23);
-    const float result = 2.0f * cr_fma_f32(t, p, t - 0.5f);
-    return fabsf(x) < 1e-10f || x != x ? x : result;
+    const float bounded = cr_clamp_f32(x, cr_expm1_low_f32, cr_expm1_high_f32);
+    const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12583038.0f); /* 1.5 · 2^23 + 126 + n */
+    const float t = cr_bits_to_f32(cr_bits_from_f32(turned) << 23);
+    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, turned - 12583038.0f));
+    return copysignf(2.0f * cr_fma_f32(t, p, t - 0.5f), x); /* also for -0 */
 }
 
 /* x = 2^e (1 + m) with m in [sqrt(1/2) - 1, sqrt(2) - 1), and log(1 + m) = m + rest. For positive x. */
@@ -215,14 +230,16 @@ CR_MATH float cr_log1p_f32(float x) {
     return u == 1.0f ? x : u > 0.0f && u < INFINITY ? log_u + lost / u : log_u;
 }
 
-/* tanh = (e^2|x| - 1) / (e^2|x| + 1), with e^2|x| = s + s (e^r - 1) and s = 2^n, so that s - 1 and s + 1 are exact and
- * nothing cancels near 0. 1.5 · 2^23 + 127 + n has in its last bits what the exponent of s is. */
+CR_BOUND(cr_tanh_high_f32, 18.2f);
+/* tanh = q / (q + 2) with q = e^2|x| - 1 = s (e^r - 1) + (s - 1) and s = 2^n, so that nothing cancels near 0; further
+ * away it matters little that ln2 has one part. 1.5 · 2^23 + 127 + n has in its last bits what the exponent of s is. */
 CR_MATH float cr_tanh_f32(float x) {
-    const float twice = fabsf(x + x), bounded = twice > 18.2f ? 18.2f : twice;
+    const float twice = fabsf(x + x), bounded = cr_tanh_high_f32 < twice ? cr_tanh_high_f32 : twice;
     const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12583039.0f);
     const float s = cr_bits_to_f32(cr_bits_from_f32(turned) << 23);
-    const float p = cr_exp_part_f32(cr_exp_rest_f32(bounded, turned - 12583039.0f));
-    return copysignf(cr_fma_f32(s, p, s - 1.0f) / cr_fma_f32(s, p, s + 1.0f), x); /* also for -0 */
+    const float p = cr_exp_part_f32(cr_fma_f32(turned - 12583039.0f, -0.693147180559945309f, bounded));
+    const float q = cr_fma_f32(s, p, s - 1.0f);
+    return copysignf(q / (q + 2.0f), x); /* also for -0 */
 }
 /* (e^x ∓ e^-x) / 2 from half of e^|x|, which is finite where the result is; sinh below 1 an odd polynomial. */
 CR_MATH float cr_sinh_f32(float x) {
@@ -235,13 +252,15 @@ CR_MATH float cr_cosh_f32(float x) {
     const float half = cr_exp_shifted_f32(fabsf(x), -1);
     return half + 0.25f / half;
 }
-/* 1 / (1 + e^-x) = s / (1 + s + (e^r - 1)) with e^-x = e^r / s and s = 2^n, which is 2^-24 times a normal number down
- * to the smallest denormal; 1 + s is exact where it matters. */
+CR_BOUND(cr_sigmoid_low_f32, -18.0f);
+CR_BOUND(cr_sigmoid_high_f32, 104.0f);
+/* 1 / (1 + e^-x) = s / (s + 2^24 e^r) with e^-x = 2^n e^r and s = 2^(24 - n), which is a normal number where the result
+ * is the smallest denormal; that s + 2^24 is rounded matters nowhere. */
 CR_MATH float cr_sigmoid_f32(float x) {
-    const float bounded = cr_clamp_f32(x, -104.0f, 18.0f);
-    const float turned = cr_fma_f32(bounded, 1.44269504088896341f, 12583063.0f); /* 1.5 · 2^23 + 127 + 24 + n */
-    const float s = cr_bits_to_f32(cr_bits_from_f32(turned) << 23) * 0x1p-24f;
-    return s / ((1.0f + s) + cr_exp_part_f32(cr_exp_rest_f32(-bounded, 12583063.0f - turned)));
+    const float bounded = cr_clamp_f32(-x, cr_sigmoid_low_f32, cr_sigmoid_high_f32);
+    const float turned = cr_fma_f32(bounded, -1.44269504088896341f, 12583063.0f); /* 1.5 · 2^23 + 127 + 24 - n */
+    const float s = cr_bits_to_f32(cr_bits_from_f32(turned) << 23);
+    return s / cr_exp_whole_f32(cr_exp_rest_f32(bounded, 12583063.0f - turned), 0x1p24f, 0x1p24f + s);
 }
 CR_MATH double cr_sigmoid_f64(double x) {
     const double e = exp(-fabs(x));

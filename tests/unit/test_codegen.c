@@ -169,10 +169,28 @@ static void one_row_and_one_element(void **state) {
         }
 }
 
+/* One run of more than 32 MB is streamed; parts of an odd length begin within lines. */
+static void results_larger_than_the_caches(void **state) {
+    (void)state;
+    const cr_shape shape = CR_SHAPE((8 << 20) + 37);
+    for (int results = 1; results <= 2; results++)
+        CR_SCOPE {
+            cr_tensor *operands[] = {values_of(CR_F32, shape), values_of(CR_F32, shape),
+                                     values_of(CR_F32, CR_SHAPE_0D)};
+            batch b = {.program = {.input_count = 3, .inputs = {CR_F32, CR_F32, CR_F32}}};
+            nvrtc none = {0};
+            add_op(&b, CR_POINTWISE_OP(lerp), operands);
+            if (results > 1) add_op(&b, CR_POINTWISE_OP(lt), operands);
+            assert_int_equal(b.program.instruction_count, results);
+            check_batch(&b, operands, &none);
+        }
+}
+
 int main(void) {
     setenv("CR_CACHE_DIR", "codegen_cache", 1);
     if (system("rm -rf codegen_cache") != 0) return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_op_gives_its_own_bits),
-                                       cmocka_unit_test(one_row_and_one_element)};
+                                       cmocka_unit_test(one_row_and_one_element),
+                                       cmocka_unit_test(results_larger_than_the_caches)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

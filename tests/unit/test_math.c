@@ -130,11 +130,32 @@ static void edges_are_those_of_libm(void **state) {
         }
 }
 
+/* NaNs of any sign and payload stay NaNs, though exponents are made of bits. */
+static void nan_stays_nan(void **state) {
+    (void)state;
+    for (uint32_t bit = 0; bit < 23; bit++)
+        for (uint32_t sign = 0; sign < 2; sign++) {
+            const float x = cr_bits_to_f32(sign << 31 | 0x7f800000u | 1u << bit);
+            for (size_t k = 0; k < sizeof functions / sizeof functions[0]; k++)
+                assert_true(isnan(functions[k].own(x)));
+            assert_true(isnan(cr_exp_normal_f32(x)) && isnan(cr_normal_cdf_f32(x)) && isnan(cr_normal_pdf_f32(x)));
+        }
+}
+
+static void softmax_exponential_is_accurate(void **state) {
+    (void)state;
+    for (float x = -87.3f; x <= 88.0f; x += 1e-4f)
+        if (!(ulp(cr_exp_normal_f32(x), exp((double)x)) <= 2)) fail_msg("of %a", (double)x);
+    assert_true(cr_exp_normal_f32(-88) == 0 && cr_exp_normal_f32(-FLT_MAX) == 0 && cr_exp_normal_f32(-INFINITY) == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(functions_are_accurate_over_all_exponents),
         cmocka_unit_test(the_normal_distribution_is_accurate),
         cmocka_unit_test(edges_are_those_of_libm),
+        cmocka_unit_test(nan_stays_nan),
+        cmocka_unit_test(softmax_exponential_is_accurate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "core/parallel.h"
 #include "ops/cpu/variants/epilogue.h"
 #include "ops/cpu/variants/reduction.h"
+#include "ops/cpu/variants/stream.h"
 
 #include <math.h>
 #include <string.h>
@@ -176,6 +177,49 @@ static void begin_job(fused_job *job, const cr_fused_program *program, cr_tensor
     }
 }
 
+/* ---------------------------------------------------------------- one run whose results are larger than the caches */
+static size_t element_bytes(const fused_job *job, int operand) {
+    return cr_dtype_size(job->iteration.operands[operand].dtype);
+}
+
+/* Elements of a block that is streamed; 0: results are stored as they are made. Those that lie where an operand lies are
+ * in the cache when they are stored. */
+static int64_t streamed_block(const fused_job *job) {
+    const cr_iteration *it = &job->iteration;
+    const int outputs = job->program->output_count;
+    int64_t bytes = 0;
+    if (it->ndim != 1) return 0;
+    for (int k = 0; k < outputs; k++) {
+        if (it->operands[k].strides[0] != 1) return 0;
+        bytes += (int64_t)element_bytes(job, k);
+        for (int i = outputs; i < it->operand_count; i++)
+            if (job->data[i] == job->data[k]) return 0;
+    }
+    return it->numel * bytes >= STREAMED_LEAST ? STREAM_BYTES / bytes / STREAM_LINE * STREAM_LINE : 0;
+}
+
+static void run_streamed(void *context, int64_t begin, int64_t end) {
+    const fused_job *job = context;
+    const cr_iteration *it = &job->iteration;
+    const int outputs = job->program->output_count;
+    const int64_t block = streamed_block(job);
+    const int64_t(*strides)[CR_MAX_DIMS] = (const int64_t(*)[CR_MAX_DIMS])job->strides;
+    _Alignas(STREAM_LINE) char made[STREAM_BYTES];
+    char *data[CR_FUSED_OPERANDS] = {made};
+    for (int k = 1; k < outputs; k++)
+        data[k] = data[k - 1] + (size_t)block * element_bytes(job, k - 1);
+    for (int64_t count; begin < end; begin += count) {
+        count = block < end - begin ? block : end - begin;
+        for (int k = outputs; k < it->operand_count; k++)
+            data[k] = job->data[k] + begin * strides[k][0] * (int64_t)element_bytes(job, k);
+        job->compiled(data, it->sizes, strides, job->program->numbers, 0, count);
+        for (int k = 0; k < outputs; k++)
+            stream(job->data[k] + (size_t)begin * element_bytes(job, k), data[k],
+                   (size_t)count * element_bytes(job, k));
+    }
+    stream_end();
+}
+
 CR_KERNEL(fused) {
     fused_job job;
     const cr_iteration *it = &job.iteration;
@@ -183,6 +227,10 @@ CR_KERNEL(fused) {
     begin_job(&job, ((const cr_fused_options *)call->attributes)->program, call->outputs, call->inputs);
     if (!job.compiled) {
         cr_parallel_for(it->numel, CR_GRAIN_ELEMENTS / 4, run_range, &job);
+        return true;
+    }
+    if (streamed_block(&job)) {
+        cr_parallel_for(it->numel, CR_GRAIN_ELEMENTS, run_streamed, &job);
         return true;
     }
     const int64_t inner = it->ndim == 1 ? 1 : it->sizes[it->ndim - 1];
