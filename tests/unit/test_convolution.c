@@ -106,7 +106,8 @@ static void check_geometry(geometry g) {
                    calloc((size_t)cr_numel(w), 8)};
         add_products(&g, &t);
         const int64_t taps = (g.kernel + g.stride - 1) / g.stride, products = g.channels * g.kernel * g.kernel;
-        const bool tiled = (taps == 2 || taps == 3) && g.channels >= 32 && g.features >= 32; /* by 4×4 */
+        const bool tiled = ((taps == 2 || taps == 3) && g.channels >= 32 && g.features >= 32) || /* by 4×4 */
+                           (g.kernel == 5 && g.stride == 1);                                     /* rows by 9 points */
         const double rounding = tiled ? 1.5e-4 : products > 4000 ? 6e-5 : 2e-5; /* of sums near 10, in f32 */
         assert_near(y, t.y, rounding, "forward");
         const int64_t positions = cr_numel(y) / g.batch / g.features;
@@ -153,10 +154,62 @@ static void equals_plain_loops_over_many_geometries(void **state) {
         {31, 12, 18, 3, 10, 8, 3, 1, 2, 2},  {64, 4, 4, 1, 3, 3, 3, 1, 1, 1},     {16, 9, 13, 1, 15, 6, 3, 1, 1, 1},
         {32, 8, 8, 1, 6, 5, 5, 1, 0, 1},     {64, 1, 1, 1, 5, 5, 3, 1, 1, 1},     {64, 30, 30, 2, 8, 8, 4, 2, 1, 1},
         {130, 3, 4, 1, 11, 11, 5, 4, 2, 1},
+        /* the same, rows in Winograd's tiles: a last tile of fewer rows, padding of more than the kernel, groups, few images */
+        {31, 9, 16, 1, 9, 12, 3, 1, 1, 1},   {48, 10, 12, 1, 12, 10, 5, 1, 3, 1}, {32, 8, 10, 1, 9, 8, 3, 1, 4, 1},
+        {32, 16, 12, 2, 16, 15, 5, 1, 4, 1}, {16, 20, 25, 1, 14, 14, 5, 1, 2, 1},
     };
     /* clang-format on */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         check_geometry(cases[i]);
+}
+
+static void assert_near_f64(const cr_tensor *t, const cr_tensor *expected, const char *what) {
+    assert_cr_ok();
+    assert_near(t, cr_data(expected), 3e-5, what);
+}
+
+/* Images as lanes, rows in tiles: columns may have strides and dilations, which f64 knows as sums alone. */
+static void tiles_of_rows_leave_columns_as_they_are(void **state) {
+    (void)state;
+    const struct {
+        cr_shape x, w, y;
+        cr_dims strides, paddings, dilations;
+        int groups;
+    } shapes[] = {
+        {CR_SHAPE(31, 6, 16, 25), CR_SHAPE(12, 3, 5, 3), CR_SHAPE(31, 12, 18, 12), CR_DIMS(1, 2), CR_DIMS(3, 1),
+         CR_DIMS(1, 2), 2},
+        {CR_SHAPE(47, 7, 14, 26), CR_SHAPE(12, 7, 3, 5), CR_SHAPE(47, 12, 22, 8), CR_DIMS(1, 3), CR_DIMS(5, 0),
+         CR_DIMS(1, 1), 1},
+        {CR_SHAPE(64, 9, 11, 7), CR_SHAPE(14, 9, 5, 1), CR_SHAPE(64, 14, 11, 7), CR_DIMS(1, 1), CR_DIMS(2, 0),
+         CR_DIMS(1, 1), 1},
+    };
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
+        CR_SCOPE {
+            cr_tensor *x = noise(shapes[s].x, 5), *w = noise(shapes[s].w, 6), *dy = noise(shapes[s].y, 7),
+                      *bias = noise(CR_SHAPE(shapes[s].w.at[0]), 8), *shift = noise(CR_SHAPE(shapes[s].x.at[1]), 9),
+                      *x64 = cr_cast(x, CR_F64), *w64 = cr_cast(w, CR_F64), *dy64 = cr_cast(dy, CR_F64);
+            cr_convolution_options o = {.size = sizeof o,
+                                        .strides = shapes[s].strides,
+                                        .paddings = shapes[s].paddings,
+                                        .dilations = shapes[s].dilations,
+                                        .groups = shapes[s].groups};
+            cr_convolution_grad_options grad = {.size = sizeof grad,
+                                                .strides = o.strides,
+                                                .paddings = o.paddings,
+                                                .dilations = o.dilations,
+                                                .groups = o.groups,
+                                                .sizes = shapes[s].w};
+            assert_near_f64(cr_convolution_with(x, w, bias, &o),
+                            cr_convolution_with(x64, w64, cr_cast(bias, CR_F64), &o), "forward");
+            assert_near_f64(cr_convolution_grad_weight_with(dy, x, &grad),
+                            cr_convolution_grad_weight_with(dy64, x64, &grad), "gradient by the weight");
+            grad.sizes = shapes[s].x;
+            assert_near_f64(cr_convolution_grad_input_with(dy, w, &grad),
+                            cr_convolution_grad_input_with(dy64, w64, &grad), "gradient by the input");
+            o.transposed = true;
+            assert_near_f64(cr_convolution_with(dy, w, shift, &o),
+                            cr_convolution_with(dy64, w64, cr_cast(shift, CR_F64), &o), "transposed");
+        }
 }
 
 /* ---------------------------------------------------------------- threads */
@@ -195,6 +248,8 @@ static void tiles_and_lanes_do_not_depend_on_the_threads(void **state) {
         {CR_SHAPE(70, 6, 12, 13), CR_SHAPE(20, 6, 3, 3), CR_SHAPE(70, 20, 12, 13), 1, 1},
         {CR_SHAPE(16, 18, 14, 14), CR_SHAPE(20, 18, 4, 4), CR_SHAPE(16, 20, 7, 7), 2, 1},
         {CR_SHAPE(13, 64, 16, 15), CR_SHAPE(128, 64, 1, 1), CR_SHAPE(13, 128, 16, 15), 1, 0},
+        {CR_SHAPE(16, 8, 12, 11), CR_SHAPE(20, 8, 5, 5), CR_SHAPE(16, 20, 10, 9), 1, 1},
+        {CR_SHAPE(50, 8, 12, 11), CR_SHAPE(20, 8, 5, 5), CR_SHAPE(50, 20, 10, 9), 1, 1},
     };
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         CR_SCOPE {
@@ -351,6 +406,7 @@ static void every_failed_allocation_is_an_error(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_plain_loops_over_many_geometries),
+        cmocka_unit_test(tiles_of_rows_leave_columns_as_they_are),
         cmocka_unit_test(results_do_not_depend_on_the_threads),
         cmocka_unit_test(tiles_and_lanes_do_not_depend_on_the_threads),
         cmocka_unit_test(channels_last_is_kept),
