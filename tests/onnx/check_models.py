@@ -40,6 +40,23 @@ def nodes_of(graph):
     return listed
 
 
+def reads(graph):
+    """Names that a graph's nodes and outputs read, those within nodes as well."""
+    names = {output.name for output in graph.output}
+    for node in graph.node:
+        names |= set(node.input)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                names |= reads(attribute.g)
+    return names
+
+
+def unread(path):
+    """Constants without a reader: ONNX Runtime warns of each, whoever loads the model."""
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return {t.name for t in graph.initializer} - reads(graph)
+
+
 def is_stable(path):
     """The file that was imported and exported twice against once. A loop's turn and condition go around once more each time."""
     second, third = (onnx.load(f"{path}.{which}", load_external_data=False) for which in ("second", "third"))
@@ -65,6 +82,8 @@ comparisons = failed = 0
 for path in sorted(folder.glob("*.onnx")):
     try:
         onnx.checker.check_model(str(path), full_check=True)
+        if unread(path):
+            raise ValueError(f"nobody reads {', '.join(sorted(unread(path)))}")
         options = onnxruntime.SessionOptions()
         if is_quantized(path):
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
