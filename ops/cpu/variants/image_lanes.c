@@ -352,9 +352,10 @@ static bool plan_tiles(lane_job *job, const cr_convolution *p, bool by_input, la
 static double cost_of_transforms(const lane_job *job) {
     const lane_winograd *tiles = job->tiles;
     if (!tiles) return 0;
+    const int64_t columns = lane_pitch(&job->copy) / LANES;
     const double points = (double)tiles->points, results = (double)tiles->results;
     return (double)(job->groups * job->tile_rows) *
-           ((double)(job->copy.channels * lane_pitch(&job->copy) / LANES) * points * (points / 2 + 5) +
+           ((double)(job->copy.channels * columns) * points * (points / 2 + 5) +
             (double)(job->rows * job->width) * points * (results / 2 + 5));
 }
 
