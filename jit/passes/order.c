@@ -38,19 +38,35 @@ static bool is_set(const char *variable) {
     return wanted && strcmp(wanted, "0") != 0;
 }
 
+/* Without an error where they do not. */
+static bool types_hold(const cr_graph *graph) {
+    const bool hold = cr_graph_types_hold(graph);
+    if (!hold) cr_clear_error();
+    return hold;
+}
+
 /* What a pass leaves is checked in debug builds, and with CR_JIT_VERIFY=1, which the tests set: operands and results are as
  * many as the op's row says, and of the dtypes and sizes that it takes. Texts from elsewhere may hold types that no op
  * takes; then that is found when the nodes are planned. */
-static bool run(cr_graph *graph, const cr_pass *pass, bool *changed) {
+typedef struct checks {
+    bool are_wanted, held; /* did the types hold before? */
+} checks;
+
+static checks begin_checks(const cr_graph *graph) {
 #ifdef NDEBUG
-    const bool verifies = is_set("CR_JIT_VERIFY");
+    const bool are_wanted = is_set("CR_JIT_VERIFY");
 #else
-    const bool verifies = true;
+    const bool are_wanted = true;
 #endif
-    const bool held = verifies && cr_graph_types_hold(graph);
-    if (verifies && !held) cr_clear_error();
+    return (checks){are_wanted, are_wanted && types_hold(graph)};
+}
+
+static bool run(cr_graph *graph, const cr_pass *pass, checks *c, bool *changed) {
     if (!pass->run(graph, changed)) return false;
-    return !verifies || (cr_graph_verify(graph) && (!held || cr_graph_types_hold(graph)));
+    if (!c->are_wanted) return true;
+    if (!cr_graph_verify(graph) || (c->held && !cr_graph_types_hold(graph))) return false;
+    c->held = c->held || types_hold(graph);
+    return true;
 }
 
 bool cr_graph_optimize(cr_graph *graph) {
@@ -58,9 +74,10 @@ bool cr_graph_optimize(cr_graph *graph) {
     if (graph->is_for_reading)
         return cr_fail(CR_ERROR_UNSUPPORTED, "jit: the text of an optimised graph cannot be run; run the one before");
     const bool shown = is_set("CR_JIT_DUMP");
+    checks c = begin_checks(graph);
     for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++) {
         bool changed = false;
-        if (!run(graph, &passes[i], &changed)) return false;
+        if (!run(graph, &passes[i], &c, &changed)) return false;
         if (shown && changed) dump(graph, passes[i].name);
     }
     return true;
@@ -97,7 +114,8 @@ bool cr_graph_freeze(cr_graph *graph) {
 }
 
 bool cr_graph_run_pass(cr_graph *graph, const char *name, bool *changed) {
+    checks c = begin_checks(graph);
     for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
-        if (!strcmp(passes[i].name, name)) return run(graph, &passes[i], changed);
+        if (!strcmp(passes[i].name, name)) return run(graph, &passes[i], &c, changed);
     return cr_fail(CR_ERROR_ARGUMENT, "there is no pass \"%s\"", name);
 }

@@ -328,15 +328,21 @@ static void lines_that_name_no_tensor_are_refused(void **state) {
     assert_int_equal(cr_memory_stats().live_bytes, 0);
 }
 
+/* How many numbers a tensor of the prepared file has. */
+static int64_t numel_of(const char *name) {
+    cr_safetensors *file = cr_safetensors_open(in_folder("prepared"));
+    const int64_t numel = cr_numel(cr_safetensors_tensor(file, name));
+    cr_safetensors_close(file);
+    return numel;
+}
+
 static void numbers_of_another_size_or_dtype_are_refused(void **state) {
     (void)state;
     CR_SCOPE {
         cr_graph *graph = trace(&kinds[0]);
         cr_tensor *x = pictures(2);
         assert_true(cr_jit_save(graph, in_folder("prepared"), .prepare = ""));
-        cr_safetensors *file = cr_safetensors_open(in_folder("prepared"));
-        const int64_t numel = cr_numel(cr_safetensors_tensor(file, "cresset.prepared.1"));
-        cr_safetensors_close(file);
+        const int64_t numel = numel_of("cresset.prepared.1");
         cr_tensor *const others[] = {
             cr_zeros(CR_F32, CR_SHAPE(numel - 1), CR_CPU), cr_zeros(CR_F32, CR_SHAPE(numel + 1), CR_CPU),
             cr_zeros(CR_I32, CR_SHAPE(numel), CR_CPU), cr_zeros(CR_F32, CR_SHAPE(1, numel), CR_CPU),
@@ -363,9 +369,7 @@ static void the_numbers_are_the_files(void **state) {
         cr_graph *graph = trace(&kinds[7]);
         cr_tensor *x = words(2);
         assert_true(cr_jit_save(graph, in_folder("prepared"), .prepare = ""));
-        cr_safetensors *file = cr_safetensors_open(in_folder("prepared"));
-        const int64_t numel = cr_numel(cr_safetensors_tensor(file, "cresset.prepared.0"));
-        cr_safetensors_close(file);
+        const int64_t numel = numel_of("cresset.prepared.0");
         rewrite(NULL, NULL, "cresset.prepared.0", cr_zeros(CR_F32, CR_SHAPE(numel), CR_CPU));
         cr_graph *changed = load("changed");
         assert_false(same_bits(cr_jit_forward(graph, x), cr_jit_forward(changed, x)));
