@@ -8,7 +8,6 @@
 #include "jit/pass.h"
 
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 CR_OPTION_DEFAULTS(onnx_export, CR_ONNX_EXPORT_OPTIONS)
@@ -326,36 +325,12 @@ static void drop_unread(cr_onnx_emitter *e) {
     }
 }
 
-/* ---------------------------------------------------------------- constants that nobody reads */
-/* How many names the nodes read, those within nodes as well; `names` takes them unless it is NULL. */
-static size_t list_reads(const CrOnnx__GraphProto *graph, char **names) {
-    size_t count = 0;
-    for (size_t i = 0; i < graph->n_node; i++) {
-        const CrOnnx__NodeProto *node = graph->node[i];
-        for (size_t k = 0; k < node->n_input; k++, count++)
-            if (names) names[count] = node->input[k];
-        for (size_t k = 0; k < node->n_attribute; k++)
-            if (node->attribute[k]->g) count += list_reads(node->attribute[k]->g, names ? names + count : NULL);
-    }
-    return count;
-}
-
-static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-/* Runtimes warn of them. A layer may have found another way after it had asked for one. */
-static bool drop_unread_constants(cr_onnx_emitter *e) {
-    CrOnnx__GraphProto *graph = e->main;
-    const size_t count = list_reads(graph, NULL);
-    char **names = cr_pool_allocate(e->pool, (count + 1) * sizeof *names);
+/* Runtimes warn of constants that nobody reads: a layer may have found another way after it had asked for one. */
+static void drop_unread_constants(CrOnnx__GraphProto *graph) {
     size_t kept = 0;
-    if (!names) return false;
-    list_reads(graph, names);
-    qsort(names, count, sizeof *names, compare_names);
     for (size_t i = 0; i < graph->n_initializer; i++)
-        if (bsearch(&graph->initializer[i]->name, names, count, sizeof *names, compare_names))
-            graph->initializer[kept++] = graph->initializer[i];
+        if (is_read(graph, graph->initializer[i]->name)) graph->initializer[kept++] = graph->initializer[i];
     graph->n_initializer = kept;
-    return true;
 }
 
 static bool write_graph(cr_onnx_emitter *e, const cr_onnx_export_options *o) {
@@ -367,7 +342,9 @@ static bool write_graph(cr_onnx_emitter *e, const cr_onnx_export_options *o) {
     done = done && write_states(e) && cr_onnx_write_symbols(e) && cr_onnx_write_block(e, &e->graph->body);
     e->node = NULL;
     if (done) drop_unread(e);
-    return done && write_outputs(e, outputs) && drop_unread_constants(e);
+    done = done && write_outputs(e, outputs);
+    if (done) drop_unread_constants(e->main);
+    return done;
 }
 
 /* ---------------------------------------------------------------- the model */
