@@ -170,14 +170,7 @@ static inline NAMED(vector) NAMED(larger)(NAMED(vector) a, NAMED(vector) b) {
     return (NAMED(vector))(((NAMED(lanes))a & is_a) | ((NAMED(lanes))b & ~is_a));
 }
 
-/* The vector with its halves, quarters, … exchanged: folded with itself by each, all lanes hold the whole. */
-static inline __attribute__((always_inline)) NAMED(vector) NAMED(swapped)(NAMED(vector) v, const int h) {
-    NAMED(lanes) from;
-#pragma GCC unroll 16
-    for (int j = 0; j < LANES; j++)
-        from[j] = j ^ h;
-    return NAMED(shuffled)(v, v, from);
-}
+/* All lanes come to hold the whole. */
 #define FOLD(v, f)                                                                                                     \
     do {                                                                                                               \
         if (LANES > 8) v = f(v, NAMED(swapped)(v, 8));                                                                 \

@@ -154,15 +154,6 @@ static inline __attribute__((always_inline)) NAMED(vector)
     return integers ? (NAMED(vector))((NAMED(lanes))a + (NAMED(lanes))b) : a + b;
 }
 
-/* Lanes that are `apart` from each other, a power of two, exchanged. */
-static inline __attribute__((always_inline)) NAMED(vector) NAMED(swapped)(NAMED(vector) v, const int apart) {
-    NAMED(lanes) from;
-#pragma GCC unroll 16
-    for (int j = 0; j < LANES; j++)
-        from[j] = j ^ apart;
-    return NAMED(shuffled)(v, v, from);
-}
-
 /* sums[i] = the sum of v[i]'s lanes, which may hold integers. Of four vectors together: halves of two fill one vector, halves
  * of two such another. */
 static inline __attribute__((always_inline)) void NAMED(fold_four)(const NAMED(vector) v[4], const bool integers,

@@ -35,8 +35,7 @@ typedef struct lane_job {
     int phase_count;
     const lane_winograd *tiles;                     /* NULL: sums as they are */
     int64_t tile_rows, tile_source, point_elements; /* source: the row of the copy where the first tile begins */
-    int64_t
-        source_channel; /* in the copy, or in the points' planes of tiles: [point][channel][tile row][column][LANES] */
+    int64_t source_channel; /* of the copy, or of the points: [point][channel][tile row][column][LANES] */
     int64_t panels, strip, strips, shares; /* strip: its rows; shares: tasks of a group's panels and strips */
     int64_t slots, copy_elements, slot_elements, tasks;
     float *memory;
@@ -361,23 +360,23 @@ static double cost_of_transforms(const lane_job *job) {
 
 /* What the products of an image cost, those of a tile of one or two rows being slow. */
 static double cost_of_products(const lane_job *job) {
-    const double tile = job->tiles ? 60 : 35; /* of each call */
     enum { LEAST_ROWS = VECTOR_BYTES == 64 ? 2 : 4 };
+    const double tile = job->tiles ? 60 : 35 /* of each call */, points = job->tiles ? (double)job->tiles->points : 1;
     const int64_t rest = job->rows % PANEL;
     const double rows = (double)(job->rows + (rest > 0 && rest < LEAST_ROWS ? LEAST_ROWS - rest : 0));
     double sum = 0, tiles = 0;
     for (int i = 0; i < job->phase_count; i++) {
         const cr_axis *a = &job->phases[i].rows, *b = &job->phases[i].columns;
         int64_t row_taps = 0, column_taps = 0;
-        for (int64_t m = 0; m < a->count; m++)
-            row_taps += taps_of_row(job, &job->phases[i], m).end - taps_of_row(job, &job->phases[i], m).begin;
+        for (int64_t m = 0; m < a->count; m++) {
+            const cr_span inside = taps_of_row(job, &job->phases[i], m);
+            row_taps += inside.end - inside.begin;
+        }
         for (int64_t pair = 0; 2 * pair < b->count; pair++)
             column_taps += 2 * (job->phases[i].pair_taps[pair].end - job->phases[i].pair_taps[pair].begin);
-        sum += (double)(row_taps * column_taps);
-        tiles += (double)(a->count * divide_up(b->count, 2));
+        sum += points * (double)(row_taps * column_taps);
+        tiles += points * (double)(a->count * divide_up(b->count, 2));
     }
-    if (job->tiles) sum *= (double)job->tiles->points;
-    if (job->tiles) tiles *= (double)job->tiles->points;
     return (double)job->groups * (1.2 * rows * (double)job->copy.channels * sum + tile * (double)job->panels * tiles) +
            cost_of_transforms(job);
 }

@@ -18,6 +18,15 @@ static inline __attribute__((always_inline)) NAMED(vector)
 #endif
 }
 
+/* Lanes that are `apart` from each other, a power of two, exchanged. */
+static inline __attribute__((always_inline)) NAMED(vector) NAMED(swapped)(NAMED(vector) v, const int apart) {
+    NAMED(lanes) from;
+#pragma GCC unroll 16
+    for (int j = 0; j < LANES; j++)
+        from[j] = j ^ apart;
+    return NAMED(shuffled)(v, v, from);
+}
+
 /* One exchange of blocks of h × h around the diagonal; all of them, from LANES / 2 down to 1, transpose v (Eklundh,
  * 1972). */
 static inline __attribute__((always_inline)) void NAMED(exchange)(NAMED(vector) v[LANES], const int h) {
